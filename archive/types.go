@@ -1,0 +1,80 @@
+package archive
+
+import (
+	"io/fs"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/idtools"
+)
+
+// Compression is how a stream is compressed. The numbers are those of the "compression" field of a layer record.
+type Compression int
+
+// The known compressions. Bzip2 and Xz can only be read.
+const (
+	Uncompressed Compression = 0
+	Bzip2        Compression = 1
+	Gzip         Compression = 2
+	Xz           Compression = 3
+	Zstd         Compression = 4
+)
+
+// ApplyResult is what one pass over a layer stream has learned.
+type ApplyResult struct {
+	// CompressedDigest and CompressedSize are of the stream as it came, trailing bytes included.
+	CompressedDigest digest.Digest
+	CompressedSize   int64
+	// DiffID and DiffSize are of the tar inside.
+	DiffID   digest.Digest
+	DiffSize int64
+	// Compression is what the stream's first bytes said.
+	Compression Compression
+	// UIDs and GIDs are the distinct IDs in the headers, as they stand there, ascending; whiteouts don't count.
+	UIDs, GIDs []uint32
+	// ContentSize is the sum of the sizes of the regular files written, in bytes.
+	ContentSize int64
+	// Entries counts the tar's members, whiteouts included.
+	Entries int64
+}
+
+// ChangeKind is what happened to a path.
+type ChangeKind int
+
+// The kinds of change, in the order that containers/storage numbers them.
+const (
+	Modified ChangeKind = iota
+	Added
+	Deleted
+)
+
+// Change is one line of a change list. Path is absolute within the layer: "/etc/passwd".
+type Change struct {
+	Path string
+	Kind ChangeKind
+}
+
+// ApplyOptions says how the entries of a stream become files.
+type ApplyOptions struct {
+	// IDMap translates the owners in the headers to the host's.
+	IDMap idtools.Mapping
+	// IgnoreChownErrors leaves a file's owner as it is when it can't be set.
+	IgnoreChownErrors bool
+	// ForceMask, when not nil, is the mode of every file made; the true owner and mode go into the xattr user.containers.override_stat.
+	ForceMask *fs.FileMode
+	// Whiteouts says what a ".wh." entry becomes.
+	Whiteouts WhiteoutForm
+	// Progress is called now and then with the bytes read so far; nil for none. It must return quickly.
+	Progress func(read int64)
+}
+
+// WhiteoutForm is how the absence of a lower file is written down.
+type WhiteoutForm int
+
+const (
+	// RemoveWhiteouts carries a whiteout out: the named file goes. For drivers that copy (vfs).
+	RemoveWhiteouts WhiteoutForm = iota
+	// OverlayTrusted makes character devices 0:0 and trusted.overlay.opaque: overlayfs with CAP_SYS_ADMIN in the initial user namespace.
+	OverlayTrusted
+	// OverlayUser makes character devices 0:0 and user.overlay.opaque: overlayfs mounted with userxattr in a user namespace (Linux 5.11).
+	OverlayUser
+)

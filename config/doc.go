@@ -1,0 +1,2 @@
+// Package config reads storage.conf(5) into one typed Config.
+package config

@@ -1,0 +1,37 @@
+package drivers
+
+import "context"
+
+// What only some drivers can do is an interface of its own, found by a type assertion on a Driver. Each says what its absence means.
+
+// Upperdir is a driver whose Info.Content holds a layer's changes against its parents in overlayfs form: whiteouts are character devices
+// 0:0 and opaque directories carry an xattr (kernel Documentation/filesystems/overlayfs.rst). Changes and diffs are then read from that directory alone.
+// Without it, or when NativeDiff is false, layers compares the mounted layer with its mounted parent.
+type Upperdir interface {
+	// NativeDiff reports whether Info.Content alone is the truth: false when the kernel may have left redirects or metacopies in it.
+	NativeDiff(ctx context.Context) (bool, error)
+	// UserXattr reports whether overlay's own attributes are user.overlay.* rather than trusted.overlay.*.
+	UserXattr() bool
+}
+
+// Homer is a driver with a directory that must be a private mount of its own before anything is mounted beneath it. containers/storage makes
+// such a mount when it starts; one made after ours would hide ours. Without it nothing needs preparing.
+type Homer interface {
+	// PrepareHome makes the driver's home a private mount point of this mount namespace, if it isn't one. The caller holds storage.lock.
+	PrepareHome(ctx context.Context) error
+	// HomePrepared reports whether PrepareHome has nothing to do; it is cheap.
+	HomePrepared() (bool, error)
+	// ReleaseHome undoes PrepareHome, when no layer is mounted any more.
+	ReleaseHome(ctx context.Context) error
+}
+
+// AfterUnmount is a driver that tidies up a layer once its mount is gone. Without it nothing is left to tidy.
+type AfterUnmount interface {
+	Unmounted(ctx context.Context, id string) error
+}
+
+// Recoverer is a driver that can tell what interrupted processes left behind. Without it there is nothing to recover.
+type Recoverer interface {
+	// Recover removes staged and deleted layers whose process is gone. It skips those of living processes.
+	Recover(ctx context.Context) error
+}

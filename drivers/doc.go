@@ -1,0 +1,2 @@
+// Package drivers defines what a graph driver is, and picks one.
+package drivers

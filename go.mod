@@ -1,0 +1,8 @@
+module github.com/shalestore/shale
+
+go 1.26
+
+require (
+	github.com/opencontainers/go-digest v1.0.0
+	golang.org/x/sys v0.47.0
+)

@@ -1,0 +1,2 @@
+// Package idtools translates user and group IDs between containers and their host.
+package idtools

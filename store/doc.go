@@ -1,0 +1,2 @@
+// Package store ties layers, images and containers together.
+package store

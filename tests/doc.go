@@ -1,0 +1,2 @@
+// Package tests runs the built binary as a black box, beside the tools that share its store.
+package tests
