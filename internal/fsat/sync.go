@@ -1,0 +1,82 @@
+package fsat
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// SyncDir makes the names in a directory durable: the files created in it, renamed into it, out of it or within it, and
+// those unlinked from it. It says nothing about the content of those files.
+func SyncDir(path string) error {
+	fd, err := openPath(path, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	if err := retry(func() error { return unix.Fsync(fd) }); err != nil {
+		return &os.PathError{Op: "fsync", Path: path, Err: err}
+	}
+	return nil
+}
+
+// SyncFS writes back everything that the file system holding path has in memory. Since Linux 5.8 syncfs(2) also returns
+// write-back errors; an error means that some file, not necessarily below path, has lost data, and that a second attempt
+// would not bring it back.
+//
+// An error that happened before this call is reported as well unless another process has asked for it in between. Where
+// even that must not be missed, take a Syncer before the first write.
+func SyncFS(path string) error {
+	s, err := NewSyncer(path)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Sync()
+}
+
+// Syncer syncs a file system and reports every write-back error since NewSyncer, whoever else has been told of it.
+type Syncer struct {
+	path string
+	fd   int
+}
+
+// NewSyncer starts to watch the file system that holds path, a directory or a regular file.
+func NewSyncer(path string) (*Syncer, error) {
+	fd, err := openPath(path, unix.O_RDONLY)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &Syncer{path: path, fd: fd}, nil
+}
+
+// Sync is SyncFS for the file system being watched.
+func (s *Syncer) Sync() error {
+	if err := retry(func() error { return unix.Syncfs(s.fd) }); err != nil {
+		return &os.PathError{Op: "syncfs", Path: s.path, Err: err}
+	}
+	return nil
+}
+
+// Close ends the watch. It syncs nothing.
+func (s *Syncer) Close() error {
+	return unix.Close(s.fd)
+}
+
+func openPath(path string, flags int) (int, error) {
+	var fd int
+	err := retry(func() (err error) {
+		fd, err = unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		return err
+	})
+	return fd, err
+}
+
+// retry repeats a system call that a signal interrupted.
+func retry(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}

@@ -1,0 +1,206 @@
+// Package lockfile locks files between goroutines and processes, and keeps the "last write" token in them.
+//
+// A lock is an open file description with an OFD record lock over the whole file (fcntl(2), Linux 3.15). Such locks
+// conflict with the classic POSIX locks that other programs of the format take, but unlike those they belong to one
+// acquisition: another part of this process that opens and closes the same file can't drop them, and two goroutines
+// exclude each other just as two processes do. There is no state in the process beside the Lock itself.
+//
+// Whoever changes the data behind a lock writes a new token into the lock file first (Touch), so that everyone else sees
+// at their next acquisition that what they remember is out of date. Lock files are never truncated and never removed;
+// the only exception are the short-lived ones of package tempdir, which is what Current is for.
+package lockfile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Mode says who else may hold the lock at the same time.
+type Mode int
+
+const (
+	// Shared locks exclude Exclusive ones only.
+	Shared Mode = iota
+	// Exclusive locks exclude all others.
+	Exclusive
+)
+
+// Lock is a lock that is held. Its methods may not be called concurrently, and none but Release after Release.
+type Lock struct {
+	path string
+	fd   int
+	mode Mode
+}
+
+// Acquire waits until it holds the lock. It creates the file (0644), and its directory (0700), when they are missing; a
+// shared lock in a place where nothing can be written is taken on a file that is only opened for reading.
+//
+// When ctx ends first, Acquire returns its error at once. A kernel wait for a lock can't be called off, so a goroutine
+// stays behind in it, and gives the lock back in the moment that it gets it.
+func Acquire(ctx context.Context, path string, mode Mode) (*Lock, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	l, err := open(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	err = l.set(unix.F_OFD_SETLK)
+	if err == nil {
+		return l, nil
+	}
+	if !isHeldElsewhere(err) {
+		l.close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	// got has no buffer: either the lock is handed over to a caller who still waits, or the goroutine keeps it and closes it.
+	got := make(chan error)
+	go func() {
+		err := l.set(unix.F_OFD_SETLKW)
+		select {
+		case got <- err:
+		case <-ctx.Done():
+			l.close()
+		}
+	}()
+	select {
+	case err := <-got:
+		if err != nil {
+			l.close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		return l, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("lock %s: %w", path, ctx.Err())
+	}
+}
+
+// TryAcquire takes the lock if it is free, and returns errdefs.ErrBusy if someone else holds it.
+func TryAcquire(path string, mode Mode) (*Lock, error) {
+	l, err := open(path, mode)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.set(unix.F_OFD_SETLK); err != nil {
+		l.close()
+		if isHeldElsewhere(err) {
+			return nil, fmt.Errorf("lock %s: %w: %w", path, errdefs.ErrBusy, err)
+		}
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return l, nil
+}
+
+// Held reports whether anyone, this process included, holds a lock on the file. It neither takes the lock nor creates
+// the file; a missing file is not held.
+func Held(path string) (bool, error) {
+	fd, err := openRetry(path, unix.O_RDWR|unix.O_CLOEXEC)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	if err != nil {
+		return false, &os.PathError{Op: "open lock", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	whole := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET}
+	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &whole); err != nil {
+		return false, fmt.Errorf("query lock %s: %w", path, err)
+	}
+	return whole.Type != unix.F_UNLCK, nil
+}
+
+// Path is the path the lock was acquired with.
+func (l *Lock) Path() string { return l.path }
+
+// Mode is the mode the lock is held in.
+func (l *Lock) Mode() Mode { return l.mode }
+
+// Current reports whether the lock's path still names the file that is locked. A file that may be unlinked by whoever
+// holds its lock has to be checked after every acquisition: it may have gone between our open and our lock.
+func (l *Lock) Current() (bool, error) {
+	var held, named unix.Stat_t
+	if err := unix.Fstat(l.fd, &held); err != nil {
+		return false, fmt.Errorf("lock %s: %w", l.path, err)
+	}
+	switch err := unix.Lstat(l.path, &named); {
+	case errors.Is(err, unix.ENOENT):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("lock %s: %w", l.path, err)
+	}
+	return held.Dev == named.Dev && held.Ino == named.Ino, nil
+}
+
+// Release gives the lock back. It is safe to call it again.
+func (l *Lock) Release() error {
+	if l.fd < 0 {
+		return nil
+	}
+	// Unlock before closing: a child that os/exec is just forking shares the descriptor until its execve, and an OFD
+	// lock lives as long as the last copy.
+	free := unix.Flock_t{Type: unix.F_UNLCK, Whence: unix.SEEK_SET}
+	err := unix.FcntlFlock(uintptr(l.fd), unix.F_OFD_SETLK, &free)
+	if cerr := l.close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("unlock %s: %w", l.path, err)
+	}
+	return nil
+}
+
+func (l *Lock) close() error {
+	fd := l.fd
+	l.fd = -1
+	return unix.Close(fd)
+}
+
+func (l *Lock) set(cmd int) error {
+	whole := unix.Flock_t{Type: unix.F_RDLCK, Whence: unix.SEEK_SET}
+	if l.mode == Exclusive {
+		whole.Type = unix.F_WRLCK
+	}
+	for {
+		err := unix.FcntlFlock(uintptr(l.fd), cmd, &whole)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func isHeldElsewhere(err error) bool {
+	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES)
+}
+
+func open(path string, mode Mode) (*Lock, error) {
+	const rw = unix.O_RDWR | unix.O_CREAT | unix.O_CLOEXEC
+	fd, err := openRetry(path, rw)
+	if errors.Is(err, unix.ENOENT) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		fd, err = openRetry(path, rw)
+	}
+	if mode == Shared && (errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES)) {
+		fd, err = openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC)
+	}
+	if err != nil {
+		return nil, &os.PathError{Op: "open lock", Path: path, Err: err}
+	}
+	return &Lock{path: path, fd: fd, mode: mode}, nil
+}
+
+func openRetry(path string, flags int) (int, error) {
+	for {
+		fd, err := unix.Open(path, flags, 0o644)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}

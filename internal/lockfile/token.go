@@ -1,0 +1,79 @@
+package lockfile
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Token names one state of the data behind a lock. Tokens are compared for equality and for nothing else. The zero Token
+// stands for a lock file that was never written to.
+type Token [64]byte
+
+// newToken follows the layout in use by others (nanoseconds of wall-clock time, a counter, the process ID, random
+// bytes), which helps people who look at a lock file with hexdump. What makes it unique are its random bytes, so those
+// take the counter's place as well.
+func newToken() Token {
+	var t Token
+	rand.Read(t[:]) // never fails (crypto/rand)
+	binary.LittleEndian.PutUint64(t[0:], uint64(time.Now().UnixNano()))
+	binary.LittleEndian.PutUint32(t[16:], uint32(os.Getpid()))
+	return t
+}
+
+// Token reads the token of the last writer.
+func (l *Lock) Token() (Token, error) {
+	var t Token
+	n, err := preadFull(l.fd, t[:])
+	if err != nil {
+		return Token{}, fmt.Errorf("read token of lock %s: %w", l.path, err)
+	}
+	clear(t[n:])
+	return t, nil
+}
+
+// Touch writes a new token and returns it. It comes before the change it announces: a reader who finds the new token and
+// the old data only loads once too often, while one who finds the old token and new data would never know. The lock must
+// be Exclusive, otherwise Touch returns errdefs.ErrInvalid. After an error nobody knows which token the file holds.
+func (l *Lock) Touch() (Token, error) {
+	if l.mode != Exclusive {
+		return Token{}, fmt.Errorf("write token of lock %s: %w: the lock is only shared", l.path, errdefs.ErrInvalid)
+	}
+	t := newToken()
+	n, err := unix.Pwrite(l.fd, t[:], 0)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Pwrite(l.fd, t[:], 0)
+	}
+	if err == nil && n < len(t) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return Token{}, fmt.Errorf("write token of lock %s: %w", l.path, err)
+	}
+	return t, nil
+}
+
+func preadFull(fd int, buf []byte) (int, error) {
+	done := 0
+	for done < len(buf) {
+		n, err := unix.Pread(fd, buf[done:], int64(done))
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return done, err
+		}
+		if n == 0 {
+			break
+		}
+		done += n
+	}
+	return done, nil
+}

@@ -1,0 +1,240 @@
+// Package tempdir makes directories for what is not yet, or no longer, part of a store.
+//
+// Every process that stages something or throws something away makes a directory `temp-dir-N` in a root shared with
+// others, and holds the lock of the file `lock-N` beside it for as long as it lives (section 6 of the storage format).
+// Nothing ever has to be written down: a directory whose lock is free belongs to a process that died, and Recover removes it.
+package tempdir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/lockfile"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockPrefix = "lock-"
+	dirPrefix  = "temp-dir-"
+)
+
+// Dir is a temporary directory of this process. Its methods are safe for concurrent use, but nothing may be added to it
+// once Remove has been called.
+type Dir struct {
+	path string
+
+	mu      sync.Mutex
+	lock    *lockfile.Lock // nil once given back
+	members int
+}
+
+// New makes a temporary directory in root, and root itself (0700) when it is missing.
+func New(root string) (*Dir, error) {
+	if err := os.MkdirAll(root, 0o700); err != nil {
+		return nil, err
+	}
+	// Chance decides the number. It is taken when its lock file exists, and lost again when someone recovers the lock
+	// file between its creation and our lock.
+	for range 10_000 {
+		n := strconv.FormatUint(uint64(rand.Uint32()), 10)
+		d, err := claim(root, n)
+		if err != nil {
+			return nil, fmt.Errorf("temporary directory in %s: %w", root, err)
+		}
+		if d != nil {
+			return d, nil
+		}
+	}
+	return nil, fmt.Errorf("temporary directory in %s: %w: no free number found", root, errdefs.ErrBusy)
+}
+
+// claim takes number n, or returns nil if it has an owner.
+func claim(root, n string) (*Dir, error) {
+	lockPath := filepath.Join(root, lockPrefix+n)
+	f, err := os.OpenFile(lockPath, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.Close()
+	lock, err := lockfile.TryAcquire(lockPath, lockfile.Exclusive)
+	if errors.Is(err, errdefs.ErrBusy) {
+		return nil, nil // a recovery has it, and will remove it
+	}
+	if err != nil {
+		return nil, err
+	}
+	if ok, err := lock.Current(); !ok || err != nil {
+		lock.Release()
+		return nil, err
+	}
+	path := filepath.Join(root, dirPrefix+n)
+	if err := os.Mkdir(path, 0o700); err != nil {
+		if errors.Is(err, os.ErrExist) { // left without its lock file: something to recover
+			return nil, lock.Release()
+		}
+		os.Remove(lockPath)
+		lock.Release()
+		return nil, err
+	}
+	return &Dir{path: path, lock: lock}, nil
+}
+
+// Path is the directory itself.
+func (d *Dir) Path() string { return d.path }
+
+// Addition returns the path of the next member to be staged. Nothing is there yet; the caller makes a file or a directory
+// and renames it to where it belongs when it is complete.
+func (d *Dir) Addition() string { return d.member("addition") }
+
+// Take renames victim, a file or a directory on the same file system, into the directory, so that it is gone from
+// where it was at once. A missing victim is no error.
+func (d *Dir) Take(victim string) error {
+	base := filepath.Base(victim)
+	base = base[:min(len(base), 200)] // with its number it has to fit NAME_MAX
+	err := os.Rename(victim, d.member(base))
+	if errors.Is(err, os.ErrNotExist) {
+		if _, serr := os.Lstat(d.path); serr == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+func (d *Dir) member(what string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	k := d.members
+	d.members++
+	return filepath.Join(d.path, strconv.Itoa(k)+"-"+what)
+}
+
+// Remove removes the directory with everything in it, and gives its lock back. On failure what is left is stale, and the next Recover
+// removes it. Calling Remove again does nothing.
+func (d *Dir) Remove(ctx context.Context) error {
+	d.mu.Lock()
+	lock := d.lock
+	d.lock = nil
+	d.mu.Unlock()
+	if lock == nil {
+		return nil
+	}
+	return remove(ctx, d.path, lock)
+}
+
+// Close is Remove without a deadline, for defer.
+func (d *Dir) Close() error { return d.Remove(context.Background()) }
+
+// remove empties a directory whose lock is held; the lock file goes last, since without it the directory is anyone's.
+func remove(ctx context.Context, path string, lock *lockfile.Lock) error {
+	err := fsat.RemoveAll(ctx, path)
+	if err == nil {
+		err = os.Remove(lock.Path())
+	}
+	if rerr := lock.Release(); err == nil {
+		err = rerr
+	}
+	return err
+}
+
+// Recover removes the temporary directories in root that no living process holds. A missing root has none. One
+// that can't be removed does not keep Recover from the others; the errors come back joined.
+func Recover(ctx context.Context, root string) error {
+	numbers, err := list(root)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range numbers {
+		if err := ctx.Err(); err != nil {
+			errs = append(errs, err)
+			break
+		}
+		if err := recoverOne(ctx, root, n); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func recoverOne(ctx context.Context, root, n string) error {
+	lock, err := lockfile.TryAcquire(filepath.Join(root, lockPrefix+n), lockfile.Exclusive)
+	if errors.Is(err, errdefs.ErrBusy) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// Another recovery may have unlinked the file we locked, and a new owner may have made it again.
+	if ok, err := lock.Current(); !ok || err != nil {
+		lock.Release()
+		return err
+	}
+	return remove(ctx, filepath.Join(root, dirPrefix+n), lock)
+}
+
+// Stale returns the paths in root that Recover would remove: directories and lock files that nobody holds. It changes nothing.
+func Stale(root string) ([]string, error) {
+	numbers, err := list(root)
+	if err != nil {
+		return nil, err
+	}
+	var stale []string
+	for _, n := range numbers {
+		lock := filepath.Join(root, lockPrefix+n)
+		held, err := lockfile.Held(lock)
+		if err != nil {
+			return nil, err
+		}
+		if held {
+			continue
+		}
+		for _, path := range []string{filepath.Join(root, dirPrefix+n), lock} {
+			if err := unix.Access(path, unix.F_OK); err == nil {
+				stale = append(stale, path)
+			}
+		}
+	}
+	return stale, nil
+}
+
+// list returns the numbers that have a directory or a lock file in root, in the order of the directory.
+func list(root string) ([]string, error) {
+	entries, err := os.ReadDir(root)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var numbers []string
+	seen := map[string]bool{}
+	for _, e := range entries {
+		n, ok := number(e.Name())
+		if ok && !seen[n] {
+			seen[n] = true
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers, nil
+}
+
+// number returns the part of a name after its prefix. Others choose it, so it need not be a number.
+func number(name string) (string, bool) {
+	for _, prefix := range []string{dirPrefix, lockPrefix} {
+		if len(name) > len(prefix) && name[:len(prefix)] == prefix {
+			return name[len(prefix):], true
+		}
+	}
+	return "", false
+}
