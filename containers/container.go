@@ -1,4 +1,3 @@
-// Package containers keeps the records of containers.
 package containers
 
 import (
@@ -22,4 +21,71 @@ type Container struct {
 	UIDMap         []idtools.Map            `json:"uidmap,omitempty"`
 	GIDMap         []idtools.Map            `json:"gidmap,omitempty"`
 	Flags          map[string]any           `json:"flags,omitempty"`
+}
+
+// The flags that the store itself reads and writes (format, section 2.4).
+const (
+	FlagMountLabel   = "MountLabel"
+	FlagProcessLabel = "ProcessLabel"
+	FlagMountOpts    = "MountOpts"
+	FlagVolatile     = "Volatile"
+)
+
+// MountLabel is the SELinux label of the container's files; "" when there is none.
+func (c Container) MountLabel() string { return c.stringFlag(FlagMountLabel) }
+
+// ProcessLabel is the SELinux label of the container's processes; "" when there is none.
+func (c Container) ProcessLabel() string { return c.stringFlag(FlagProcessLabel) }
+
+func (c Container) stringFlag(name string) string {
+	s, _ := c.Flags[name].(string)
+	return s
+}
+
+// MountOpts returns the options the container's layer is mounted with; nil means the store's own.
+func (c Container) MountOpts() []string {
+	switch opts := c.Flags[FlagMountOpts].(type) {
+	case []string:
+		return opts
+	case []any: // as it comes out of the JSON file
+		var all []string
+		for _, opt := range opts {
+			if s, ok := opt.(string); ok {
+				all = append(all, s)
+			}
+		}
+		return all
+	}
+	return nil
+}
+
+// Volatile reports whether the container may vanish in a crash; its record is in volatile-containers.json then.
+func (c Container) Volatile() bool {
+	v, _ := c.Flags[FlagVolatile].(bool)
+	return v
+}
+
+// Mapping is the ID mapping the container was asked for.
+func (c Container) Mapping() idtools.Mapping { return idtools.Mapping{UIDs: c.UIDMap, GIDs: c.GIDMap} }
+
+// Options describes a container to create.
+type Options struct {
+	// ID is 64 hexadecimal digits by custom; "" draws one at random.
+	ID    string
+	Names []string
+	// ImageID and LayerID must exist; the store sees to that. ImageID may be "".
+	ImageID, LayerID string
+	Metadata         string
+	IDMap            idtools.Mapping
+	// MountOpts are the mount options to keep; nil means the store's own, an empty slice means none.
+	MountOpts []string
+	Volatile  bool
+	Flags     map[string]any
+	BigData   []Item
+}
+
+// Item is a data item of a container.
+type Item struct {
+	Key  string
+	Data []byte
 }

@@ -1,10 +1,13 @@
-// Package images keeps the records of images.
 package images
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/errdefs"
 )
 
 // Image is a record of images.json. The order of its fields is the order of the members in the file.
@@ -21,4 +24,73 @@ type Image struct {
 	BigDataDigests map[string]digest.Digest `json:"big-data-digests,omitempty"`
 	Created        time.Time                `json:"created"`
 	Flags          map[string]any           `json:"flags,omitempty"`
+}
+
+// Digests returns every digest the image answers to, without repeats: Digest, then those of its manifests in the order of their keys.
+func (i Image) Digests() []digest.Digest {
+	var all []digest.Digest
+	add := func(d digest.Digest) {
+		if d != "" && !slices.Contains(all, d) {
+			all = append(all, d)
+		}
+	}
+	add(i.Digest)
+	for _, key := range i.manifestKeys() {
+		add(i.BigDataDigests[key])
+	}
+	return all
+}
+
+// manifestKeys lists the keys of the items that are manifests, in a fixed order. "manifest" sorts before "manifest-sha256:...".
+func (i Image) manifestKeys() []string {
+	var keys []string
+	for key := range i.BigDataDigests {
+		if isManifest(key) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// isManifest reports whether the digest of the item with this key is a digest of the image (format, section 2.3).
+func isManifest(key string) bool { return strings.HasPrefix(key, "manifest") }
+
+// settleDigest fills in Digest from the manifests when it is empty, and refuses digests that break the grammar: containers/storage won't load
+// a file with such a record in it.
+func (i *Image) settleDigest() error {
+	for _, d := range i.Digests() {
+		if err := d.Validate(); err != nil {
+			return fmt.Errorf("image %s: digest %q: %w: %w", i.ID, d, errdefs.ErrInvalid, err)
+		}
+	}
+	if all := i.Digests(); i.Digest == "" && len(all) > 0 {
+		i.Digest = all[0]
+	}
+	return nil
+}
+
+// Options describes an image to create.
+type Options struct {
+	// ID is 64 hexadecimal digits by custom; "" draws one at random.
+	ID    string
+	Names []string
+	// TopLayer is the ID of a layer, or "" for an image without content.
+	TopLayer string
+	Metadata string
+	// Created is the time to record; the zero time means now.
+	Created time.Time
+	// Digest is the image's own digest, when it isn't that of its manifest.
+	Digest       digest.Digest
+	NamesHistory []string
+	Flags        map[string]any
+	BigData      []Item
+}
+
+// Item is a data item of an image.
+type Item struct {
+	Key  string
+	Data []byte
+	// Digest is recorded for the item; "" means the SHA-256 of Data. Only a signed Docker schema 1 manifest has another one.
+	Digest digest.Digest
 }

@@ -1,0 +1,46 @@
+package layers
+
+import (
+	"io"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/idtools"
+)
+
+// CreateOptions describes a layer to create.
+type CreateOptions struct {
+	// ID is 64 hexadecimal digits by custom; "" draws one at random.
+	ID string
+	// Parent is the layer beneath: its ID, name or unique ID prefix; "" for a base layer.
+	Parent string
+	Names  []string
+	// Metadata is kept for the caller, unread.
+	Metadata string
+	// MountLabel is the SELinux label to mount the layer with when a mount names none.
+	MountLabel string
+	// Writable layers are those that containers write to. It says nothing about who may apply a diff.
+	Writable bool
+	// Volatile layers may vanish in a crash. Their record is in volatile-layers.json, which is never synced.
+	Volatile bool
+	// IDMap is how the owners in the layer's content translate to the host's. The zero value takes over the parent's map, and for a base
+	// layer means none. Where the driver can translate while mounting, files keep their owners and no map is recorded.
+	IDMap idtools.Mapping
+	// HostUIDMapping and HostGIDMapping ask for no translation even if the parent has one.
+	HostUIDMapping, HostGIDMapping bool
+	Flags                          map[string]any
+	BigData                        []Item
+
+	// OriginalDigest and OriginalSize are those of the blob as a registry has it, for content that comes in another compression than the
+	// blob had. Without them the stream's own are recorded. The size (in bytes) counts only together with the digest; nil means unknown.
+	OriginalDigest digest.Digest
+	OriginalSize   *int64
+	// DiffID, when not "", is what the content's uncompressed digest must be. Content with another digest is refused with errdefs.ErrInvalid.
+	DiffID digest.Digest
+}
+
+// Item is a data item to store with a layer.
+type Item struct {
+	Key  string
+	Data io.Reader
+}
+

@@ -1,0 +1,54 @@
+package store
+
+import (
+	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/images"
+)
+
+// ImageOptions describes an image to create. TopLayer may be a layer's ID, name or unique ID prefix.
+type ImageOptions = images.Options
+
+// ContainerOptions describes a container to create.
+type ContainerOptions struct {
+	// ID is 64 hexadecimal digits by custom; "" draws one at random.
+	ID    string
+	Names []string
+	// Image is the image the container starts from: its ID, name or unique ID prefix; "" for an empty container.
+	Image string
+	// Layer is the ID that the container's new layer shall have; "" draws one at random.
+	Layer    string
+	Metadata string
+	// IDMap is the mapping the container runs with; the zero value is that of its image's top layer.
+	IDMap idtools.Mapping
+	// HostUIDMapping and HostGIDMapping ask for no mapping, whatever the image's layer has.
+	HostUIDMapping, HostGIDMapping bool
+	// LabelOpts are SELinux label options as Podman gives them ("disable", "level:s0:c1,c2"). They matter where SELinux is on, and when Flags
+	// doesn't hold both a ProcessLabel and a MountLabel.
+	LabelOpts []string
+	// MountOpts are the mount options to keep for the container; nil means the store's own.
+	MountOpts []string
+	// Volatile containers may vanish in a crash and are mounted without ever being synced.
+	Volatile bool
+	Flags    map[string]any
+	BigData  []containers.Item
+}
+
+// MountOptions are the wishes of whoever mounts.
+type MountOptions struct {
+	// ReadOnly mounts the layer without its upper directory being writable.
+	ReadOnly bool
+	// Options are mount options; nil means those of the container, or else of the store.
+	Options []string
+	// Label is the SELinux mount label; "" means that of the layer's record.
+	Label string
+}
+
+// DiffOptions says how a diff is written.
+type DiffOptions struct {
+	// Compression overrides the compression the layer was applied with, which is the default.
+	Compression *archive.Compression
+	// Progress is called now and then with the uncompressed bytes written so far; nil for none.
+	Progress func(written int64)
+}
