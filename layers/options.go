@@ -43,4 +43,3 @@ type Item struct {
 	Key  string
 	Data io.Reader
 }
-
