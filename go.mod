@@ -6,3 +6,5 @@ require (
 	github.com/opencontainers/go-digest v1.0.0
 	golang.org/x/sys v0.47.0
 )
+
+require github.com/moby/sys/mountinfo v0.7.2

@@ -3,20 +3,76 @@
 // Drivers return a Spec, which is data; the layers package performs it and the containerd adapter sends it over the wire.
 package mount
 
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
 // Spec describes one mount. It does nothing by itself and can be printed, compared and sent.
 type Spec struct {
 	// Type is a file system type as /proc/filesystems names it, or "bind".
 	Type string
 	// Source is the directory to bind, or the text that the mount table shows as the source.
 	Source string
-	// Target is the absolute path to mount on. It must exist.
+	// Target is the absolute path to mount on. It must exist, as a directory that is no symlink.
 	Target string
-	// Lower holds overlay's lower directories as absolute paths, the nearest first, none escaped.
+	// Lower holds overlay's lower directories as absolute paths, the nearest first, none escaped. The kernel takes at most 500.
 	Lower []string
 	// Upper and Work are overlay's upper and work directory; both empty for a read-only overlay.
 	Upper, Work string
-	// Data holds the file system's own options, each "key" or "key=value", unescaped. Lower, Upper and Work aren't among them.
+	// Data holds the file system's own options, each "key" or "key=value", unescaped and unquoted. Lower, Upper and Work aren't among them.
 	Data []string
 	// Attr holds MOUNT_ATTR_* flags of mount_setattr(2): MOUNT_ATTR_RDONLY, MOUNT_ATTR_NODEV and so on.
 	Attr uint64
 }
+
+// Options gives everything but type, source and target as options for mount(8) -o, in the order lowerdir, upperdir, workdir, Data, Attr.
+// Each is escaped so that joining them with commas is safe: overlayfs takes a backslash before a comma, a colon and a backslash.
+func (s Spec) Options() []string {
+	var options []string
+	if len(s.Lower) > 0 {
+		options = append(options, "lowerdir="+lowerList(s.Lower))
+	}
+	if s.Upper != "" {
+		options = append(options, "upperdir="+escapeOption(s.Upper), "workdir="+escapeOption(s.Work))
+	}
+	for _, d := range s.Data {
+		options = append(options, formatData(d))
+	}
+	return append(options, attrNames(s.Attr)...)
+}
+
+// lowerList joins directories the way the lowerdir option wants them.
+func lowerList(dirs []string) string {
+	escaped := make([]string, len(dirs))
+	for i, dir := range dirs {
+		escaped[i] = strings.ReplaceAll(escapeOption(dir), ":", `\:`)
+	}
+	return strings.Join(escaped, ":")
+}
+
+func escapeOption(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(path)
+}
+
+// formatData gives one option of Data its outer form. Security labels hold commas and go in double quotes, which is the kernel's
+// form for them (security_sb_eat_lsm_opts); everything else is escaped.
+func formatData(option string) string {
+	key, value, found := strings.Cut(option, "=")
+	if found && isLabelKey(key) {
+		return key + `="` + value + `"`
+	}
+	return escapeOption(option)
+}
+
+func isLabelKey(key string) bool {
+	switch key {
+	case "context", "fscontext", "defcontext", "rootcontext":
+		return true
+	}
+	return false
+}
+
+// ReadOnly reports whether nothing can be written through the mount.
+func (s Spec) ReadOnly() bool { return s.Attr&unix.MOUNT_ATTR_RDONLY != 0 }

@@ -1,0 +1,164 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxString is the longest value fsconfig(2) takes as a string, its final zero byte included.
+const maxString = 256
+
+// byContext mounts with the new mount API. It returns errNoContextAPI, with nothing done, when mount(2) should be tried instead.
+func byContext(s Spec) error {
+	err := configureAndMove(s, true)
+	if errors.Is(err, errNoDescriptors) {
+		err = configureAndMove(s, false)
+	}
+	return err
+}
+
+func configureAndMove(s Spec, descriptors bool) error {
+	fs, err := unix.Fsopen(s.Type, unix.FSOPEN_CLOEXEC)
+	switch err {
+	case nil:
+	case unix.ENOSYS, unix.EPERM: // EPERM is also what an old seccomp filter says of calls it doesn't know
+		return errNoContextAPI
+	default:
+		return fmt.Errorf("fsopen: %w", err)
+	}
+	defer unix.Close(fs)
+
+	c := &fsContext{fd: fs, descriptors: descriptors}
+	if err := c.configure(s); err != nil {
+		return err
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return c.explain(fmt.Sprintf("set up with options %q, on which the kernel log (dmesg) may say more", s.Data), err)
+	}
+	mnt, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(s.Attr))
+	if err != nil {
+		return c.explain("fsmount", err)
+	}
+	defer unix.Close(mnt)
+	return moveTo(mnt, s.Target)
+}
+
+// moveTo attaches a detached mount. The target is opened first and without following a symlink in its last component.
+func moveTo(mnt int, target string) error {
+	at, err := openPath(target, unix.O_NOFOLLOW)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(at)
+	if err := unix.MoveMount(mnt, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+		return fmt.Errorf("move_mount: %w", err)
+	}
+	return nil
+}
+
+// fsContext is a file system being configured (fsopen(2)).
+type fsContext struct {
+	fd          int
+	descriptors bool // hand directories over as descriptors
+}
+
+func (c *fsContext) configure(s Spec) error {
+	if s.Source != "" {
+		if err := c.set("source=" + s.Source); err != nil {
+			return err
+		}
+	}
+	for i, dir := range s.Lower {
+		err := c.setDir("lowerdir+", dir)
+		switch {
+		case i == 0 && c.descriptors && errors.Is(err, unix.EINVAL):
+			return errNoDescriptors // before Linux 6.13; or a bad directory, which comes out when its path is tried
+		case i == 0 && !c.descriptors && errors.Is(err, unix.EINVAL):
+			return errNoContextAPI // before Linux 6.8 there is no lowerdir+, and a whole lowerdir list seldom fits into one value
+		case err != nil:
+			return err
+		}
+	}
+	if s.Upper != "" {
+		if err := c.setDir("upperdir", s.Upper); err != nil {
+			return err
+		}
+		if err := c.setDir("workdir", s.Work); err != nil {
+			return err
+		}
+	}
+	for _, option := range s.Data {
+		if err := c.set(option); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errNoDescriptors says that overlayfs wants its directories by path.
+var errNoDescriptors = errors.New("directories can't be passed as descriptors")
+
+// setDir gives the file system a directory. By string, overlayfs undoes backslash escapes in upperdir and workdir but not in lowerdir+.
+func (c *fsContext) setDir(key, dir string) error {
+	if c.descriptors {
+		fd, err := openPath(dir, 0)
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		defer unix.Close(fd)
+		if err := unix.FsconfigSetFd(c.fd, key, fd); err != nil {
+			return c.explain(key+"="+dir, err)
+		}
+		return nil
+	}
+	if key != "lowerdir+" {
+		dir = escapeOption(dir)
+	}
+	if len(dir) >= maxString {
+		return errNoContextAPI
+	}
+	if err := unix.FsconfigSetString(c.fd, key, dir); err != nil {
+		return c.explain(key+"="+dir, err)
+	}
+	return nil
+}
+
+// set passes one option of Spec.Data on.
+func (c *fsContext) set(option string) error {
+	key, value, found := strings.Cut(option, "=")
+	var err error
+	if found {
+		err = unix.FsconfigSetString(c.fd, key, value)
+	} else {
+		err = unix.FsconfigSetFlag(c.fd, key)
+	}
+	if err != nil {
+		return c.explain("option "+option, err)
+	}
+	return nil
+}
+
+// explain adds what the kernel wrote into the context's log: one message a read, each led by its class ("e overlay: …", fsopen(2)).
+func (c *fsContext) explain(what string, err error) error {
+	var said []string
+	buf := make([]byte, 1024)
+	for len(said) < 16 {
+		n, readErr := unix.Read(c.fd, buf)
+		if readErr != nil || n <= 0 {
+			break
+		}
+		message := strings.TrimSpace(string(buf[:n]))
+		if rest, ok := strings.CutPrefix(message, "e "); ok {
+			said = append(said, rest)
+		} else if rest, ok := strings.CutPrefix(message, "w "); ok {
+			said = append(said, rest)
+		}
+	}
+	if len(said) == 0 {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return fmt.Errorf("%s: %w (the kernel says: %s)", what, err, strings.Join(said, "; "))
+}

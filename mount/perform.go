@@ -1,0 +1,90 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// MaxLower is how many lower directories overlayfs takes (OVL_MAX_STACK in the kernel's fs/overlayfs/params.h).
+const MaxLower = 500
+
+// errNoContextAPI says that this kernel, or the seccomp filter around us, lacks what the new mount API needs for the job.
+var errNoContextAPI = errors.New("no usable fsopen")
+
+// Perform makes the mount. It goes through the new mount API (fsopen, fsconfig, fsmount, move_mount), where each lower directory is
+// an option of its own (lowerdir+, Linux 6.8) and directories are handed over as descriptors (Linux 6.13), so that neither the number of lowers nor the
+// length and spelling of their paths matters; where the kernel lacks that it falls back to mount(2), as PerformClassic does.
+//
+// The error wraps the kernel's errno, and errdefs.ErrUnsupported or errdefs.ErrInvalid where one applies, and says what the kernel said.
+// Nothing is mounted when there is an error. The calling goroutine's context decides only before the work starts: a mount takes milliseconds.
+func Perform(ctx context.Context, s Spec) error {
+	if err := check(ctx, s); err != nil {
+		return err
+	}
+	var err error
+	if s.Type == "bind" {
+		err = bind(s)
+	} else {
+		err = byContext(s)
+	}
+	if errors.Is(err, errNoContextAPI) {
+		err = classic(s)
+	}
+	return describe(s, err)
+}
+
+// PerformClassic makes the mount with mount(2) alone, as on kernels that lack the new API: all options together must be shorter
+// than a page of memory (4096 bytes on most machines). When the lower directories' paths don't fit, their descriptors' numbers in
+// /proc/self/fd stand in for them, which makes room for about 800; the mount table then shows numbers. What still doesn't fit is
+// errdefs.ErrUnsupported.
+func PerformClassic(ctx context.Context, s Spec) error {
+	if err := check(ctx, s); err != nil {
+		return err
+	}
+	return describe(s, classic(s))
+}
+
+func check(ctx context.Context, s Spec) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(s.Target) {
+		return fmt.Errorf("mount on %q: %w: the path is not absolute", s.Target, errdefs.ErrInvalid)
+	}
+	if len(s.Lower) > MaxLower {
+		return fmt.Errorf("mount on %s: %w: %d lower directories, and the kernel takes %d", s.Target, errdefs.ErrInvalid, len(s.Lower), MaxLower)
+	}
+	if (s.Upper == "") != (s.Work == "") {
+		return fmt.Errorf("mount on %s: %w: an upper directory needs a work directory, and the other way round", s.Target, errdefs.ErrInvalid)
+	}
+	return nil
+}
+
+func describe(s Spec, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("mount %s on %s: %w: this kernel has no file system of that type: %w", s.Type, s.Target, errdefs.ErrUnsupported, err)
+	}
+	return fmt.Errorf("mount %s on %s: %w", s.Type, s.Target, err)
+}
+
+// openPath opens a directory for use as a place, without reading it.
+func openPath(path string, flags int) (int, error) {
+	for {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|flags, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return -1, fmt.Errorf("open %s: %w", path, err)
+		}
+		return fd, nil
+	}
+}

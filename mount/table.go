@@ -1,0 +1,84 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// Unmount takes away the topmost mount on target, at once for everyone who looks and, for those who still use it, when they are done
+// (MNT_DETACH). It follows no symlink at target. A target that isn't mounted, or isn't there, is no error.
+func Unmount(target string) error {
+	switch err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err {
+	case nil, unix.EINVAL, unix.ENOENT: // EINVAL: no mount point
+		return nil
+	default:
+		return fmt.Errorf("unmount %s: %w", target, err)
+	}
+}
+
+// IsMountPoint reports whether something is mounted on path itself, bind mounts included. A path that doesn't exist is no mount point; a
+// symlink isn't followed. It takes one system call, and reads the mount table only on kernels before 5.8.
+func IsMountPoint(path string) (bool, error) {
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
+	switch {
+	case err == unix.ENOENT || err == unix.ENOTDIR:
+		return false, nil
+	case err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0:
+		return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
+	case err != nil && err != unix.ENOSYS && err != unix.EPERM: // EPERM: a seccomp filter that doesn't know statx
+		return false, fmt.Errorf("statx %s: %w", path, err)
+	}
+	is, err := mountinfo.Mounted(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return is, err
+}
+
+// IsPrivate reports whether path is a mount point from which mounts made beneath spread nowhere: what MakePrivate makes. The
+// mount table is read only when path is a mount point.
+func IsPrivate(path string) (bool, error) {
+	if is, err := IsMountPoint(path); err != nil || !is {
+		return false, err
+	}
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return false, err
+	}
+	found, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != path, false })
+	if err != nil {
+		return false, fmt.Errorf("read the mount table: %w", err)
+	}
+	// "shared:N" and "master:N" are what a mount that isn't private carries in its optional fields (proc_pid_mountinfo(5)).
+	return len(found) > 0 && found[len(found)-1].Optional == "", nil
+}
+
+// Below lists the mount points beneath dir, dir itself excluded, in an order in which they can be unmounted: the last one made comes first.
+func Below(dir string) ([]string, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	if err != nil {
+		return nil, fmt.Errorf("read the mount table: %w", err)
+	}
+	var points []string
+	for _, m := range found {
+		if m.Mountpoint != dir {
+			points = append(points, m.Mountpoint)
+		}
+	}
+	slices.Reverse(points)
+	return points, nil
+}
