@@ -8,3 +8,5 @@ require (
 )
 
 require github.com/moby/sys/mountinfo v0.7.2
+
+require github.com/pelletier/go-toml/v2 v2.4.3

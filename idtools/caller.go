@@ -1,0 +1,100 @@
+package idtools
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// The variables by which the tools of this family tell their children that they run in a user namespace made for them, and for whom.
+const (
+	EnvConfigured  = "_CONTAINERS_USERNS_CONFIGURED"
+	EnvRootlessUID = "_CONTAINERS_ROOTLESS_UID"
+	EnvRootlessGID = "_CONTAINERS_ROOTLESS_GID"
+)
+
+// Caller is the user for whom this process runs, as the host sees it: inside a user namespace that Podman, Buildah or Shale made, it is still
+// the user who started them and not the root that the process seems to be.
+type Caller struct {
+	UID, GID uint32
+	// Configured tells that a parent made a user namespace for this process and said so.
+	Configured bool
+}
+
+// CallerOf reads what a parent said with lookup, which has the form of os.LookupEnv, and falls back to the IDs of the process. A value
+// that is no ID is errdefs.ErrInvalid: to go on as somebody else would open somebody else's store.
+func CallerOf(lookup func(string) (string, bool)) (Caller, error) {
+	c := Caller{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
+	if v, _ := lookup(EnvConfigured); v != "" {
+		c.Configured = true
+	}
+	if v, _ := lookup(EnvRootlessUID); v != "" {
+		id, err := ParseID(v)
+		if err != nil {
+			return Caller{}, fmt.Errorf("environment %s: %w", EnvRootlessUID, err)
+		}
+		c.UID, c.GID = id, id
+	}
+	if v, _ := lookup(EnvRootlessGID); v != "" {
+		id, err := ParseID(v)
+		if err != nil {
+			return Caller{}, fmt.Errorf("environment %s: %w", EnvRootlessGID, err)
+		}
+		c.GID = id
+	}
+	return c, nil
+}
+
+// ParseID reads a user or group ID. 4294967295 is not one: the kernel takes it for "no change" (setresuid(2)).
+func ParseID(s string) (uint32, error) {
+	id, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || id > maxID {
+		return 0, fmt.Errorf("%w: %q is not an ID from 0 to %d", errdefs.ErrInvalid, s, uint32(maxID))
+	}
+	return uint32(id), nil
+}
+
+// maxID is the highest ID there is.
+const maxID = 1<<32 - 2
+
+// Rootless reports whether the process lacks the powers of the host's root: it runs for another user, or without CAP_SYS_ADMIN, or in a
+// user namespace that doesn't have every ID.
+func (c Caller) Rootless() (bool, error) {
+	if c.UID != 0 || c.Configured {
+		return true, nil
+	}
+	admin, err := hasCapability(unix.CAP_SYS_ADMIN)
+	if err != nil || !admin {
+		return true, err
+	}
+	initial, err := everyIDMapped()
+	return !initial, err
+}
+
+// hasCapability reports whether capability number n is in effect for this process.
+func hasCapability(n uint) (bool, error) {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return false, fmt.Errorf("capabilities of this process: %w", err)
+	}
+	return data[n/32].Effective&(1<<(n%32)) != 0, nil
+}
+
+// everyIDMapped reports whether this user namespace has all IDs, which only the initial one has unless somebody took pains.
+func everyIDMapped() (bool, error) {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	if os.IsNotExist(err) {
+		return true, nil // a kernel without user namespaces
+	} else if err != nil {
+		return false, err
+	}
+	var inside, outside, size uint64
+	if n, _ := fmt.Sscan(string(data), &inside, &outside, &size); n != 3 {
+		return false, nil
+	}
+	return size == 1<<32-1, nil
+}
