@@ -9,4 +9,8 @@ require (
 
 require github.com/moby/sys/mountinfo v0.7.2
 
-require github.com/pelletier/go-toml/v2 v2.4.3
+require (
+	github.com/klauspost/compress v1.20.3
+	github.com/pelletier/go-toml/v2 v2.4.3
+	github.com/ulikunitz/xz v0.5.17
+)

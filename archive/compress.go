@@ -1,0 +1,173 @@
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/ulikunitz/xz"
+)
+
+// Streams are known by their first bytes, never by a name or a media type: a registry's label can be wrong, the bytes can't.
+
+// magics are the first bytes of each compressed format. The ten bytes of a gzip header are the most that is looked at.
+var magics = []struct {
+	kind  Compression
+	bytes []byte
+}{
+	{Gzip, []byte{0x1f, 0x8b, 0x08}},
+	{Zstd, []byte{0x28, 0xb5, 0x2f, 0xfd}},
+	{Bzip2, []byte("BZh")},
+	{Xz, []byte{0xfd, '7', 'z', 'X', 'Z', 0}},
+}
+
+// longestMagic is how many bytes detectCompression wants to see.
+const longestMagic = 6
+
+// maxZstdWindow bounds the memory that a zstd frame can ask for: 128 MiB, what the zstd command allows without --long. Levels up to 19
+// need 8 MiB.
+const maxZstdWindow = 128 << 20
+
+// String is the usual name of the compression: "gzip", "zstd"; "none" when there is none.
+func (c Compression) String() string {
+	switch c {
+	case Uncompressed:
+		return "none"
+	case Bzip2:
+		return "bzip2"
+	case Gzip:
+		return "gzip"
+	case Xz:
+		return "xz"
+	case Zstd:
+		return "zstd"
+	}
+	return fmt.Sprintf("compression %d", int(c))
+}
+
+// detectCompression tells from a stream's first bytes (at least longestMagic of them, unless the stream is shorter) how it is compressed.
+func detectCompression(head []byte) Compression {
+	for _, m := range magics {
+		if bytes.HasPrefix(head, m.bytes) {
+			return m.kind
+		}
+	}
+	return Uncompressed
+}
+
+// Decompress finds out how r is compressed and returns the stream inside. What it can't recognize, an empty stream included, counts as
+// uncompressed. Gzip members, zstd frames and bzip2 streams that follow each other are one stream.
+//
+// The decoders run in the goroutine that reads: there is nothing to wait for in Close, at whatever point it is called. Close does not close r.
+// Damaged input is errdefs.ErrInvalid; errors of r itself are passed on as they are.
+func Decompress(r io.Reader) (io.ReadCloser, Compression, error) {
+	in := &inputErrors{r: r}
+	buffered := bufio.NewReaderSize(in, 64<<10)
+	head, err := buffered.Peek(longestMagic)
+	if err != nil && err != io.EOF {
+		return nil, Uncompressed, err
+	}
+	kind := detectCompression(head)
+	plain, err := decoder(buffered, kind, in)
+	if err != nil {
+		return nil, kind, err
+	}
+	return plain, kind, nil
+}
+
+// decoder starts decompressing r, in which in stands for the stream's source.
+func decoder(r *bufio.Reader, kind Compression, in *inputErrors) (*decoded, error) {
+	d := &decoded{kind: kind, in: in, close: func() {}}
+	var err error
+	switch kind {
+	case Uncompressed:
+		d.r = r
+	case Gzip:
+		d.r, err = gzip.NewReader(r)
+	case Bzip2:
+		d.r = bzip2.NewReader(r)
+	case Xz:
+		d.r, err = xz.NewReader(r)
+	case Zstd:
+		var z *zstd.Decoder
+		// A concurrency of one makes the decoder work inside Read: no goroutine is there to leak, and the second core is kept busy by
+		// the other stages of Apply.
+		z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		if err == nil {
+			d.r, d.close = z, z.Close
+		}
+	}
+	if err != nil {
+		return nil, d.wrap(err)
+	}
+	return d, nil
+}
+
+// decoded reads a decompressed stream and says of its errors whether the input or its source is to blame.
+type decoded struct {
+	r     io.Reader
+	kind  Compression
+	in    *inputErrors
+	close func()
+}
+
+func (d *decoded) Read(p []byte) (int, error) {
+	n, err := d.r.Read(p)
+	if err != nil && err != io.EOF {
+		err = d.wrap(err)
+	}
+	return n, err
+}
+
+func (d *decoded) Close() error {
+	d.close()
+	return nil
+}
+
+func (d *decoded) wrap(err error) error {
+	if d.in.err != nil {
+		return d.in.err
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // a header that is cut off; the decoders don't agree on its error
+	}
+	return fmt.Errorf("%v stream is %w: %w", d.kind, errdefs.ErrInvalid, err)
+}
+
+// inputErrors remembers the error of a stream's source, so that it can be told from one found in the stream.
+type inputErrors struct {
+	r   io.Reader
+	err error
+}
+
+func (in *inputErrors) Read(p []byte) (int, error) {
+	n, err := in.r.Read(p)
+	if err != nil && err != io.EOF {
+		in.err = err
+	}
+	return n, err
+}
+
+// Compress returns a writer whose bytes go compressed to w: Gzip, Zstd or Uncompressed; the others can only be read (errdefs.ErrUnsupported).
+// Close ends the stream and must be called; it does not close w. A writer that is dropped without Close holds memory only.
+func Compress(w io.Writer, c Compression) (io.WriteCloser, error) {
+	switch c {
+	case Uncompressed:
+		return nopCloser{w}, nil
+	case Gzip:
+		return gzip.NewWriter(w), nil
+	case Zstd:
+		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
+	}
+	return nil, fmt.Errorf("compress as %v: %w", c, errdefs.ErrUnsupported)
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
