@@ -3,7 +3,9 @@ package idtools
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
@@ -14,6 +16,7 @@ const (
 	EnvConfigured  = "_CONTAINERS_USERNS_CONFIGURED"
 	EnvRootlessUID = "_CONTAINERS_ROOTLESS_UID"
 	EnvRootlessGID = "_CONTAINERS_ROOTLESS_GID"
+	envIsolation   = "BUILDAH_ISOLATION" // how Buildah runs commands: in such a namespace, only "rootless" works
 )
 
 // Caller is the user for whom this process runs, as the host sees it: inside a user namespace that Podman, Buildah or Shale made, it is still
@@ -72,6 +75,39 @@ func (c Caller) Rootless() (bool, error) {
 	}
 	initial, err := everyIDMapped()
 	return !initial, err
+}
+
+// IsRootless is CallerOf and Caller.Rootless in one, for those who only want to know; what can't be found out counts as rootless.
+func IsRootless(lookup func(string) (string, bool)) bool {
+	c, err := CallerOf(lookup)
+	if err != nil {
+		return true
+	}
+	rootless, err := c.Rootless()
+	return rootless || err != nil
+}
+
+// NeedsUserNamespace reports whether a store can't be worked on before Run has put the process into a user namespace: it may not mount, and nobody made
+// a namespace for it yet.
+func (c Caller) NeedsUserNamespace() (bool, error) {
+	if os.Geteuid() == 0 && (c.UID != 0 || c.Configured) {
+		return false, nil
+	}
+	admin, err := hasCapability(unix.CAP_SYS_ADMIN)
+	return !admin, err
+}
+
+// Environ returns env, of the form of os.Environ, with what a child in a user namespace made for c is told. Podman and Buildah read the same variables, so
+// that they don't make one more namespace.
+func (c Caller) Environ(env []string) []string {
+	env = append(env[:len(env):len(env)], EnvConfigured+"=done")
+	if c.UID != 0 {
+		env = append(env, fmt.Sprintf("%s=%d", EnvRootlessUID, c.UID), fmt.Sprintf("%s=%d", EnvRootlessGID, c.GID))
+	}
+	if !slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, envIsolation+"=") }) {
+		env = append(env, envIsolation+"=rootless")
+	}
+	return env
 }
 
 // hasCapability reports whether capability number n is in effect for this process.
