@@ -23,6 +23,18 @@ import (
 //
 // An error after the rename (the directory's sync) leaves the new content in place, with no promise about a power cut.
 func Write(path string, perm fs.FileMode, sync bool, chunks ...[]byte) error {
+	return WriteFrom(path, perm, sync, func(w *bufio.Writer) error {
+		for _, c := range chunks {
+			if _, err := w.Write(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// WriteFrom is Write for content that fill writes piece by piece. When fill returns an error the file at path stays as it was.
+func WriteFrom(path string, perm fs.FileMode, sync bool, fill func(w *bufio.Writer) error) error {
 	dir, base := filepath.Split(path)
 	if dir == "" {
 		dir = "."
@@ -31,7 +43,7 @@ func Write(path string, perm fs.FileMode, sync bool, chunks ...[]byte) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := fill(tmp, perm, sync, chunks); err != nil {
+	if err := complete(tmp, perm, sync, fill); err != nil {
 		tmp.Close()
 		os.Remove(tmp.Name())
 		return fmt.Errorf("write %s: %w", path, err)
@@ -53,12 +65,11 @@ func Write(path string, perm fs.FileMode, sync bool, chunks ...[]byte) error {
 	return nil
 }
 
-func fill(f *os.File, perm fs.FileMode, sync bool, chunks [][]byte) error {
-	w := bufio.NewWriterSize(f, 64<<10) // large chunks pass it by, small ones share a write
-	for _, c := range chunks {
-		if _, err := w.Write(c); err != nil {
-			return err
-		}
+// complete fills the temporary file and makes it ready to be renamed.
+func complete(f *os.File, perm fs.FileMode, sync bool, fill func(w *bufio.Writer) error) error {
+	w := bufio.NewWriterSize(f, 64<<10) // large pieces pass it by, small ones share a write
+	if err := fill(w); err != nil {
+		return err
 	}
 	if err := w.Flush(); err != nil {
 		return err

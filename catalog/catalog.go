@@ -1,0 +1,110 @@
+package catalog
+
+import (
+	"context"
+	"reflect"
+	"sync"
+
+	"github.com/shalestore/shale/internal/lockfile"
+)
+
+// Catalog is a lock and the files of records it protects. It is safe for concurrent use; two catalogs never share anything but the files.
+type Catalog[R any] struct {
+	schema Schema[R]
+	lock   string
+	files  []File
+	known  []string // names of R's members
+
+	mu    sync.Mutex // guards state while it is checked and loaded
+	state *state     // what the files held when the lock was last given back; nil when nothing is known
+}
+
+// New describes a catalog. It does no I/O: the lock file is created at the first transaction and a file of records by the
+// first save that has something to put into it.
+func New[R any](schema Schema[R], lock string, files ...File) *Catalog[R] {
+	return &Catalog[R]{schema: schema, lock: lock, files: files, known: memberNamesOf(reflect.TypeFor[R]())}
+}
+
+// View runs fn with the lock shared. The transaction is over when fn returns: after that its methods only return errors.
+// While it waits for the lock View ends with ctx's error when ctx does.
+//
+// fn must not start an Update of the same catalog: that would wait for the lock that View holds.
+func (c *Catalog[R]) View(ctx context.Context, fn func(tx *ReadTx[R]) error) error {
+	lock, err := lockfile.Acquire(ctx, c.lock, lockfile.Shared)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	st, err := c.fresh(lock)
+	if err != nil {
+		return err
+	}
+	// The file lock keeps writers out already. This one tells the same to the race detector and to Go's memory model.
+	st.inUse.RLock()
+	defer st.inUse.RUnlock()
+	tx := &ReadTx[R]{c: c, st: st}
+	defer tx.end()
+	return fn(tx)
+}
+
+// Update runs fn with the lock exclusive, and saves what it changed when it returns nil. When fn returns an error, all changes
+// since the last successful Save are dropped and Update returns that error. After an error of the save itself nobody can say
+// whether the change is there; the next transaction finds out by reading.
+func (c *Catalog[R]) Update(ctx context.Context, fn func(tx *WriteTx[R]) error) (err error) {
+	lock, err := lockfile.Acquire(ctx, c.lock, lockfile.Exclusive)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if rerr := lock.Release(); err == nil {
+			err = rerr
+		}
+	}()
+	st, err := c.fresh(lock)
+	if err != nil {
+		return err
+	}
+	st.inUse.Lock()
+	defer st.inUse.Unlock()
+	tx := &WriteTx[R]{ReadTx: ReadTx[R]{c: c, st: st}, lock: lock}
+	defer func() { // also when fn panics
+		if tx.unsaved() {
+			c.forget(st)
+		}
+		tx.end()
+	}()
+	if err := fn(tx); err != nil {
+		return err
+	}
+	return tx.Save()
+}
+
+// fresh returns the state of the files as they are now. The lock must be held.
+func (c *Catalog[R]) fresh(lock *lockfile.Lock) (*state, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	token, err := lock.Token()
+	if err != nil {
+		return nil, err
+	}
+	if c.state != nil && c.state.token == token && c.state.unchanged(c.files) {
+		return c.state, nil
+	}
+	c.state = nil
+	st, err := load(c.files)
+	if err != nil {
+		return nil, err
+	}
+	st.token = token
+	c.state = st
+	return st, nil
+}
+
+// forget drops a state that no longer says what the files do.
+func (c *Catalog[R]) forget(st *state) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state == st {
+		c.state = nil
+	}
+}

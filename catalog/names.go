@@ -1,0 +1,126 @@
+package catalog
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/shalestore/shale/errdefs"
+)
+
+// A name belongs to one record. Files made by racing or older programs can break that, and then the later record has the name, in
+// what we read at once and in the files after the next save.
+
+// owners returns which element has which name. The index is made at the first call and kept up to date from then on. On
+// error it returns the element that is to blame.
+func (st *state) owners() (map[string]*element, *element, error) {
+	st.nameOnce.Do(func() {
+		st.names = make(map[string]*element)
+		for i := range st.files {
+			for _, e := range st.files[i].elements {
+				names, err := e.nameList()
+				if err != nil {
+					st.nameFault, st.nameErr = e, err
+					return
+				}
+				for _, name := range names {
+					if before := st.names[name]; before != nil && before != e {
+						st.robbed = append(st.robbed, before)
+					}
+					st.names[name] = e
+				}
+			}
+		}
+	})
+	return st.names, st.nameFault, st.nameErr
+}
+
+// nameList decodes the names as they stand in the file.
+func (e *element) nameList() ([]string, error) {
+	if e.names == nil {
+		return nil, nil
+	}
+	var names []string
+	if err := json.Unmarshal(e.names, &names); err != nil {
+		return nil, err
+	}
+	return names, nil
+}
+
+// claim returns the names of an element that is about to take its place, unless another record has one of them.
+func (tx *WriteTx[R]) claim(e *element) ([]string, error) {
+	if tx.c.schema.Names == nil {
+		return nil, nil
+	}
+	owners, err := tx.owners()
+	if err != nil {
+		return nil, err
+	}
+	names, err := e.nameList()
+	if err != nil {
+		return nil, tx.misfit(e, err)
+	}
+	for _, name := range names {
+		if owner := owners[name]; owner != nil && owner.id != e.id {
+			return nil, fmt.Errorf("%s %q: %w: %q is a name of %s", tx.c.schema.Kind, e.id, errdefs.ErrDuplicateName, name, owner.id)
+		}
+	}
+	return names, nil
+}
+
+// give makes an element the owner of names that it has claimed.
+func (tx *WriteTx[R]) give(names []string, e *element) {
+	for _, name := range names {
+		tx.st.names[name] = e
+	}
+}
+
+// loseNames frees the names that an element owns, before another takes its place or none.
+func (tx *WriteTx[R]) loseNames(e *element) error {
+	if tx.c.schema.Names == nil {
+		return nil
+	}
+	owners, err := tx.owners()
+	if err != nil {
+		return err
+	}
+	names, err := e.nameList()
+	if err != nil {
+		return tx.misfit(e, err)
+	}
+	for _, name := range names {
+		if owners[name] == e {
+			delete(owners, name)
+		}
+	}
+	return nil
+}
+
+// settleNames takes names out of the records that lost them to a later one, so that the files say it too.
+func (tx *WriteTx[R]) settleNames() error {
+	if tx.c.schema.Names == nil {
+		return nil
+	}
+	if _, err := tx.owners(); err != nil {
+		return err
+	}
+	for _, before := range tx.st.robbed {
+		if tx.st.ids[before.id] != before {
+			continue // replaced or removed meanwhile
+		}
+		r, err := tx.decode(before)
+		if err != nil {
+			return err
+		}
+		e, err := tx.encode(r, before)
+		if err != nil {
+			return err
+		}
+		if err := tx.loseNames(before); err != nil {
+			return err
+		}
+		tx.put(before, e)
+		tx.give(tx.c.schema.Names(r), e)
+	}
+	tx.st.robbed = nil
+	return nil
+}
