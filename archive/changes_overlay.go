@@ -1,0 +1,262 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// OverlayChanges lists what an overlay upper directory changes in its lowers, the parents' content directories, nearest first. It reads
+// the upper alone and asks the lowers only about the names found there, so that its time follows the size of the change.
+//
+// The list is the one that containers/storage gives, kind by kind and in the same order, that of a walk with names in byte order:
+//
+//   - a whiteout, and an opaque directory that a lower had, are Deleted (what the new directory holds follows);
+//   - a name that some lower has is Modified, unless a whiteout hides it; directories only if size, mode or time differ;
+//   - everything else is Added;
+//   - the directories above what is Added or Deleted are Modified, if they aren't listed already.
+//
+// userXattr says in which form overlay's attributes are (mount option userxattr). It returns errdefs.ErrUnsupported when the upper holds
+// redirects or metacopies; TreeChanges of the mounted layers is then the way.
+func OverlayChanges(ctx context.Context, upper string, lowers []string, userXattr bool) ([]Change, error) {
+	up, err := openRoot(upper)
+	if err != nil {
+		return nil, err
+	}
+	defer up.release()
+	low, err := openLowers(lowers)
+	if err != nil {
+		return nil, err
+	}
+	defer low.close()
+	w, err := newWalk(up)
+	if err != nil {
+		return nil, fmt.Errorf("read directory %s: %w", upper, err)
+	}
+	defer w.close()
+	s := overlayScan{walk: w, lowers: low, names: overlayXattrs(userXattr), xattrs: newXattrBuffers()}
+	s.below = []layerStates{make(layerStates, len(low.fds))}
+	for w.next(ctx) {
+		if err := s.visit(); err != nil {
+			return nil, fmt.Errorf("/%s: %w", w.path, err)
+		}
+	}
+	return s.list, w.err
+}
+
+// overlayScan compares an upper with its lowers. What is known about the lowers' form of a directory is kept for the directories on the
+// way down only, a byte for each lower: no lower directory stays open, so that 500 lowers and any depth cost no descriptors.
+type overlayScan struct {
+	*walk
+	lowers *lowerRoots
+	names  overlayNames
+	xattrs *xattrBuffers
+
+	list   []Change
+	listed []bool        // for each directory on the way down: whether it is in the list
+	below  []layerStates // for each directory on the way down: what the lowers have there
+	known  []siblings    // for each directory on the way down: what the lowers have of its names
+}
+
+// layerStates says for each lower what it has in place of a directory of the upper.
+type layerStates []layerState
+
+type layerState uint8
+
+const (
+	present  layerState = iota // a directory, or a link that may lead to one
+	missing                    // nothing, or a file
+	whiteout                   // a whiteout: deeper lowers don't count
+)
+
+// siblings are the verdicts on the names of one directory.
+type siblings struct {
+	kinds []verdict
+	// states of the directories among them, by their place; nil for files.
+	states []layerStates
+}
+
+type verdict uint8
+
+const (
+	isNew verdict = iota
+	isModified
+	isSame // a directory that is only there for what it holds
+)
+
+func (s *overlayScan) visit() error {
+	depth := s.depth()
+	s.below = s.below[:depth+1]
+	s.listed = s.listed[:depth]
+	s.known = s.known[:min(len(s.known), depth+1)]
+	if len(s.known) == depth { // the first name of a directory: look all of them up together
+		here, err := s.lookUp()
+		if err != nil {
+			return err
+		}
+		s.known = append(s.known, here)
+	}
+	here, at := s.known[depth], s.at()
+	kind := Added
+	deleted := false
+	switch s.typ {
+	case unix.DT_CHR:
+		if err := s.stat(); absent(err) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		deleted = isWhiteout(&s.st)
+	case unix.DT_DIR:
+		opaque, err := s.marks()
+		if err != nil {
+			return err
+		}
+		deleted = opaque && s.lowers.hold(s.path)
+	case unix.DT_REG:
+		if _, err := s.marks(); err != nil {
+			return err
+		}
+	}
+	listed := true
+	switch {
+	case deleted:
+		kind = Deleted
+	case here.kinds[at] == isModified:
+		kind = Modified
+	case here.kinds[at] == isSame:
+		listed = false
+	}
+	if listed {
+		if kind != Modified {
+			s.listParents()
+		}
+		s.list = append(s.list, Change{Path: "/" + s.path, Kind: kind})
+	}
+	if s.typ == unix.DT_DIR {
+		s.listed = append(s.listed, listed)
+		s.below = append(s.below, here.states[at])
+		s.descend()
+	}
+	return nil
+}
+
+// listParents lists the directories above the current entry that aren't yet.
+func (s *overlayScan) listParents() {
+	for i, done := range s.listed {
+		if !done {
+			s.listed[i] = true
+			s.list = append(s.list, Change{Path: "/" + s.ancestor(i), Kind: Modified})
+		}
+	}
+}
+
+// marks reads overlay's attributes of the current entry. Without lowers there is nothing that they could point to.
+func (s *overlayScan) marks() (opaque bool, err error) {
+	if len(s.lowers.fds) == 0 {
+		return false, nil
+	}
+	opaque, err = s.names.marks(s.xattrs, xattrAt(s.dir.fd, s.name))
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return opaque, err
+}
+
+// lookUp asks the lowers about all names of the current directory, opening it once in each lower that has it.
+func (s *overlayScan) lookUp() (siblings, error) {
+	list := s.walk.siblings()
+	sib := siblings{kinds: make([]verdict, len(list)), states: make([]layerStates, len(list))}
+	decided := make([]bool, len(list))
+	for i, e := range list {
+		if e.typ == unix.DT_DIR || e.typ == unix.DT_UNKNOWN {
+			sib.states[i] = make(layerStates, len(s.lowers.fds))
+		}
+	}
+	states := s.below[s.depth()]
+	for l := range states {
+		dir := -1
+		if states[l] == present {
+			fd, err := openInRoot(s.lowers.fds[l], s.parent(), unix.O_PATH|unix.O_DIRECTORY)
+			switch {
+			case err == nil:
+				dir = fd
+			case !absent(err):
+				return sib, fmt.Errorf("look up /%s in a lower directory: %w", s.parent(), err)
+			}
+		}
+		if dir >= 0 {
+			err := s.lookUpIn(dir, l, list, &sib, decided)
+			unix.Close(dir)
+			if err != nil {
+				return sib, err
+			}
+			continue
+		}
+		for i := range list {
+			if states[l] == whiteout {
+				decided[i] = true
+			}
+			if sib.states[i] != nil {
+				sib.states[i][l] = max(states[l], missing)
+			}
+		}
+	}
+	return sib, nil
+}
+
+// lookUpIn asks one lower, whose form of the current directory is open as dir.
+func (s *overlayScan) lookUpIn(dir, l int, list []dirent, sib *siblings, decided []bool) error {
+	for i, e := range list {
+		if decided[i] && sib.states[i] == nil {
+			continue
+		}
+		var st unix.Stat_t
+		if err := statAt(dir, e.name, &st); absent(err) {
+			if sib.states[i] != nil {
+				sib.states[i][l] = missing
+			}
+			continue
+		} else if err != nil {
+			return fmt.Errorf("look up /%s%s in a lower directory: %w", s.parent(), e.name, err)
+		}
+		if sib.states[i] != nil {
+			switch {
+			case isWhiteout(&st):
+				sib.states[i][l] = whiteout
+			case !isDir(&st) && st.Mode&unix.S_IFMT != unix.S_IFLNK:
+				sib.states[i][l] = missing
+			}
+		}
+		if decided[i] {
+			continue
+		}
+		decided[i] = true
+		if isWhiteout(&st) {
+			continue
+		}
+		sib.kinds[i] = isModified
+		if isDir(&st) && sib.states[i] != nil && s.sameDir(e.name, &st) {
+			sib.kinds[i] = isSame
+		}
+	}
+	return nil
+}
+
+// sameDir reports whether the upper's directory name looks like the lower's, as it does when it was only copied up on the way to
+// something else.
+func (s *overlayScan) sameDir(name string, low *unix.Stat_t) bool {
+	var up unix.Stat_t
+	if statAt(s.dir.fd, name, &up) != nil || !isDir(&up) {
+		return false
+	}
+	return up.Size == low.Size && up.Mode == low.Mode && sameTime(up.Mtim, low.Mtim)
+}
+
+// sameTime compares modification times as far as they can be known: many tars carry whole seconds only, so that a time without a
+// fraction equals any time within its second.
+func sameTime(a, b unix.Timespec) bool {
+	return a.Sec == b.Sec && (a.Nsec == b.Nsec || a.Nsec == 0 || b.Nsec == 0)
+}

@@ -1,0 +1,307 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
+	"golang.org/x/sys/unix"
+)
+
+// DiffOptions says how a layer becomes a tar. The zero value takes owners as they stand on disk.
+type DiffOptions struct {
+	// IDMap is the mapping of the layer on disk: owners go back to what the container sees. An owner outside of it is an error.
+	IDMap idtools.Mapping
+	// OldIDMap is the mapping of the tree that a layer is compared with; used by TreeChanges and WriteTreeDiff only.
+	OldIDMap idtools.Mapping
+	// OverrideStat takes owner, mode and type of a file from its attribute user.containers.override_stat, and leaves that out of the
+	// tar. It is for stores with a force mask, whose own extraction wrote the attribute. Elsewhere whoever may set a user attribute
+	// would choose the owner and the setuid bit of a file in the next image, so it stays an attribute like others.
+	OverrideStat bool
+	// Progress is called now and then with the bytes written so far; nil for none. It must return quickly.
+	Progress func(written int64)
+}
+
+// Names of the whiteouts in a layer tar (OCI image specification, layer.md).
+const (
+	whiteoutPrefix = ".wh."
+	whiteoutOpaque = ".wh..wh..opq"
+)
+
+// endOfArchive is the two zero blocks that end a tar (pax(1), ustar interchange format).
+var endOfArchive [1024]byte
+
+// WriteOverlayDiff writes the uncompressed layer tar of an overlay upper directory to w: what the directory holds, with whiteouts
+// (character devices 0:0) as .wh. files and opaque directories followed by .wh..wh..opq if one of the lowers had the directory.
+// Lowers are the parents' content directories, nearest first. The same tree gives the same bytes, and those that containers/storage gives.
+//
+// Entries come in the order of a walk, names in byte order, each directory before its content; sockets are left out.
+//
+// It returns errdefs.ErrUnsupported, before the first byte, when the upper holds redirects or metacopies: WriteTreeDiff of the mounted
+// layers is then the way. Files that vanish while the walk comes by are left out; a file that changes its size while it is read is an
+// error, as the bytes written so far then are no tar. Errors name the path within the layer.
+func WriteOverlayDiff(ctx context.Context, w io.Writer, upper string, lowers []string, userXattr bool, opts DiffOptions) error {
+	up, err := openRoot(upper)
+	if err != nil {
+		return err
+	}
+	defer up.release()
+	low, err := openLowers(lowers)
+	if err != nil {
+		return err
+	}
+	defer low.close()
+	names := overlayXattrs(userXattr)
+	if len(lowers) > 0 {
+		if err := refuseRedirects(ctx, up, names); err != nil {
+			return err
+		}
+	}
+	p := &packing{opts: opts, overlay: &names, lowers: low}
+	return p.write(ctx, w, func(ctx context.Context, emit func(entry, int64) error) error {
+		return p.walkTree(ctx, up, emit)
+	})
+}
+
+// WriteTreeDiff writes the uncompressed layer tar that makes newDir out of oldDir to w, from a comparison of the two trees (TreeChanges).
+// With oldDir "" it holds all of newDir, in the order of a walk; else the changed entries in the byte order of their paths, as
+// containers/storage has them. Whiteouts carry no time (1970), where containers/storage writes the time of day: the same trees give
+// the same bytes here. Errors are those of WriteOverlayDiff, except that nothing is unsupported.
+func WriteTreeDiff(ctx context.Context, w io.Writer, newDir, oldDir string, opts DiffOptions) error {
+	p := &packing{opts: opts}
+	if oldDir == "" {
+		root, err := openRoot(newDir)
+		if err != nil {
+			return err
+		}
+		defer root.release()
+		return p.write(ctx, w, func(ctx context.Context, emit func(entry, int64) error) error {
+			return p.walkTree(ctx, root, emit)
+		})
+	}
+	changes, err := TreeChanges(ctx, newDir, oldDir, opts)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
+	root, err := openRoot(newDir)
+	if err != nil {
+		return err
+	}
+	defer root.release()
+	return p.write(ctx, w, func(ctx context.Context, emit func(entry, int64) error) error {
+		return p.pickChanges(ctx, root, changes, emit)
+	})
+}
+
+// packing is one tar in the making.
+type packing struct {
+	opts    DiffOptions
+	overlay *overlayNames // nil for a plain tree, where character devices 0:0 are just that
+	lowers  *lowerRoots   // with overlay only
+	links   map[fileID]string
+}
+
+// fileID tells files apart that have several names.
+type fileID struct{ dev, ino uint64 }
+
+// entry is a member of the tar to be.
+type entry struct {
+	dir  *dirRef // where the file lies; nil when only a header is wanted
+	name string  // its name there
+	path string  // its path in the layer, without a leading slash
+	st   unix.Stat_t
+	as   entryForm
+	link string // for hardLink: the name of the entry that it links to
+}
+
+type entryForm uint8
+
+const (
+	asFile   entryForm = iota // with everything that it has on disk
+	hardLink                  // another name of an entry that came before
+	deletion                  // a whiteout, of which nothing is on disk
+	trailer                   // the end of the archive
+)
+
+func (p *packing) write(ctx context.Context, w io.Writer, produce func(context.Context, func(entry, int64) error) error) error {
+	p.links = map[fileID]string{}
+	r := readAhead[entry]{
+		produce: func(ctx context.Context, emit func(entry, int64) error) error {
+			if err := produce(ctx, emit); err != nil {
+				return err
+			}
+			return emit(entry{as: trailer}, int64(len(endOfArchive)))
+		},
+		worker:   func() filler[entry] { return newPacker(p) },
+		progress: p.opts.Progress,
+	}
+	return r.run(ctx, w)
+}
+
+// emitFile sends one existing file on its way. dir is retained for it.
+func (p *packing) emitFile(dir *dirRef, name, path string, st *unix.Stat_t, emit func(entry, int64) error) error {
+	e := entry{dir: dir.retain(), name: name, path: path, st: *st}
+	cost := int64(1024 + len(path))
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK: // has no meaning without the process that bound it
+		dir.release()
+		return nil
+	case unix.S_IFREG:
+		cost += st.Size
+	}
+	if st.Nlink > 1 && !isDir(st) {
+		id := fileID{st.Dev, st.Ino}
+		if first, ok := p.links[id]; ok {
+			e.as, e.link = hardLink, first
+			cost = int64(1024 + len(path) + len(first))
+		} else {
+			p.links[id] = p.tarName(path, st)
+		}
+	}
+	return emit(e, cost)
+}
+
+// tarName is how a file is called in the tar.
+func (p *packing) tarName(name string, st *unix.Stat_t) string {
+	switch {
+	case isDir(st):
+		return name + "/"
+	case p.overlay != nil && isWhiteout(st):
+		dir, base := path.Split(name)
+		return dir + whiteoutPrefix + base
+	}
+	return name
+}
+
+// walkTree emits everything below root.
+func (p *packing) walkTree(ctx context.Context, root *dirRef, emit func(entry, int64) error) error {
+	w, err := newWalk(root)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	for w.next(ctx) {
+		if err := w.stat(); absent(err) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		if err := p.emitFile(w.dir, w.name, w.path, &w.st, emit); err != nil {
+			return err
+		}
+		if isDir(&w.st) {
+			w.descend()
+		}
+	}
+	return w.err
+}
+
+// pickChanges emits the files of a change list that is sorted by path.
+func (p *packing) pickChanges(ctx context.Context, root *dirRef, changes []Change, emit func(entry, int64) error) error {
+	dirs := parentDirs{root: root}
+	defer dirs.close()
+	for _, c := range changes {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		name := strings.TrimPrefix(c.Path, "/")
+		parent, base := path.Split(name)
+		if c.Kind == Deleted {
+			e := entry{path: parent + whiteoutPrefix + base, as: deletion}
+			if err := emit(e, int64(1024+len(name))); err != nil {
+				return err
+			}
+			continue
+		}
+		dir, err := dirs.open(parent)
+		if absent(err) {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("open directory /%s: %w", parent, err)
+		}
+		var st unix.Stat_t
+		if err := statAt(dir.fd, base, &st); absent(err) {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("%s: %w", c.Path, err)
+		}
+		if err := p.emitFile(dir, base, name, &st, emit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parentDirs opens the directories of a sorted list of paths, of which many in a row lie in the same few.
+type parentDirs struct {
+	root *dirRef
+	last [16]struct {
+		path string
+		dir  *dirRef
+	}
+	turn int
+}
+
+// open returns the directory path ("" or with a final slash); it stays valid until some other calls later.
+func (d *parentDirs) open(path string) (*dirRef, error) {
+	if path == "" {
+		return d.root, nil
+	}
+	for i := range d.last {
+		if d.last[i].dir != nil && d.last[i].path == path {
+			return d.last[i].dir, nil
+		}
+	}
+	fd, err := openBeneath(d.root.fd, strings.TrimSuffix(path, "/"), unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	slot := &d.last[d.turn]
+	d.turn = (d.turn + 1) % len(d.last)
+	if slot.dir != nil {
+		slot.dir.release()
+	}
+	slot.path, slot.dir = path, newDirRef(fd)
+	return slot.dir, nil
+}
+
+func (d *parentDirs) close() {
+	for _, l := range d.last {
+		if l.dir != nil {
+			l.dir.release()
+		}
+	}
+}
+
+// refuseRedirects looks for overlay's redirects and metacopies in an upper directory before anything is written.
+func refuseRedirects(ctx context.Context, up *dirRef, names overlayNames) error {
+	w, err := newWalk(up)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	buf := newXattrBuffers()
+	for w.next(ctx) {
+		if w.typ != unix.DT_DIR && w.typ != unix.DT_REG {
+			continue
+		}
+		_, err := names.marks(buf, xattrAt(w.dir.fd, w.name))
+		switch {
+		case errors.Is(err, unix.ENOENT):
+			continue
+		case errors.Is(err, errdefs.ErrUnsupported), err != nil:
+			return fmt.Errorf("/%s: %w", w.path, err)
+		}
+		if w.typ == unix.DT_DIR {
+			w.descend()
+		}
+	}
+	return w.err
+}

@@ -1,0 +1,9 @@
+package archive_test
+
+import (
+	"testing"
+
+	"github.com/shalestore/shale/internal/testutil"
+)
+
+func TestMain(m *testing.M) { testutil.Main(m) }

@@ -1,0 +1,194 @@
+package archive
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc64"
+	"io"
+	"path"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// splitCRC is the checksum that tar-split keeps of a file's content. It finds damage; it is no defence against anyone.
+var splitCRC = crc64.MakeTable(crc64.ISO)
+
+// Replay writes a layer's tar to w, byte for byte as it once came: headers and padding from tarSplit, the gzip'd tar-split stream that
+// was recorded then, and the content of files from the first of dirs that has them. The result is uncompressed.
+//
+// Names are looked up below each directory as if it were the root of the file system, so a damaged or hostile stream reads nothing
+// outside. A file that is missing, that is no regular file, or whose size or checksum is not the recorded one is errdefs.ErrCorrupt, and
+// the error names it; so is a stream that can't be read. Bytes written before an error are a correct beginning of the tar, except the
+// content of a large file whose checksum fails at its end.
+//
+// Several files are read ahead at a time; memory stays below some megabytes whatever the layer holds.
+func Replay(ctx context.Context, w io.Writer, tarSplit io.Reader, dirs []string) error {
+	var roots []*dirRef
+	defer func() {
+		for _, r := range roots {
+			r.release()
+		}
+	}()
+	for _, dir := range dirs {
+		root, err := openRoot(dir)
+		if err != nil {
+			return err
+		}
+		roots = append(roots, root)
+	}
+	r := readAhead[replayPiece]{
+		produce: func(ctx context.Context, emit func(replayPiece, int64) error) error {
+			return readTarSplit(ctx, tarSplit, emit)
+		},
+		worker: func() filler[replayPiece] { return &replayer{roots: roots} },
+	}
+	return r.run(ctx, w)
+}
+
+// replayPiece is a stretch of the tar: bytes that are known, then perhaps the content of a file.
+type replayPiece struct {
+	raw  []byte
+	name string
+	size int64
+	crc  uint64
+}
+
+// readTarSplit turns the lines of a tar-split stream into pieces.
+func readTarSplit(ctx context.Context, tarSplit io.Reader, emit func(replayPiece, int64) error) error {
+	gz, err := gzip.NewReader(tarSplit)
+	if err != nil {
+		return fmt.Errorf("read tar-split: %w: %w", errdefs.ErrCorrupt, err)
+	}
+	defer gz.Close()
+	lines := newSplitReader(gz)
+	var store []byte // pieces' raw bytes share allocations of this size
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e, err := lines.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch {
+		case e.kind == splitSegment:
+			if len(store) < len(e.payload) {
+				store = make([]byte, max(64<<10, len(e.payload)))
+			}
+			n := copy(store, e.payload)
+			err = emit(replayPiece{raw: store[:n:n]}, int64(n))
+			store = store[n:]
+		case e.size > 0:
+			err = emit(replayPiece{name: e.name, size: e.size, crc: binary.BigEndian.Uint64(e.payload)}, e.size)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// replayer fills pieces. Each worker has its own.
+type replayer struct {
+	roots []*dirRef
+	// The directory of the last file, in one of the roots: a tar's members come directory by directory.
+	lastDir  string
+	lastRoot int
+	last     *dirRef
+}
+
+func (r *replayer) drop(replayPiece) {}
+
+func (r *replayer) close() {
+	if r.last != nil {
+		r.last.release()
+	}
+}
+
+func (r *replayer) fill(ctx context.Context, p replayPiece, out *chunkWriter) error {
+	if p.size == 0 {
+		return out.write(ctx, p.raw)
+	}
+	fd, err := r.open(p.name, p.size)
+	if err == nil {
+		err = copyChecked(ctx, fd, p.size, p.crc, out)
+		unix.Close(fd)
+	}
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("file %q: %w: %w", p.name, errdefs.ErrCorrupt, err)
+}
+
+// open finds the file name in the first root that has something of that name.
+func (r *replayer) open(name string, size int64) (int, error) {
+	dir, base := path.Split(path.Clean("/" + name))
+	for i := range r.roots {
+		parent, err := r.parent(i, dir)
+		if err == nil {
+			var st unix.Stat_t
+			if err = statAt(parent.fd, base, &st); err == nil {
+				return openRecorded(parent.fd, base, &st, size)
+			}
+		}
+		if !absent(err) {
+			return -1, err
+		}
+	}
+	return -1, unix.ENOENT
+}
+
+func openRecorded(dirfd int, base string, st *unix.Stat_t, size int64) (int, error) {
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return -1, errors.New("is no regular file any more")
+	case st.Size != size:
+		return -1, fmt.Errorf("has %d bytes, not the recorded %d", st.Size, size)
+	}
+	return openFileAt(dirfd, base, st)
+}
+
+// parent opens a directory of one of the roots. It stays open until the next call.
+func (r *replayer) parent(root int, dir string) (*dirRef, error) {
+	if r.last != nil && r.lastRoot == root && r.lastDir == dir {
+		return r.last, nil
+	}
+	fd, err := openInRoot(r.roots[root].fd, dir, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	r.close()
+	r.last, r.lastRoot, r.lastDir = newDirRef(fd), root, dir
+	return r.last, nil
+}
+
+// copyChecked writes a file of size bytes to out and compares its checksum.
+func copyChecked(ctx context.Context, fd int, size int64, want uint64, out *chunkWriter) error {
+	sum := uint64(0)
+	for left := size; left > 0; {
+		space, err := out.room(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := readFull(fd, space[:min(int64(len(space)), left)])
+		if err != nil {
+			return fmt.Errorf("read: %w", err)
+		}
+		if n == 0 {
+			return fmt.Errorf("shrank from %d to %d bytes while it was read", size, size-left)
+		}
+		sum = crc64.Update(sum, splitCRC, space[:n])
+		left -= int64(n)
+		if left == 0 && sum != want {
+			return errors.New("file integrity checksum failed")
+		}
+		out.grow(n)
+	}
+	return nil
+}

@@ -1,0 +1,224 @@
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/shalestore/shale/errdefs"
+)
+
+// splitLineMax bounds one line of a tar-split stream, in bytes. The largest hold, in base64, a megabyte of padding or the headers of one
+// member: a PAX header, a long name and a long link name, each of a megabyte at most.
+const splitLineMax = 8 << 20
+
+// The types of tar-split's lines (github.com/vbatts/tar-split, tar/storage).
+const (
+	splitFile    = 1 // a member's content, kept in the layer's directory
+	splitSegment = 2 // bytes of the tar as they were: headers, padding
+)
+
+// splitEntry is one line of a tar-split stream.
+type splitEntry struct {
+	kind    int64
+	name    string // of a file, as it stood in the tar, any bytes
+	size    int64  // of a file's content, in bytes
+	payload []byte // a segment's bytes, or the CRC-64 of a file's content; valid until the next line is read
+}
+
+// splitReader reads the lines of an uncompressed tar-split stream. Each is a flat JSON object: a type, a name (in "name_raw" as base64
+// when it is not UTF-8), a size, a payload in base64, and a position, which counts the lines.
+type splitReader struct {
+	in   *bufio.Reader
+	long []byte // a line that is longer than in's buffer
+	raw  []byte // the payload of the line
+	line int
+}
+
+func newSplitReader(r io.Reader) *splitReader {
+	return &splitReader{in: bufio.NewReaderSize(r, 128<<10)}
+}
+
+// next returns the next line, or io.EOF after the last. What breaks the format is errdefs.ErrCorrupt.
+func (r *splitReader) next() (splitEntry, error) {
+	for {
+		line, err := r.readLine()
+		if err != nil {
+			return splitEntry{}, err
+		}
+		r.line++
+		if len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		e, err := r.parse(line)
+		if err != nil {
+			return e, fmt.Errorf("tar-split line %d: %w: %w", r.line, errdefs.ErrCorrupt, err)
+		}
+		return e, nil
+	}
+}
+
+func (r *splitReader) readLine() ([]byte, error) {
+	line, err := r.in.ReadSlice('\n')
+	if err == nil {
+		return line, nil
+	}
+	r.long = append(r.long[:0], line...)
+	for err == bufio.ErrBufferFull {
+		if len(r.long) > splitLineMax {
+			return nil, fmt.Errorf("tar-split line %d: %w: longer than %d bytes", r.line+1, errdefs.ErrCorrupt, splitLineMax)
+		}
+		line, err = r.in.ReadSlice('\n')
+		r.long = append(r.long, line...)
+	}
+	if err == io.EOF && len(r.long) > 0 {
+		err = nil // a last line without its end: parsing tells whether something is missing
+	}
+	if err != nil && err != io.EOF {
+		return nil, fmt.Errorf("read tar-split: %w: %w", errdefs.ErrCorrupt, err)
+	}
+	return r.long, err
+}
+
+var errSyntax = errors.New("no tar-split entry")
+
+func (r *splitReader) parse(line []byte) (splitEntry, error) {
+	e := splitEntry{}
+	var name, nameRaw []byte
+	p := jsonLine{rest: line}
+	if !p.take('{') {
+		return e, errSyntax
+	}
+	for first := true; !p.take('}'); first = false {
+		if !first && !p.take(',') {
+			return e, errSyntax
+		}
+		key, ok := p.text()
+		if !ok || !p.take(':') {
+			return e, errSyntax
+		}
+		switch string(key) {
+		case "type":
+			e.kind, ok = p.number()
+		case "size":
+			e.size, ok = p.number()
+		case "position":
+			_, ok = p.number()
+		case "name":
+			name, ok = p.text()
+		case "name_raw":
+			var b []byte
+			if b, ok = p.text(); ok {
+				nameRaw = make([]byte, base64.StdEncoding.DecodedLen(len(b)))
+				n, err := base64.StdEncoding.Decode(nameRaw, b)
+				nameRaw, ok = nameRaw[:n], err == nil
+			}
+		case "payload":
+			if p.null() {
+				break
+			}
+			var b []byte
+			if b, ok = p.text(); ok {
+				if need := base64.StdEncoding.DecodedLen(len(b)); cap(r.raw) < need {
+					r.raw = make([]byte, need)
+				}
+				n, err := base64.StdEncoding.Decode(r.raw[:cap(r.raw)], b)
+				e.payload, ok = r.raw[:n], err == nil
+			}
+		default:
+			return e, fmt.Errorf("unknown key %.40q", key)
+		}
+		if !ok {
+			return e, fmt.Errorf("bad value of %q", key)
+		}
+	}
+	if len(bytes.TrimSpace(p.rest)) > 0 {
+		return e, errSyntax
+	}
+	e.name = string(name)
+	if len(nameRaw) > 0 {
+		e.name = string(nameRaw)
+	}
+	switch {
+	case e.kind != splitFile && e.kind != splitSegment:
+		return e, fmt.Errorf("unknown type %d", e.kind)
+	case e.size < 0:
+		return e, fmt.Errorf("size %d", e.size)
+	case e.kind == splitFile && e.size > 0 && len(e.payload) != 8:
+		return e, fmt.Errorf("checksum of %d bytes", len(e.payload))
+	}
+	return e, nil
+}
+
+// jsonLine takes a flat JSON object apart. Decoding the lines of a layer with encoding/json takes longer than reading its files.
+type jsonLine struct{ rest []byte }
+
+func (p *jsonLine) space() {
+	for len(p.rest) > 0 && (p.rest[0] == ' ' || p.rest[0] == '\t' || p.rest[0] == '\r' || p.rest[0] == '\n') {
+		p.rest = p.rest[1:]
+	}
+}
+
+func (p *jsonLine) take(c byte) bool {
+	p.space()
+	if len(p.rest) == 0 || p.rest[0] != c {
+		return false
+	}
+	p.rest = p.rest[1:]
+	return true
+}
+
+func (p *jsonLine) null() bool {
+	p.space()
+	if !bytes.HasPrefix(p.rest, []byte("null")) {
+		return false
+	}
+	p.rest = p.rest[4:]
+	return true
+}
+
+func (p *jsonLine) number() (int64, bool) {
+	p.space()
+	n := 0
+	for n < len(p.rest) && (p.rest[n] == '-' || (p.rest[n] >= '0' && p.rest[n] <= '9')) {
+		n++
+	}
+	v, err := strconv.ParseInt(string(p.rest[:n]), 10, 64)
+	p.rest = p.rest[n:]
+	return v, err == nil
+}
+
+// text takes a string. Most have no escapes and come back as they lie in the line.
+func (p *jsonLine) text() ([]byte, bool) {
+	if !p.take('"') {
+		return nil, false
+	}
+	end := bytes.IndexByte(p.rest, '"')
+	if end < 0 {
+		return nil, false
+	}
+	if bytes.IndexByte(p.rest[:end], '\\') < 0 {
+		s := p.rest[:end]
+		p.rest = p.rest[end+1:]
+		return s, true
+	}
+	for end = 0; end < len(p.rest) && p.rest[end] != '"'; end++ {
+		if p.rest[end] == '\\' {
+			end++
+		}
+	}
+	if end >= len(p.rest) {
+		return nil, false
+	}
+	var s string
+	if json.Unmarshal(append(append([]byte{'"'}, p.rest[:end]...), '"'), &s) != nil {
+		return nil, false
+	}
+	p.rest = p.rest[end+1:]
+	return []byte(s), true
+}
