@@ -5,7 +5,7 @@
 // Mapping.ToContainer; who translates many of them makes a Table first. Every ID and every size is checked where it comes in: no value wraps
 // around to another user's ID.
 //
-// SubIDFiles reads /etc/subuid and /etc/subgid. Run, with Child in main, starts a command in a new user namespace without cgo.
+// SubIDFiles reads /etc/subuid and /etc/subgid. Namespace.Run, with Child in main, starts a command in a new user namespace without cgo.
 //
 // The package reads no environment. What a parent process says through variables comes in by CallerOf, and goes out to children by Caller.Environ.
 package idtools
