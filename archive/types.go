@@ -63,6 +63,10 @@ type ApplyOptions struct {
 	ForceMask *fs.FileMode
 	// Whiteouts says what a ".wh." entry becomes.
 	Whiteouts WhiteoutForm
+	// Limits bounds what a hostile layer can ask for; the zero value means the defaults.
+	Limits Limits
+	// Writers is how many files are written at the same time; 0 means 2.
+	Writers int
 	// Progress is called now and then with the bytes read so far; nil for none. It must return quickly.
 	Progress func(read int64)
 }
@@ -77,4 +81,6 @@ const (
 	OverlayTrusted
 	// OverlayUser makes character devices 0:0 and user.overlay.opaque: overlayfs mounted with userxattr in a user namespace (Linux 5.11).
 	OverlayUser
+	// LiteralWhiteouts keeps ".wh." entries as the empty files that they are in the tar: what fuse-overlayfs and other mount programs expect.
+	LiteralWhiteouts
 )

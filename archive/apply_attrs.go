@@ -1,0 +1,217 @@
+package archive
+
+import (
+	"archive/tar"
+	"fmt"
+	"io/fs"
+	"math"
+	"strconv"
+	"unsafe"
+
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// What a file gets besides its content, in an order that matters: the owner first, since a change of owner takes the setuid bits and the
+// capabilities away; then the mode; then attributes, of which ACLs build on the mode; the times last.
+
+// overrideXattr holds the true owner, mode and type of a file when ForceMask gives all files one mode.
+const overrideXattr = "user.containers.override_stat"
+
+// attrs are the attributes of one file as this host is to show them.
+type attrs struct {
+	uid, gid uint32
+	mode     uint32 // permissions with setuid, setgid, sticky
+	times    [2]unix.Timespec
+	xattrs   []xattr
+	override string // value of overrideXattr; "" for none
+}
+
+// attributes works out what h asks for.
+func (a *applier) attributes(h *header) (attrs, error) {
+	at := attrs{mode: uint32(h.mode) & 0o7777, xattrs: h.xattrs}
+	uid, err := checkID("user", h.uid)
+	if err != nil {
+		return at, err
+	}
+	gid, err := checkID("group", h.gid)
+	if err != nil {
+		return at, err
+	}
+	if at.uid, at.gid, err = a.ids.ToHost(uid, gid); err != nil {
+		return at, err
+	}
+	atime := h.mtime
+	if h.hasAtime && h.mtime.before(h.atime) {
+		atime = h.atime // never before the last modification, as the other tools have it
+	}
+	at.times = [2]unix.Timespec{{Sec: atime.sec, Nsec: atime.nsec}, {Sec: h.mtime.sec, Nsec: h.mtime.nsec}}
+	if a.opts.ForceMask != nil {
+		if h.typeflag != tar.TypeSymlink && h.typeflag != tar.TypeLink {
+			at.override = overrideValue(at.uid, at.gid, at.mode, h)
+		}
+		at.mode = unixMode(*a.opts.ForceMask)
+	}
+	return at, nil
+}
+
+// checkID makes sure that a header's ID is one. -1, alone or as 2^32-1, would mean "leave it" to chown(2).
+func checkID(what string, id int64) (uint32, error) {
+	if id < 0 || id >= math.MaxUint32 {
+		return 0, fmt.Errorf("%w: %d is no %s ID", errdefs.ErrInvalid, id, what)
+	}
+	return uint32(id), nil
+}
+
+// overrideValue encodes uid:gid:mode:type.
+func overrideValue(uid, gid, mode uint32, h *header) string {
+	kind := "file"
+	switch h.typeflag {
+	case tar.TypeDir:
+		kind = "dir"
+	case tar.TypeFifo:
+		kind = "pipe"
+	case tar.TypeBlock:
+		kind = "block-" + strconv.FormatInt(h.devMajor, 10) + "-" + strconv.FormatInt(h.devMinor, 10)
+	case tar.TypeChar:
+		kind = "char-" + strconv.FormatInt(h.devMajor, 10) + "-" + strconv.FormatInt(h.devMinor, 10)
+	}
+	return fmt.Sprintf("%d:%d:%04o:%s", uid, gid, mode, kind)
+}
+
+// unixMode turns Go's mode bits into the kernel's.
+func unixMode(m fs.FileMode) uint32 {
+	mode := uint32(m.Perm())
+	for _, bit := range []struct {
+		from fs.FileMode
+		to   uint32
+	}{{fs.ModeSetuid, unix.S_ISUID}, {fs.ModeSetgid, unix.S_ISGID}, {fs.ModeSticky, unix.S_ISVTX}} {
+		if m&bit.from != 0 {
+			mode |= bit.to
+		}
+	}
+	return mode
+}
+
+// process is what every new file gets from the process that makes it.
+type process struct {
+	uid, gid uint32
+	umask    uint32
+	userns   bool // in a user namespace: some attributes and devices are refused, and may be missing
+}
+
+// setFile puts the attributes on the file fd that was just made in d with the permissions of at.mode.
+func (a *applier) setFile(fd int, d *directory, at *attrs) error {
+	chowned := false
+	if a.opts.ForceMask == nil && (at.uid != a.proc.uid || at.gid != a.newGroup(d)) {
+		if err := unix.Fchown(fd, int(at.uid), int(at.gid)); err == nil {
+			chowned = true
+		} else if !a.opts.IgnoreChownErrors {
+			return ownerError(at, err)
+		}
+	}
+	if d.acl {
+		// The archive says what ACLs its files have, or that they have none.
+		if err := unix.Fremovexattr(fd, "system.posix_acl_access"); err != nil && err != unix.ENODATA {
+			return fmt.Errorf("remove inherited ACL: %w", err)
+		}
+	}
+	if special := at.mode & 0o7000; special != 0 || at.mode&a.proc.umask != 0 || d.acl || chowned && at.mode&0o111 != 0 && special != 0 {
+		if err := unix.Fchmod(fd, at.mode); err != nil {
+			return fmt.Errorf("set mode: %w", err)
+		}
+	}
+	if err := a.setXattrs(at, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) }); err != nil {
+		return err
+	}
+	if err := futimens(fd, &at.times); err != nil {
+		return fmt.Errorf("set times: %w", err)
+	}
+	return nil
+}
+
+// newGroup is the group that the kernel gives a new file in d.
+func (a *applier) newGroup(d *directory) uint32 {
+	if d.setgid {
+		return d.gid
+	}
+	return a.proc.gid
+}
+
+// setXattrs sets the extended attributes, and the override, with set.
+func (a *applier) setXattrs(at *attrs, set func(name string, value []byte) error) error {
+	for _, x := range at.xattrs {
+		// Labels are the host's business: those of the archive name another host's policy.
+		if x.name == "security.selinux" {
+			continue
+		}
+		err := set(x.name, []byte(x.value))
+		if err == unix.ENOTSUP || err == unix.EPERM && a.proc.userns {
+			continue // the file system or the namespace can't hold it: a file without it is better than no layer
+		}
+		if err != nil {
+			return fmt.Errorf("set attribute %q: %w", x.name, err)
+		}
+	}
+	if at.override != "" {
+		if err := set(overrideXattr, []byte(at.override)); err != nil {
+			return fmt.Errorf("set attribute %q: %w", overrideXattr, err)
+		}
+	}
+	return nil
+}
+
+// setNamed puts the attributes on name in d, which can't be opened like a file: a symlink, a device, a FIFO or a second name of anything.
+// It is held by an O_PATH descriptor meanwhile, so that all of it happens to one inode.
+func (a *applier) setNamed(d *directory, name string, at *attrs) error {
+	fd, err := unix.Openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	symlink := st.Mode&unix.S_IFMT == unix.S_IFLNK
+	if a.opts.ForceMask == nil && (at.uid != st.Uid || at.gid != st.Gid) {
+		if err := unix.Fchownat(fd, "", int(at.uid), int(at.gid), unix.AT_EMPTY_PATH); err != nil && !a.opts.IgnoreChownErrors {
+			return ownerError(at, err)
+		}
+	}
+	// The kernel has no fchmod for O_PATH descriptors before fchmodat2 (Linux 6.6), and no fsetxattr before setxattrat (6.13): /proc leads to
+	// the very same inode, and to no other, by way of the descriptor.
+	self := "/proc/self/fd/" + strconv.Itoa(fd)
+	if !symlink {
+		if err := unix.Chmod(self, at.mode); err != nil {
+			return fmt.Errorf("set mode: %w", err)
+		}
+	}
+	set := func(attr string, value []byte) error { return unix.Setxattr(self, attr, value, 0) }
+	if symlink {
+		// A symlink can't be reached through its own descriptor, only below its directory's.
+		self = "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + name
+		set = func(attr string, value []byte) error { return unix.Lsetxattr(self, attr, value, 0) }
+	}
+	if err := a.setXattrs(at, set); err != nil {
+		return err
+	}
+	if err := unix.UtimesNanoAt(d.fd, name, at.times[:], unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("set times: %w", err)
+	}
+	return nil
+}
+
+func ownerError(at *attrs, err error) error {
+	return fmt.Errorf("set owner %d:%d: %w", at.uid, at.gid, err)
+}
+
+// futimens sets the times of an open file.
+func futimens(fd int, times *[2]unix.Timespec) error {
+	// utimensat(2) with a null path is futimens(3); the wrapper of x/sys can't pass one.
+	_, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(times)), 0, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,140 @@
+package archive
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// The uncompressed stream travels between the stages of Apply in blocks that are counted and shared, never copied: the hash, the parser and
+// the file writers look at the same memory. The number of blocks is the memory bound of the whole pipeline. A stage that wants a block when
+// all are in use waits until the slowest other stage gives one back.
+
+const (
+	streamBlockSize = 256 << 10 // a multiple of the tar block, so that no header straddles two
+	streamBlocks    = 96        // 24 MiB in all
+)
+
+// streamBlock is a piece of the uncompressed stream: 256 KiB, except for the last one.
+type streamBlock struct {
+	data []byte
+	refs atomic.Int32
+	pool *blockPool
+}
+
+func (b *streamBlock) retain() { b.refs.Add(1) }
+
+// release gives the block back when nobody needs it any more. Its data must not be touched afterwards.
+func (b *streamBlock) release() {
+	if b.refs.Add(-1) == 0 {
+		b.pool.put(b)
+	}
+}
+
+// blockPool owns the blocks of one Apply. Their memory is mapped outside of Go's heap: there it would be garbage for the collector to pace
+// itself by, and would cost twice its size.
+type blockPool struct {
+	arena  []byte
+	tokens chan struct{} // one for each free block
+	mu     sync.Mutex
+	free   []*streamBlock // a stack: the block used last is the one still in the cache, and a short stream touches little memory
+}
+
+func newBlockPool() (*blockPool, error) {
+	arena, err := unix.Mmap(-1, 0, streamBlocks*streamBlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, err
+	}
+	p := &blockPool{arena: arena, tokens: make(chan struct{}, streamBlocks)}
+	for i := range streamBlocks {
+		p.free = append(p.free, &streamBlock{data: arena[i*streamBlockSize:][:streamBlockSize:streamBlockSize], pool: p})
+		p.tokens <- struct{}{}
+	}
+	return p, nil
+}
+
+// get waits for a free block. It comes with one reference and its full length.
+func (p *blockPool) get(ctx context.Context) (*streamBlock, error) {
+	select {
+	case <-p.tokens:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	p.mu.Lock()
+	b := p.free[len(p.free)-1]
+	p.free = p.free[:len(p.free)-1]
+	p.mu.Unlock()
+	b.data = b.data[:streamBlockSize]
+	b.refs.Store(1)
+	return b, nil
+}
+
+func (p *blockPool) put(b *streamBlock) {
+	p.mu.Lock()
+	p.free = append(p.free, b)
+	p.mu.Unlock()
+	p.tokens <- struct{}{}
+}
+
+// close unmaps the memory. No stage may be running any more.
+func (p *blockPool) close() { unix.Munmap(p.arena) }
+
+// streamPiece is what comes down the channel of the uncompressed stream: a block, or the error that ends it. At a clean end the channel is
+// closed instead.
+type streamPiece struct {
+	block *streamBlock
+	err   error
+}
+
+// blockStream reads the uncompressed stream for the parser.
+type blockStream struct {
+	ctx    context.Context
+	pieces <-chan streamPiece
+	cur    *streamBlock
+	rest   []byte // of cur
+	err    error  // io.EOF or what ended the stream
+}
+
+// fill makes sure that there is a byte to read; it returns io.EOF at the end.
+func (s *blockStream) fill() error {
+	for len(s.rest) == 0 {
+		if s.err != nil {
+			return s.err
+		}
+		if s.cur != nil {
+			s.cur.release()
+			s.cur = nil
+		}
+		select {
+		case piece, ok := <-s.pieces:
+			switch {
+			case !ok:
+				s.err = io.EOF
+			case piece.err != nil:
+				s.err = piece.err
+			default:
+				s.cur, s.rest = piece.block, piece.block.data
+			}
+		case <-s.ctx.Done():
+			s.err = context.Cause(s.ctx)
+		}
+	}
+	return nil
+}
+
+// next returns at most max bytes, which stay valid until the next call, or longer for a caller that retains s.cur.
+func (s *blockStream) next(max int64) ([]byte, error) {
+	if err := s.fill(); err != nil {
+		return nil, err
+	}
+	n := int64(len(s.rest))
+	if n > max {
+		n = max
+	}
+	piece := s.rest[:n]
+	s.rest = s.rest[n:]
+	return piece, nil
+}

@@ -1,0 +1,233 @@
+package archive
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"hash"
+	"io"
+	"sync/atomic"
+)
+
+// The first three stages of Apply: read and hash what comes in, decompress it, hash what comes out.
+
+const (
+	inputChunk  = 128 << 10 // of a compressed stream
+	inputChunks = 8
+)
+
+// source runs the stages up to the uncompressed stream. Each is one goroutine; all of them end when the stream does or ctx is done,
+// except while a Read of the input blocks.
+type source struct {
+	ctx      context.Context
+	in       io.Reader
+	pool     *blockPool
+	limits   Limits
+	progress func(int64)
+
+	pieces chan streamPiece  // to the parser
+	hashed chan *streamBlock // to the hash of the uncompressed stream
+
+	// Results; to be read after all goroutines have ended.
+	kind         Compression
+	compressed   hash.Hash
+	uncompressed hash.Hash
+	read         atomic.Int64
+	written      int64
+}
+
+func newSource(ctx context.Context, in io.Reader, pool *blockPool, limits Limits, progress func(int64)) *source {
+	return &source{
+		ctx: ctx, in: in, pool: pool, limits: limits, progress: progress,
+		pieces:       make(chan streamPiece, 4),
+		hashed:       make(chan *streamBlock, streamBlocks),
+		uncompressed: sha256.New(),
+	}
+}
+
+// start runs the stages with the given way of starting a goroutine.
+func (s *source) start(run func(func())) {
+	run(func() {
+		for b := range s.hashed {
+			s.uncompressed.Write(b.data)
+			b.release()
+		}
+	})
+	run(func() {
+		defer close(s.pieces)
+		defer close(s.hashed)
+		if err := s.produce(run); err != nil && err != io.EOF {
+			select {
+			case s.pieces <- streamPiece{err: err}:
+			case <-s.ctx.Done():
+			}
+		}
+	})
+}
+
+// produce looks at the first bytes and turns the input into blocks.
+func (s *source) produce(run func(func())) error {
+	head := make([]byte, longestMagic)
+	n, err := fill(countingReader{s}, head)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	head = head[:n]
+	s.kind = detectCompression(head)
+	if s.kind == Uncompressed {
+		// One digest serves for both: the stream is what is in it.
+		return s.emit(io.MultiReader(bytesReader(head), countingReader{s}))
+	}
+	s.compressed = sha256.New()
+	s.compressed.Write(head)
+	feed := newChunkReader(s.ctx)
+	run(func() { feed.pump(countingReader{s}, s.compressed) })
+	in := &inputErrors{r: io.MultiReader(bytesReader(head), feed)}
+	plain, err := decoder(bufio.NewReaderSize(in, 16<<10), s.kind, in)
+	if err == nil {
+		err = s.emit(plain)
+		plain.Close()
+	}
+	if err != nil && err != io.EOF {
+		return err
+	}
+	// What follows the compressed stream belongs to the blob and its digest.
+	_, err = io.Copy(io.Discard, feed)
+	return err
+}
+
+// emit reads plain into blocks until it ends.
+func (s *source) emit(plain io.Reader) error {
+	for {
+		b, err := s.pool.get(s.ctx)
+		if err != nil {
+			return err
+		}
+		n, err := fill(plain, b.data)
+		b.data = b.data[:n]
+		s.written += int64(n)
+		if lerr := s.limits.checkBytes(s.read.Load(), s.written); lerr != nil {
+			return lerr
+		}
+		if n > 0 {
+			b.retain()
+			s.hashed <- b
+			select {
+			case s.pieces <- streamPiece{block: b}:
+			case <-s.ctx.Done():
+				return context.Cause(s.ctx)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// fill reads until p is full or r ends. Unlike io.ReadFull it leaves the error as it is: an input that itself ends in io.ErrUnexpectedEOF,
+// as a broken network connection does, has not ended well.
+func fill(r io.Reader, p []byte) (n int, err error) {
+	for n < len(p) && err == nil {
+		var m int
+		m, err = r.Read(p[n:])
+		n += m
+	}
+	return n, err
+}
+
+// countingReader is the input of a source, counted and reported.
+type countingReader struct{ s *source }
+
+func (c countingReader) Read(p []byte) (int, error) {
+	if c.s.ctx.Err() != nil {
+		return 0, context.Cause(c.s.ctx)
+	}
+	n, err := c.s.in.Read(p)
+	total := c.s.read.Add(int64(n))
+	if c.s.progress != nil && n > 0 {
+		c.s.progress(total)
+	}
+	return n, err
+}
+
+// chunkReader hands the compressed stream from the goroutine that reads and hashes it to the one that decompresses it.
+type chunkReader struct {
+	ctx   context.Context
+	full  chan []byte
+	empty chan []byte
+	err   error // why full was closed; nil at the stream's end
+	cur   []byte
+	rest  []byte
+}
+
+func newChunkReader(ctx context.Context) *chunkReader {
+	c := &chunkReader{ctx: ctx, full: make(chan []byte, inputChunks), empty: make(chan []byte, inputChunks)}
+	for range inputChunks {
+		c.empty <- nil // allocated when first needed
+	}
+	return c
+}
+
+// pump reads r until it ends.
+func (c *chunkReader) pump(r io.Reader, h hash.Hash) {
+	defer close(c.full)
+	for {
+		var buf []byte
+		select {
+		case buf = <-c.empty:
+		case <-c.ctx.Done():
+			c.err = context.Cause(c.ctx)
+			return
+		}
+		if buf == nil {
+			buf = make([]byte, inputChunk)
+		}
+		n, err := r.Read(buf[:inputChunk])
+		if n > 0 {
+			h.Write(buf[:n])
+			c.full <- buf[:n] // never blocks: there are no more chunks than places
+		} else {
+			c.empty <- buf
+		}
+		if err != nil {
+			if err != io.EOF {
+				c.err = err
+			}
+			return
+		}
+	}
+}
+
+func (c *chunkReader) Read(p []byte) (int, error) {
+	for len(c.rest) == 0 {
+		if c.cur != nil {
+			c.empty <- c.cur
+			c.cur = nil
+		}
+		buf, ok := <-c.full
+		if !ok {
+			if c.err != nil {
+				return 0, c.err
+			}
+			return 0, io.EOF
+		}
+		c.cur, c.rest = buf, buf
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// bytesReader is bytes.NewReader without its other methods, so that io.MultiReader treats all its readers alike.
+func bytesReader(b []byte) io.Reader { return &sliceReader{b} }
+
+type sliceReader struct{ rest []byte }
+
+func (r *sliceReader) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}

@@ -1,0 +1,190 @@
+package archive
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"hash/crc64"
+	"hash/maphash"
+	"io"
+	"path"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// A tar-split file (github.com/vbatts/tar-split) is what is left of a tar when the files' contents are taken out: gzip'd JSON, a record a line.
+//
+//	{"type":2,"payload":"<base64>","position":0}                                 bytes of the tar as they are: headers, padding, the end
+//	{"type":1,"name":"a","size":6,"payload":"<base64 of CRC-64>","position":1}   here goes the content of the file "a"
+//
+// Together with the layer's files it gives the tar back, byte for byte. Every tool that shares the store reads and writes this form, so the
+// records are the very ones that tar-split's own packer would write. In three cases that packer gives up or loses bytes, and the recorder puts
+// the content itself among the bytes of the tar instead, which every reader understands:
+//
+//   - a second member of the same name: tar-split refuses to write or read two records of one name;
+//   - a sparse file: a record stands for the expanded file, which is not what was in the tar;
+//   - content that does not become a file of the layer, such as that of a whiteout.
+
+// maxSegment bounds the bytes in one record of type 2, and with it the memory of writer and reader.
+const maxSegment = 1 << 20
+
+var crcTable = crc64.MakeTable(crc64.ISO)
+
+// splitRecorder encodes the records and hands them to a goroutine that compresses them. All methods do nothing on a nil recorder.
+type splitRecorder struct {
+	pending  []byte // of the tar, not yet in a record
+	out      []byte
+	full     chan []byte
+	empty    chan []byte
+	position int64
+	names    *hashSet
+	seed     maphash.Seed
+	crc      uint64
+	size     int64
+}
+
+// The records travel in buffers of about this size.
+const splitBufferSize = 128 << 10
+
+func newSplitRecorder() *splitRecorder {
+	s := &splitRecorder{full: make(chan []byte, 2), empty: make(chan []byte, 4), names: newHashSet(), seed: maphash.MakeSeed()}
+	for range 3 {
+		s.empty <- make([]byte, 0, splitBufferSize+4096)
+	}
+	s.out = <-s.empty
+	return s
+}
+
+// compress writes what the recorder encodes to w until the recorder is closed. Level 1 is what the other tools use; the file is read seldom.
+func (s *splitRecorder) compress(w io.Writer) error {
+	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	for buf := range s.full {
+		if err == nil {
+			_, err = z.Write(buf)
+		}
+		s.empty <- buf[:0]
+	}
+	if err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// raw notes bytes of the tar.
+func (s *splitRecorder) raw(b []byte) {
+	if s == nil {
+		return
+	}
+	for len(s.pending)+len(b) > maxSegment {
+		n := maxSegment - len(s.pending)
+		s.pending = append(s.pending, b[:n]...)
+		b = b[n:]
+		s.segment()
+	}
+	s.pending = append(s.pending, b...)
+}
+
+// inlined reports whether the content of h has to go among the bytes of the tar, because its name has come before.
+func (s *splitRecorder) inlined(h *header) bool {
+	return s != nil && !s.names.add(maphash.String(s.seed, path.Clean(h.name)))
+}
+
+// content adds a piece of the current file to its checksum.
+func (s *splitRecorder) content(b []byte) {
+	if s != nil {
+		s.crc = crc64.Update(s.crc, crcTable, b)
+		s.size += int64(len(b))
+	}
+}
+
+// file writes the record of a file whose content has been seen.
+func (s *splitRecorder) file(name string) {
+	if s == nil {
+		return
+	}
+	if len(s.pending) > 0 {
+		s.segment()
+	}
+	s.out = append(s.out, `{"type":1,`...)
+	switch {
+	case name == "":
+	case utf8.ValidString(name):
+		s.out = append(s.out, `"name":`...)
+		s.out = appendJSONString(s.out, name)
+		s.out = append(s.out, ',')
+	default:
+		s.out = append(s.out, `"name_raw":"`...)
+		s.out = base64.StdEncoding.AppendEncode(s.out, []byte(name))
+		s.out = append(s.out, `",`...)
+	}
+	if s.size == 0 {
+		s.out = append(s.out, `"payload":null`...)
+	} else {
+		s.out = append(s.out, `"size":`...)
+		s.out = strconv.AppendInt(s.out, s.size, 10)
+		s.out = append(s.out, `,"payload":"`...)
+		var sum [8]byte
+		binary.BigEndian.PutUint64(sum[:], s.crc)
+		s.out = base64.StdEncoding.AppendEncode(s.out, sum[:])
+		s.out = append(s.out, '"')
+	}
+	s.end()
+	s.crc, s.size = 0, 0
+}
+
+// segment writes a record of the pending bytes.
+func (s *splitRecorder) segment() {
+	s.out = append(s.out, `{"type":2,"payload":"`...)
+	s.out = base64.StdEncoding.AppendEncode(s.out, s.pending)
+	s.out = append(s.out, '"')
+	s.end()
+	s.pending = s.pending[:0]
+}
+
+func (s *splitRecorder) end() {
+	s.out = append(s.out, `,"position":`...)
+	s.out = strconv.AppendInt(s.out, s.position, 10)
+	s.out = append(s.out, "}\n"...)
+	s.position++
+	if len(s.out) >= splitBufferSize {
+		s.flush()
+	}
+}
+
+func (s *splitRecorder) flush() {
+	s.full <- s.out
+	s.out = <-s.empty
+}
+
+// close writes what is left and lets compress end.
+func (s *splitRecorder) close() {
+	if s == nil {
+		return
+	}
+	if len(s.pending) > 0 {
+		s.segment()
+	}
+	s.flush()
+	close(s.full)
+}
+
+// appendJSONString appends s as encoding/json would encode it. Names of printable ASCII, nearly all, need no look at that package.
+func appendJSONString(out []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			encoded, err := json.Marshal(s)
+			if err != nil {
+				return append(out, `""`...) // a string always marshals
+			}
+			return append(out, encoded...)
+		}
+	}
+	out = append(out, '"')
+	out = append(out, s...)
+	return append(out, '"')
+}
