@@ -145,6 +145,15 @@ func (r Root) Layers(ctx context.Context, tool Tool) ([]Layer, error) {
 	return decodeLayers(tool.Name+" layers -j", []byte(out))
 }
 
+// Records lists the layers with all that their records say, as JSON gives it.
+func (r Root) Records(ctx context.Context, tool Tool) (records []map[string]any, err error) {
+	out, err := r.Do(ctx, tool, "layers", "-j")
+	if err != nil {
+		return nil, err
+	}
+	return records, json.Unmarshal([]byte(out), &records)
+}
+
 func decodeLayers(what string, data []byte) ([]Layer, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil, nil
