@@ -35,3 +35,9 @@ type Recoverer interface {
 	// Recover removes staged and deleted layers whose process is gone. It skips those of living processes.
 	Recover(ctx context.Context) error
 }
+
+// Pruner is a driver that can find small leavings which harm nobody and cost too much to look for at every start. Without it there are none.
+type Pruner interface {
+	// Prune removes them and returns their paths. The caller holds the layer lock.
+	Prune(ctx context.Context) (removed []string, err error)
+}

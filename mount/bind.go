@@ -1,7 +1,10 @@
 package mount
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 
 	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
@@ -74,4 +77,28 @@ func privilege(err error) error {
 		return fmt.Errorf("%w: mounting needs CAP_SYS_ADMIN in the user namespace that owns this mount namespace: %w", errdefs.ErrUnsupported, err)
 	}
 	return err
+}
+
+// UndoPrivate takes away the mount that MakePrivate made on dir. Another mount on dir, such as a file system of its own, stays and is no
+// error, and neither is none at all. While something is mounted beneath dir it is errdefs.ErrInUse.
+func UndoPrivate(dir string) error {
+	dir, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ours, err := bindsItself(dir)
+	if err != nil || !ours {
+		return err
+	}
+	below, err := Below(dir)
+	if err != nil {
+		return err
+	}
+	if len(below) > 0 {
+		return fmt.Errorf("unmount %s: %w: %s is mounted beneath it", dir, errdefs.ErrInUse, below[0])
+	}
+	return Unmount(dir)
 }

@@ -82,3 +82,29 @@ func Below(dir string) ([]string, error) {
 	slices.Reverse(points)
 	return points, nil
 }
+
+// bindsItself reports whether the mount on dir shows the very directory that it covers, as MakePrivate makes it, rather than
+// another file system or another directory.
+func bindsItself(dir string) (bool, error) {
+	all, err := mountinfo.GetMounts(mountinfo.ParentsFilter(dir))
+	if err != nil {
+		return false, fmt.Errorf("read the mount table: %w", err)
+	}
+	var top *mountinfo.Info
+	for _, m := range all {
+		if m.Mountpoint == dir {
+			top = m
+		}
+	}
+	if top == nil {
+		return false, nil
+	}
+	for _, m := range all {
+		if m.ID != top.Parent {
+			continue
+		}
+		below, err := filepath.Rel(m.Mountpoint, dir)
+		return err == nil && m.Major == top.Major && m.Minor == top.Minor && filepath.Join(m.Root, below) == top.Root, nil
+	}
+	return false, nil
+}

@@ -1,0 +1,97 @@
+package overlay
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
+	"golang.org/x/sys/unix"
+)
+
+// overrideXattr holds a file's true owner, mode and type where force_mask put others in their place: "uid:gid:mode:type", the mode in octal.
+const overrideXattr = "user.containers.override_stat"
+
+// attributes are what the root directory of a layer has: permission bits with setuid, setgid and sticky, and the owner.
+type attributes struct {
+	uid, gid int
+	mode     uint32
+}
+
+// rootOf is the host's owner of what root owns in a container with this mapping.
+func rootOf(m idtools.Mapping) (attributes, error) {
+	uid, err := mapRoot(m.UIDs)
+	if err != nil {
+		return attributes{}, fmt.Errorf("user ID map: %w", err)
+	}
+	gid, err := mapRoot(m.GIDs)
+	if err != nil {
+		return attributes{}, fmt.Errorf("group ID map: %w", err)
+	}
+	return attributes{uid: uid, gid: gid}, nil
+}
+
+func mapRoot(ranges []idtools.Map) (int, error) {
+	if len(ranges) == 0 {
+		return 0, nil
+	}
+	for _, r := range ranges {
+		if r.ContainerID == 0 && r.Size > 0 {
+			return r.HostID, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: it has no ID for the container's root", errdefs.ErrInvalid)
+}
+
+// rootAttributes reads what a layer's root directory has, or should have where force_mask hides it.
+func rootAttributes(diff string) (attributes, error) {
+	if a, ok := readOverride(diff); ok {
+		return a, nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(diff, &st); err != nil {
+		return attributes{}, fmt.Errorf("stat %s: %w", diff, err)
+	}
+	return attributes{uid: int(st.Uid), gid: int(st.Gid), mode: st.Mode & 0o7777}, nil
+}
+
+func readOverride(path string) (attributes, bool) {
+	buf := make([]byte, 128)
+	n, err := unix.Getxattr(path, overrideXattr, buf)
+	if err != nil {
+		return attributes{}, false
+	}
+	fields := strings.Split(string(buf[:n]), ":")
+	if len(fields) < 3 {
+		return attributes{}, false
+	}
+	uid, err1 := strconv.ParseUint(fields[0], 10, 32)
+	gid, err2 := strconv.ParseUint(fields[1], 10, 32)
+	mode, err3 := strconv.ParseUint(fields[2], 8, 32)
+	return attributes{uid: int(uid), gid: int(gid), mode: uint32(mode) & 0o7777}, err1 == nil && err2 == nil && err3 == nil
+}
+
+// override writes a into the xattr of a directory.
+func (a attributes) override(path string) error {
+	value := fmt.Sprintf("%d:%d:%04o:dir", a.uid, a.gid, a.mode)
+	if err := unix.Setxattr(path, overrideXattr, []byte(value), 0); err != nil {
+		return fmt.Errorf("set %s on %s: %w", overrideXattr, path, err)
+	}
+	return nil
+}
+
+// makeDir makes a directory with exactly these attributes, whatever the umask.
+func makeDir(path string, a attributes) error {
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	if err := os.Lchown(path, a.uid, a.gid); err != nil {
+		return err
+	}
+	if err := unix.Chmod(path, a.mode); err != nil { // after chown, which may clear setuid and setgid
+		return &os.PathError{Op: "chmod", Path: path, Err: err}
+	}
+	return nil
+}

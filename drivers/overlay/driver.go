@@ -1,0 +1,180 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Name is the driver's name in storage.conf and of its directory in the graph root.
+const Name = "overlay"
+
+// Names in the home that are no layers.
+const (
+	linkDir     = "l"
+	tempDirs    = "tempdirs"
+	stagingDirs = "staging"
+)
+
+// Options are the driver's settings, decoded from storage.conf's [storage.options.overlay].
+type Options struct {
+	// Place is where the store lies.
+	drivers.Place
+	// MountOptions is mountopt, split at its commas: what every mount gets unless its caller has options of its own.
+	MountOptions []string
+	// SkipMountHome leaves the home as it is, instead of making it a private mount point.
+	SkipMountHome bool
+	// ForceMask is force_mask: the mode of each layer's root directory, whose true owner and mode go into an xattr. Writable layers can't
+	// have it, because only a mount program reads it back.
+	ForceMask *fs.FileMode
+
+	// These are settings of the format that this driver doesn't carry out; Open refuses them by name rather than ignore them.
+
+	MountProgram          string
+	UseComposefs          bool
+	Size, Inodes          uint64
+	AdditionalImageStores []string
+	AdditionalLayerStores []string
+}
+
+// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, AfterUnmount, Recoverer and Pruner, and may be used
+// by several goroutines at once.
+type Driver struct {
+	opts         Options
+	homes        []string // directories of layers; the graph root's first, then the image store's
+	facts        facts
+	homePrepared atomic.Bool
+}
+
+// Factory makes the driver known to a registry, with its settings; the place comes from whoever opens it.
+func Factory(opts Options) drivers.Factory {
+	return drivers.Factory{
+		Name:    Name,
+		Aliases: []string{"overlay2"},
+		Open: func(ctx context.Context, at drivers.Place) (drivers.Driver, error) {
+			opts := opts
+			opts.Place = at
+			return Open(ctx, opts)
+		},
+	}
+}
+
+// Open opens the driver, which costs a few system calls. Only where the home doesn't exist yet does it make a test mount, and returns
+// errdefs.ErrUnsupported when overlayfs can't work there; an existing home is taken to work, and what fails says so when it is used.
+func Open(ctx context.Context, opts Options) (*Driver, error) {
+	if err := opts.check(); err != nil {
+		return nil, fmt.Errorf("overlay: %w", err)
+	}
+	d := &Driver{opts: opts, homes: []string{filepath.Join(opts.Root, Name)}}
+	if opts.ImageStore != "" {
+		d.homes = append(d.homes, filepath.Join(opts.ImageStore, Name))
+	}
+	for _, home := range d.homes {
+		fresh, err := makeHome(home)
+		if err != nil {
+			return nil, fmt.Errorf("overlay: %w", err)
+		}
+		if !fresh {
+			continue
+		}
+		if err := d.supported(ctx, home); err != nil {
+			_ = os.Remove(filepath.Join(home, tempDirs))
+			_ = os.Remove(filepath.Join(home, linkDir))
+			_ = os.Remove(home) // a home left behind would look like a store of this driver
+			return nil, fmt.Errorf("overlay: %w", err)
+		}
+	}
+	return d, nil
+}
+
+// check refuses what would otherwise go unheeded.
+func (o Options) check() error {
+	for _, p := range []string{o.Root, o.RunRoot, o.ImageStore} {
+		if p != "" && !filepath.IsAbs(p) {
+			return fmt.Errorf("%s: %w: the path is not absolute", p, errdefs.ErrInvalid)
+		}
+	}
+	if o.Root == "" {
+		return fmt.Errorf("graph root: %w: none given", errdefs.ErrInvalid)
+	}
+	for _, missing := range []struct {
+		setting string
+		asked   bool
+	}{
+		{"mount_program", o.MountProgram != ""},
+		{"use_composefs", o.UseComposefs},
+		{"size", o.Size != 0},
+		{"inodes", o.Inodes != 0},
+		{"additionalimagestores", len(o.AdditionalImageStores) > 0},
+		{"additionallayerstores", len(o.AdditionalLayerStores) > 0},
+	} {
+		if missing.asked {
+			return fmt.Errorf("setting %s: %w by this driver; remove it from storage.conf", missing.setting, errdefs.ErrUnsupported)
+		}
+	}
+	return nil
+}
+
+// makeHome makes a home with its l directory, which keeps it from being removed as empty, and reports whether it wasn't there before.
+func makeHome(home string) (fresh bool, err error) {
+	links := filepath.Join(home, linkDir)
+	if _, err := os.Lstat(links); err == nil {
+		return false, nil
+	}
+	entries, err := os.ReadDir(home)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return len(entries) == 0, os.MkdirAll(links, 0o755)
+}
+
+// Name is "overlay".
+func (d *Driver) Name() string { return Name }
+
+// Close has nothing to give back.
+func (d *Driver) Close() error { return nil }
+
+// homeFor is where a new layer belongs.
+func (d *Driver) homeFor(writable bool) string {
+	if writable {
+		return d.homes[0]
+	}
+	return d.homes[len(d.homes)-1]
+}
+
+// find returns a layer's directory and the home that it is in.
+func (d *Driver) find(id string) (dir, home string, err error) {
+	if err := validateID(id); err != nil {
+		return "", "", err
+	}
+	for _, home := range d.homes {
+		dir := filepath.Join(home, id)
+		var st unix.Stat_t
+		switch err := unix.Lstat(dir, &st); {
+		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+			return dir, home, nil
+		case err == nil, err == unix.ENOENT:
+		default:
+			return "", "", fmt.Errorf("layer %s: stat %s: %w", id, dir, err)
+		}
+	}
+	return "", "", fmt.Errorf("layer %s: %w to the overlay driver in %s", id, errdefs.ErrNotFound, strings.Join(d.homes, " and "))
+}
+
+// validateID also refuses the names that mean something else in the home.
+func validateID(id string) error {
+	switch id {
+	case linkDir, tempDirs, stagingDirs:
+		return fmt.Errorf("layer ID %q: %w: the overlay driver uses that name itself", id, errdefs.ErrInvalid)
+	}
+	return drivers.ValidateID(id)
+}

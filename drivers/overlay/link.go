@@ -1,0 +1,167 @@
+package overlay
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// linkLength is how many characters a short name has: few enough that containers/storage before 1.63 could mount 128 lowers by them.
+const linkLength = 26
+
+// newLink makes a short name out of 130 random bits.
+func newLink() string {
+	random := make([]byte, (linkLength*5+7)/8)
+	rand.Read(random) // never fails (crypto/rand, Go 1.24)
+	return base32.StdEncoding.EncodeToString(random)[:linkLength]
+}
+
+func validLink(link string) bool {
+	if len(link) != linkLength {
+		return false
+	}
+	for i := range len(link) {
+		if c := link[i]; !('A' <= c && c <= 'Z' || '2' <= c && c <= '7') {
+			return false
+		}
+	}
+	return true
+}
+
+// readLink returns the short name of the layer in dir.
+func readLink(dir string) (string, error) {
+	data, err := readSmall(filepath.Join(dir, "link"), linkLength+1)
+	if err != nil {
+		return "", err
+	}
+	if link := string(data); validLink(link) {
+		return link, nil
+	}
+	return "", fmt.Errorf("%s: %w: it should hold %d letters and digits", filepath.Join(dir, "link"), errdefs.ErrCorrupt, linkLength)
+}
+
+// linkTarget is what the symlink of a layer points at.
+func linkTarget(id string) string { return "../" + id + "/diff" }
+
+// resolveLink finds the layer that a short name stands for: by its symlink, or, when that is missing, by asking every layer for its name. containers/storage
+// loses such links in power cuts.
+func (d *Driver) resolveLink(ctx context.Context, link string) (string, error) {
+	if !validLink(link) {
+		return "", fmt.Errorf("%w: %q is no link name", errdefs.ErrCorrupt, link)
+	}
+	for _, home := range d.homes {
+		target, err := os.Readlink(filepath.Join(home, linkDir, link))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		id, ok := linkedID(target)
+		if !ok {
+			return "", fmt.Errorf("%w: %s points at %q", errdefs.ErrCorrupt, filepath.Join(home, linkDir, link), target)
+		}
+		return id, nil
+	}
+	for _, home := range d.homes {
+		ids, err := listHome(home)
+		if err != nil {
+			return "", err
+		}
+		for _, id := range ids {
+			if err := ctx.Err(); err != nil {
+				return "", err
+			}
+			if found, err := readLink(filepath.Join(home, id)); err == nil && found == link {
+				return id, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("%w: no layer has the link name %s", errdefs.ErrCorrupt, link)
+}
+
+// linkedID takes the ID out of a symlink's target, which must have the one form that there is.
+func linkedID(target string) (string, bool) {
+	id, ok := strings.CutPrefix(target, "../")
+	if !ok {
+		return "", false
+	}
+	id, ok = strings.CutSuffix(id, "/diff")
+	return id, ok && validateID(id) == nil
+}
+
+// Prune removes the short names that lead to no layer, or to one that has another name by now, and returns their paths. A crash leaves
+// them, and so does containers/storage in an image store. The caller holds the layer lock, under which every name is made.
+func (d *Driver) Prune(ctx context.Context) (removed []string, err error) {
+	for _, home := range d.homes {
+		links := filepath.Join(home, linkDir)
+		entries, err := os.ReadDir(links)
+		if err != nil {
+			return removed, err
+		}
+		for _, entry := range entries {
+			if err := ctx.Err(); err != nil {
+				return removed, err
+			}
+			path := filepath.Join(links, entry.Name())
+			if !validLink(entry.Name()) || d.inUse(home, path, entry.Name()) {
+				continue
+			}
+			if err := os.Remove(path); err != nil {
+				return removed, err
+			}
+			removed = append(removed, path)
+		}
+	}
+	return removed, nil
+}
+
+// inUse is true as well where it can't be told.
+func (d *Driver) inUse(home, path, link string) bool {
+	target, err := os.Readlink(path)
+	if err != nil {
+		return true
+	}
+	id, ok := linkedID(target)
+	if !ok {
+		return true
+	}
+	found, err := readLink(filepath.Join(home, id))
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return found == link
+}
+
+// readSmall reads a file of at most limit bytes; a longer one is errdefs.ErrCorrupt. Whoever wrote it, it is a regular file or it isn't read.
+func readSmall(path string, limit int) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%s: %w: it is a symlink", path, errdefs.ErrCorrupt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w: it is no regular file", path, errdefs.ErrCorrupt)
+	}
+	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if len(data) > limit {
+		return nil, fmt.Errorf("%s: %w: longer than %d bytes", path, errdefs.ErrCorrupt, limit)
+	}
+	return data, nil
+}

@@ -1,0 +1,169 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/mount"
+	"golang.org/x/sys/unix"
+)
+
+// maxLowerFile bounds what is read of lower and lower-layers: as many of the longest IDs as can be stacked.
+const maxLowerFile = (mount.MaxLower + 1) * (drivers.MaxIDLength + 1)
+
+// parents returns the IDs of all layers beneath the one in dir, nearest first: from lower-layers, or for layers made by
+// containers/storage before 1.63 from lower.
+func (d *Driver) parents(ctx context.Context, dir string) ([]string, error) {
+	path := filepath.Join(dir, "lower-layers")
+	data, err := readSmall(path, maxLowerFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.parentsByLink(ctx, dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids := strings.Split(string(data), ":")
+	for _, id := range ids {
+		if validateID(id) != nil {
+			return nil, fmt.Errorf("%s: %w: %q is no layer ID", path, errdefs.ErrCorrupt, id)
+		}
+	}
+	return ids, nil
+}
+
+func (d *Driver) parentsByLink(ctx context.Context, dir string) ([]string, error) {
+	links, err := readLower(dir)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(links))
+	for i, link := range links {
+		if ids[i], err = d.resolveLink(ctx, link); err != nil {
+			return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "lower"), err)
+		}
+	}
+	return ids, nil
+}
+
+// readLower returns the short names in the lower file; a layer without one has no parent.
+func readLower(dir string) ([]string, error) {
+	path := filepath.Join(dir, "lower")
+	data, err := readSmall(path, maxLowerFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	links := strings.Split(string(data), ":")
+	for i, entry := range links {
+		link, ok := strings.CutPrefix(entry, linkDir+"/")
+		if !ok || !validLink(link) {
+			return nil, fmt.Errorf("%s: %w: %q is no link name", path, errdefs.ErrCorrupt, entry)
+		}
+		links[i] = link
+	}
+	return links, nil
+}
+
+// chain is what a child of a layer has beneath it, in both forms that are written down. The slices start with the layer itself.
+type chain struct {
+	ids   []string
+	links []string
+}
+
+// chainOf describes the layer id, which lies in dir, and everything beneath it.
+func (d *Driver) chainOf(ctx context.Context, id, dir string) (chain, error) {
+	link, err := readLink(dir)
+	if err != nil {
+		return chain{}, err
+	}
+	ids, err := d.parents(ctx, dir)
+	if err != nil {
+		return chain{}, err
+	}
+	links, err := readLower(dir)
+	if err != nil {
+		return chain{}, err
+	}
+	if len(links) != len(ids) {
+		// Only one of the two files is there, or they disagree; IDs are what the layers are known by.
+		if links, err = d.linksOf(ids); err != nil {
+			return chain{}, fmt.Errorf("layer %s: %w", id, err)
+		}
+	}
+	return chain{ids: append([]string{id}, ids...), links: append([]string{link}, links...)}, nil
+}
+
+// linksOf reads the short names of layers.
+func (d *Driver) linksOf(ids []string) ([]string, error) {
+	links := make([]string, len(ids))
+	for i, id := range ids {
+		dir, err := d.parentDir(id)
+		if err != nil {
+			return nil, err
+		}
+		if links[i], err = readLink(dir); err != nil {
+			return nil, err
+		}
+	}
+	return links, nil
+}
+
+// lowerFile is the content of lower, lowerLayersFile that of lower-layers. Neither ends with a newline.
+func (c chain) lowerFile() string {
+	return linkDir + "/" + strings.Join(c.links, ":"+linkDir+"/")
+}
+
+func (c chain) lowerLayersFile() string { return strings.Join(c.ids, ":") }
+
+// lowers returns the directories beneath the diff of the layer in dir, nearest first: its own older generations, then each parent's diff
+// followed by that parent's older generations. A parent that is gone is errdefs.ErrCorrupt.
+func (d *Driver) lowers(ctx context.Context, dir string) ([]string, error) {
+	ids, err := d.parents(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	dirs := appendGenerations(nil, dir)
+	for _, id := range ids {
+		parent, err := d.parentDir(id)
+		if err != nil {
+			return nil, fmt.Errorf("layer %s: %w", filepath.Base(dir), err)
+		}
+		dirs = appendGenerations(append(dirs, filepath.Join(parent, "diff")), parent)
+	}
+	return dirs, nil
+}
+
+// parentDir finds the directory of a layer that must have a diff. It follows diff where that is a symlink into an additional layer store.
+func (d *Driver) parentDir(id string) (string, error) {
+	for _, home := range d.homes {
+		dir := filepath.Join(home, id)
+		switch err := unix.Access(filepath.Join(dir, "diff"), unix.F_OK); err {
+		case nil:
+			return dir, nil
+		case unix.ENOENT, unix.ENOTDIR:
+		default:
+			return "", fmt.Errorf("parent layer %s: %w", id, err)
+		}
+	}
+	return "", fmt.Errorf("parent layer %s: %w: its files are gone", id, errdefs.ErrCorrupt)
+}
+
+// appendGenerations appends a layer's diff1, diff2 and so on, as many as there are.
+func appendGenerations(dirs []string, layer string) []string {
+	for n := 1; ; n++ {
+		dir := filepath.Join(layer, "diff"+strconv.Itoa(n))
+		if unix.Access(dir, unix.F_OK) != nil {
+			return dirs
+		}
+		dirs = append(dirs, dir)
+	}
+}

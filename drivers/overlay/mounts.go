@@ -1,0 +1,160 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/mount"
+	"golang.org/x/sys/unix"
+)
+
+// Mounts describes the one overlay mount of a layer. It also makes the mount possible where something stands in its way: it makes a
+// missing merged directory, and takes away the mark of a volatile mount that ended in a crash. So it must not be called
+// for a writable mount of a layer that is mounted.
+func (d *Driver) Mounts(ctx context.Context, id string, opts drivers.MountOptions) ([]mount.Spec, error) {
+	spec, err := d.mountSpec(ctx, id, opts)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: %w", err)
+	}
+	return []mount.Spec{spec}, nil
+}
+
+func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOptions) (mount.Spec, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return mount.Spec{}, err
+	}
+	if !opts.IDMap.IsIdentity() {
+		return mount.Spec{}, fmt.Errorf("mount layer %s with an ID map: %w by the overlay driver", id, errdefs.ErrUnsupported)
+	}
+	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: filepath.Join(dir, "merged")}
+	if spec.Attr, spec.Data, err = d.options(ctx, opts); err != nil {
+		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
+	}
+	if spec.Lower, err = d.lowers(ctx, dir); err != nil {
+		return mount.Spec{}, err
+	}
+	if len(spec.Lower) == 0 {
+		spec.Lower = []string{filepath.Join(dir, "empty")}
+	}
+	diff := filepath.Join(dir, "diff")
+	if spec.ReadOnly() {
+		spec.Lower = slices.Insert(spec.Lower, 0, diff)
+	} else {
+		spec.Upper, spec.Work = diff, filepath.Join(dir, "work")
+		// overlayfs refuses to mount over what a volatile mount left when it wasn't unmounted, since its upper may be torn
+		// (Documentation/filesystems/overlayfs.rst, Volatile mount). The container asked for that risk.
+		if err := os.RemoveAll(filepath.Join(spec.Work, "work", "incompat", "volatile")); err != nil {
+			return mount.Spec{}, err
+		}
+	}
+	if len(spec.Lower) > mount.MaxLower {
+		return mount.Spec{}, fmt.Errorf("layer %s: %w: %d lower directories, and the kernel takes %d", id, errdefs.ErrInvalid, len(spec.Lower), mount.MaxLower)
+	}
+	return spec, makeMerged(dir, spec.Target)
+}
+
+// options decides about the mount's flags and the file system's options. The caller's own replace mountopt, except that metacopy=on stays:
+// a kernel without it doesn't follow the metacopies that earlier mounts have made.
+func (d *Driver) options(ctx context.Context, opts drivers.MountOptions) (attr uint64, data []string, err error) {
+	const metacopy = "metacopy=on"
+	given := opts.Options
+	if len(given) == 0 {
+		given = d.opts.MountOptions
+	}
+	attr, data, err = mount.ParseOptions(given)
+	if err != nil {
+		return 0, nil, err
+	}
+	if slices.Contains(d.opts.MountOptions, metacopy) && !slices.Contains(data, metacopy) {
+		data = append(data, metacopy)
+	}
+	if slices.Contains(data, metacopy) {
+		works, err := d.metacopy(ctx)
+		if err != nil {
+			return 0, nil, err
+		}
+		if !works {
+			data = slices.DeleteFunc(data, func(o string) bool { return o == metacopy })
+		}
+	}
+	if d.UserXattr() && !slices.Contains(data, "userxattr") {
+		data = append(data, "userxattr")
+	}
+	if opts.ReadOnly {
+		attr |= unix.MOUNT_ATTR_RDONLY
+	}
+	if attr&unix.MOUNT_ATTR_RDONLY != 0 {
+		// Without an upper directory there is nothing to sync.
+		data = slices.DeleteFunc(data, func(o string) bool { return o == "volatile" })
+	} else if opts.Volatile && !slices.Contains(data, "volatile") {
+		works, err := d.volatile(ctx)
+		if err != nil {
+			return 0, nil, err
+		}
+		if works {
+			data = append(data, "volatile")
+		}
+	}
+	if opts.Label != "" {
+		if strings.ContainsAny(opts.Label, "\"\x00") {
+			return 0, nil, fmt.Errorf("mount label %q: %w", opts.Label, errdefs.ErrInvalid)
+		}
+		data = append(data, "context="+opts.Label)
+	}
+	return attr, data, nil
+}
+
+// makeMerged makes the mount point if it is missing, owned as work is.
+func makeMerged(dir, merged string) error {
+	if _, err := os.Lstat(merged); err == nil {
+		return nil
+	}
+	err := makeDir(merged, ownerOf(filepath.Join(dir, "work")))
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// ownerOf gives a directory's owner, root's where it can't be told, with mode 0700.
+func ownerOf(path string) attributes {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return attributes{mode: 0o700}
+	}
+	return attributes{uid: int(st.Uid), gid: int(st.Gid), mode: 0o700}
+}
+
+// Unmounted puts a fresh directory in the place of the layer's mount point. A rename over a directory on which other mount
+// namespaces still have the layer mounted detaches it there (Linux 3.18), so that nothing keeps a deleted container's files alive; and the mount point is
+// never missing.
+func (d *Driver) Unmounted(ctx context.Context, id string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	dir, _, err := d.find(id)
+	if err != nil {
+		return fmt.Errorf("overlay: %w", err)
+	}
+	merged, fresh := filepath.Join(dir, "merged"), filepath.Join(dir, "merged.1")
+	if err := makeDir(fresh, ownerOf(merged)); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("overlay: layer %s: %w", id, err)
+	}
+	if err := unix.Rename(fresh, merged); err != nil {
+		_ = unix.Rmdir(fresh)
+		if err == unix.EBUSY {
+			err = fmt.Errorf("%w: still mounted: %w", errdefs.ErrBusy, err)
+		}
+		return fmt.Errorf("overlay: renew the mount point %s: %w", merged, err)
+	}
+	return nil
+}

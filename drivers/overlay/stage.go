@@ -1,0 +1,297 @@
+package overlay
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/internal/tempdir"
+	"github.com/shalestore/shale/mount"
+	"golang.org/x/sys/unix"
+)
+
+// Stage builds the whole directory of a new layer in the home's tempdirs, so that one rename makes it a layer.
+//
+// Its small files are not synced: they lie on the file system of Content, whose syncfs by the caller covers them.
+func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (drivers.Staged, error) {
+	if opts.Writable && d.opts.ForceMask != nil {
+		return nil, fmt.Errorf("overlay: setting force_mask: %w for writable layers without a mount program", errdefs.ErrUnsupported)
+	}
+	home := d.homeFor(opts.Writable)
+	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	if err != nil {
+		return nil, fmt.Errorf("overlay: %w", err)
+	}
+	s := &staged{driver: d, home: home, temp: temp, path: temp.Addition(), parent: parent, link: newLink()}
+	if err := s.build(ctx, opts); err != nil {
+		_ = s.Discard()
+		return nil, fmt.Errorf("overlay: stage a layer: %w", err)
+	}
+	return s, nil
+}
+
+// staged is a layer's directory in tempdirs.
+type staged struct {
+	driver *Driver
+	home   string       // where it is meant to go
+	temp   *tempdir.Dir // holds path; nil once given away or removed
+	path   string       // the directory that becomes <home>/<id>
+	link   string
+
+	parent     string
+	parentLink string // proves at Commit that parent is still the same layer
+
+	leftover drivers.Trash // what lay where Commit renamed to
+}
+
+// Content is the staged diff.
+func (s *staged) Content() string { return filepath.Join(s.path, "diff") }
+
+func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
+	var beneath chain
+	rootUser, err := rootOf(opts.IDMap)
+	if err != nil {
+		return err
+	}
+	outer := attributes{uid: rootUser.uid, gid: rootUser.gid, mode: 0o700}
+	root := attributes{uid: rootUser.uid, gid: rootUser.gid, mode: 0o555}
+	if s.parent != "" {
+		dir, _, err := s.driver.find(s.parent)
+		if err != nil {
+			return fmt.Errorf("parent %w", err)
+		}
+		if beneath, err = s.driver.chainOf(ctx, s.parent, dir); err != nil {
+			return err
+		}
+		if len(beneath.ids) > mount.MaxLower {
+			return fmt.Errorf("on top of %s: %w: it has %d layers beneath it, and the kernel mounts at most %d", s.parent, errdefs.ErrInvalid, len(beneath.ids)-1, mount.MaxLower)
+		}
+		s.parentLink = beneath.links[0]
+		if root, err = rootAttributes(filepath.Join(dir, "diff")); err != nil {
+			return err
+		}
+	}
+	onDisk := root
+	if mask := s.driver.opts.ForceMask; mask != nil {
+		onDisk = attributes{uid: outer.uid, gid: outer.gid, mode: uint32(mask.Perm())}
+	}
+
+	if err := makeDir(s.path, outer); err != nil {
+		return err
+	}
+	if err := makeDir(s.Content(), onDisk); err != nil {
+		return err
+	}
+	if s.driver.opts.ForceMask != nil {
+		if err := root.override(s.Content()); err != nil {
+			return err
+		}
+	}
+	private := attributes{uid: onDisk.uid, gid: onDisk.gid, mode: 0o700}
+	dirs, files := []string{"work", "merged"}, map[string]string{"link": s.link}
+	if s.parent == "" {
+		dirs = append(dirs, "empty")
+	} else {
+		files["lower"], files["lower-layers"] = beneath.lowerFile(), beneath.lowerLayersFile()
+	}
+	for _, name := range dirs {
+		if err := makeDir(filepath.Join(s.path, name), private); err != nil {
+			return err
+		}
+	}
+	for name, content := range files {
+		if err := writeFile(filepath.Join(s.path, name), content); err != nil {
+			return err
+		}
+	}
+	if opts.Content != "" {
+		return s.copyContent(ctx, opts.Content)
+	}
+	return nil
+}
+
+// copyContent fills the layer with what another layer itself holds, its older generations included.
+func (s *staged) copyContent(ctx context.Context, id string) error {
+	dir, _, err := s.driver.find(id)
+	if err != nil {
+		return fmt.Errorf("content of %w", err)
+	}
+	for _, from := range appendGenerations([]string{filepath.Join(dir, "diff")}, dir) {
+		to := filepath.Join(s.path, filepath.Base(from))
+		if to != s.Content() {
+			if err := os.Mkdir(to, 0o700); err != nil {
+				return err
+			}
+		}
+		if err := fsat.CopyTree(ctx, from, to); err != nil {
+			return fmt.Errorf("copy the content of layer %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// Commit makes the staged directory the layer id.
+//
+// The order is: what lies at id from an interrupted operation goes away, the symlink l/LINK is made, the directory is renamed in. A crash
+// after the first step leaves nothing; after the second, a symlink that leads nowhere, which nobody reads and Prune removes; after the third, a whole
+// layer without a record. Were the symlink made last, a crash could leave a layer that releases of containers/storage before 1.63 can't use as a parent.
+func (s *staged) Commit(ctx context.Context, id string) error {
+	if err := s.commit(ctx, id); err != nil {
+		return fmt.Errorf("overlay: commit layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (s *staged) commit(ctx context.Context, id string) error {
+	if err := s.ready(ctx, id); err != nil {
+		return err
+	}
+	if err := s.sameParent(); err != nil {
+		return err
+	}
+	leftover, err := s.driver.Delete(ctx, id)
+	if err != nil {
+		return fmt.Errorf("move away what an interrupted operation left: %w", err)
+	}
+	s.leftover = leftover
+	step.Reached(ctx, "overlay: leftover moved away")
+
+	target := filepath.Join(s.home, id)
+	symlink := filepath.Join(s.home, linkDir, s.link)
+	if err := os.Symlink(linkTarget(id), symlink); err != nil {
+		return err
+	}
+	step.Reached(ctx, "overlay: short name made")
+	if err := rename(s.path, target); err != nil {
+		_ = os.Remove(symlink)
+		return err
+	}
+	step.Reached(ctx, "overlay: layer renamed in")
+	if err := syncDirs(filepath.Dir(symlink), s.home); err != nil {
+		// Whether it would be there after a crash is unknown, so it isn't there at all.
+		_ = os.Rename(target, s.path)
+		_ = os.Remove(symlink)
+		return err
+	}
+	return nil
+}
+
+// ready refuses what can't be committed whatever is on disk.
+func (s *staged) ready(ctx context.Context, id string) error {
+	if s.temp == nil {
+		return fmt.Errorf("%w: the staged layer is committed or discarded already", errdefs.ErrInvalid)
+	}
+	if err := validateID(id); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// sameParent checks that the parent is the very layer that it was at Stage: a layer's short name is never used twice.
+func (s *staged) sameParent() error {
+	if s.parent == "" {
+		return nil
+	}
+	dir, _, err := s.driver.find(s.parent)
+	if err != nil {
+		return fmt.Errorf("parent %w", err)
+	}
+	if link, err := readLink(dir); err != nil || link != s.parentLink {
+		return fmt.Errorf("parent layer %s: %w: it was deleted and made anew meanwhile", s.parent, errdefs.ErrNotFound)
+	}
+	return nil
+}
+
+// Replace exchanges the staged diff with the layer's, in one step (RENAME_EXCHANGE, Linux 3.15).
+func (s *staged) Replace(ctx context.Context, id string) (drivers.Trash, error) {
+	trash, err := s.replace(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: replace the content of layer %s: %w", id, err)
+	}
+	return trash, nil
+}
+
+func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) {
+	if err := s.ready(ctx, id); err != nil {
+		return nil, err
+	}
+	dir, home, err := s.driver.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if home != s.home {
+		return nil, fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, s.home)
+	}
+	if err := unix.Renameat2(unix.AT_FDCWD, s.Content(), unix.AT_FDCWD, filepath.Join(dir, "diff"), unix.RENAME_EXCHANGE); err != nil {
+		if err == unix.EINVAL || err == unix.ENOSYS {
+			err = fmt.Errorf("%w: the file system can't exchange two names: %w", errdefs.ErrUnsupported, err)
+		}
+		return nil, err
+	}
+	step.Reached(ctx, "overlay: content exchanged")
+	if err := syncDirs(dir, s.path); err != nil {
+		_ = unix.Renameat2(unix.AT_FDCWD, s.Content(), unix.AT_FDCWD, filepath.Join(dir, "diff"), unix.RENAME_EXCHANGE)
+		return nil, err
+	}
+	trash := emptier{s.temp}
+	s.temp = nil
+	return trash, nil
+}
+
+// Discard removes the staged directory, if it is still where it was made, and what Commit moved away.
+func (s *staged) Discard() error {
+	if s.temp == nil {
+		return nil
+	}
+	err := s.temp.Close()
+	s.temp = nil
+	if s.leftover != nil {
+		if lerr := s.leftover.Empty(context.Background()); err == nil {
+			err = lerr
+		}
+	}
+	return err
+}
+
+// rename never replaces anything.
+func rename(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if err == unix.EINVAL || err == unix.ENOSYS { // a file system without it; the caller has made room and holds the lock
+		err = unix.Rename(from, to)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+func syncDirs(dirs ...string) error {
+	for _, dir := range dirs {
+		if err := fsat.SyncDir(dir); err != nil {
+			return fmt.Errorf("sync %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// writeFile makes one of a layer's small files, 0644 whatever the umask.
+func writeFile(path, content string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	if err == nil {
+		err = f.Chmod(fs.FileMode(0o644))
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}

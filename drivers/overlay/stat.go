@@ -1,0 +1,157 @@
+package overlay
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/internal/diskusage"
+	"golang.org/x/sys/unix"
+)
+
+// Stat tells where a layer's directories are. Info.Lower starts with the layer's own older generations, if it has any; Metadata leaves
+// those out, as containers/storage does.
+func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
+	}
+	lowers, err := d.lowers(ctx, dir)
+	if err != nil {
+		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
+	}
+	info := drivers.Info{
+		Content:    filepath.Join(dir, "diff"),
+		MountPoint: filepath.Join(dir, "merged"),
+		Work:       filepath.Join(dir, "work"),
+		Lower:      lowers,
+	}
+	info.Metadata = map[string]string{"UpperDir": info.Content, "WorkDir": info.Work, "MergedDir": info.MountPoint}
+	var diffs []string
+	for _, lower := range lowers {
+		if filepath.Base(lower) == "diff" {
+			diffs = append(diffs, lower)
+		}
+	}
+	if len(diffs) > 0 {
+		info.Metadata["LowerDir"] = strings.Join(diffs, ":")
+	}
+	return info, nil
+}
+
+// Usage walks the layer's diff.
+func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return drivers.Usage{}, fmt.Errorf("overlay: %w", err)
+	}
+	bytes, inodes, err := diskusage.Count(ctx, filepath.Join(dir, "diff"))
+	if err != nil {
+		return drivers.Usage{}, fmt.Errorf("overlay: usage of layer %s: %w", id, err)
+	}
+	return drivers.Usage{Bytes: bytes, Inodes: inodes}, nil
+}
+
+// List returns the directories of the homes that can be layers.
+func (d *Driver) List(ctx context.Context) ([]string, error) {
+	var all []string
+	seen := map[string]bool{}
+	for _, home := range d.homes {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		ids, err := listHome(home)
+		if err != nil {
+			return nil, fmt.Errorf("overlay: list layers: %w", err)
+		}
+		for _, id := range ids {
+			if !seen[id] {
+				seen[id] = true
+				all = append(all, id)
+			}
+		}
+	}
+	return all, nil
+}
+
+func listHome(home string) ([]string, error) {
+	entries, err := os.ReadDir(home)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, 0, len(entries))
+	for _, entry := range entries {
+		if entry.IsDir() && validateID(entry.Name()) == nil {
+			ids = append(ids, entry.Name())
+		}
+	}
+	return ids, nil
+}
+
+// Status gives the lines that `podman info` shows under graphStatus. What can't be found out is shown as the error it met.
+func (d *Driver) Status(ctx context.Context) []drivers.Property {
+	native, nativeErr := d.NativeDiff(ctx)
+	metacopy, metacopyErr := d.metacopy(ctx)
+	volatile, volatileErr := d.volatile(ctx)
+	dType, dTypeErr := supportsDType(d.homes[0])
+	return []drivers.Property{
+		{Name: "Backing Filesystem", Value: backingName(d.homes[0])},
+		{Name: "Supports d_type", Value: answer(dType, dTypeErr)},
+		{Name: "Native Overlay Diff", Value: answer(native, nativeErr)},
+		{Name: "Using metacopy", Value: answer(metacopy, metacopyErr)},
+		{Name: "Supports shifting", Value: "false"},
+		{Name: "Supports volatile", Value: answer(volatile, volatileErr)},
+	}
+}
+
+func answer(yes bool, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return strconv.FormatBool(yes)
+}
+
+// backingName names the file system beneath a directory with containers/storage's words.
+func backingName(dir string) string {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return "<unknown>"
+	}
+	switch st.Type {
+	case unix.BTRFS_SUPER_MAGIC:
+		return "btrfs"
+	case unix.CRAMFS_MAGIC:
+		return "cramfs"
+	case unix.ECRYPTFS_SUPER_MAGIC:
+		return "ecryptfs"
+	case unix.EROFS_SUPER_MAGIC_V1:
+		return "erofs"
+	case unix.EXT4_SUPER_MAGIC:
+		return "extfs"
+	case unix.F2FS_SUPER_MAGIC:
+		return "f2fs"
+	case unix.NFS_SUPER_MAGIC:
+		return "nfs"
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return "overlayfs"
+	case unix.RAMFS_MAGIC:
+		return "ramfs"
+	case unix.REISERFS_SUPER_MAGIC:
+		return "reiserfs"
+	case unix.SMB_SUPER_MAGIC:
+		return "smb"
+	case unix.SQUASHFS_MAGIC:
+		return "squashfs"
+	case unix.TMPFS_MAGIC:
+		return "tmpfs"
+	case unix.XFS_SUPER_MAGIC:
+		return "xfs"
+	case 0x2fc12fc1: // ZFS, which isn't part of Linux
+		return "zfs"
+	}
+	return "<unknown>"
+}

@@ -1,0 +1,204 @@
+// Package vfs keeps every layer as a whole copy of its parent, changed. It needs nothing of the kernel and works on every file system,
+// at the price of a copy per layer, which file systems that share extents make cheap.
+//
+// A layer is a directory <graph root>/vfs/dir/<id>, as containers/storage has it. What is being made or deleted is in vfs/tempdirs.
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/diskusage"
+	"github.com/shalestore/shale/internal/tempdir"
+	"github.com/shalestore/shale/mount"
+	"golang.org/x/sys/unix"
+)
+
+// Name is the driver's name in storage.conf and of its directory in the graph root.
+const Name = "vfs"
+
+const (
+	layerDir = "dir"
+	tempDirs = "tempdirs"
+)
+
+// Options are the driver's settings.
+type Options struct {
+	// Place is where the store lies.
+	drivers.Place
+	// AdditionalImageStores is refused: this driver reads no other store's layers.
+	AdditionalImageStores []string
+}
+
+// Driver is the vfs driver of one store. It implements drivers.Driver and Recoverer, and may be used by several goroutines at once.
+type Driver struct {
+	homes []string // directories named vfs; the graph root's first, then the image store's
+}
+
+// Factory makes the driver known to a registry, with its settings; the place comes from whoever opens it.
+func Factory(opts Options) drivers.Factory {
+	return drivers.Factory{
+		Name: Name,
+		Open: func(ctx context.Context, at drivers.Place) (drivers.Driver, error) {
+			opts := opts
+			opts.Place = at
+			return Open(ctx, opts)
+		},
+	}
+}
+
+// Open opens the driver and makes its directories when they are missing.
+func Open(ctx context.Context, opts Options) (*Driver, error) {
+	if len(opts.AdditionalImageStores) > 0 {
+		return nil, fmt.Errorf("vfs: setting additionalimagestores: %w by this driver; remove it from storage.conf", errdefs.ErrUnsupported)
+	}
+	if !filepath.IsAbs(opts.Root) {
+		return nil, fmt.Errorf("vfs: graph root %q: %w: the path is not absolute", opts.Root, errdefs.ErrInvalid)
+	}
+	d := &Driver{homes: []string{filepath.Join(opts.Root, Name)}}
+	if opts.ImageStore != "" {
+		d.homes = append(d.homes, filepath.Join(opts.ImageStore, Name))
+	}
+	for _, home := range d.homes {
+		if err := os.MkdirAll(filepath.Join(home, layerDir), 0o700); err != nil {
+			return nil, fmt.Errorf("vfs: %w", err)
+		}
+	}
+	return d, ctx.Err()
+}
+
+// Name is "vfs".
+func (d *Driver) Name() string { return Name }
+
+// Close has nothing to give back.
+func (d *Driver) Close() error { return nil }
+
+// Status has nothing to tell.
+func (d *Driver) Status(context.Context) []drivers.Property { return nil }
+
+// find returns a layer's directory and the home that it is in.
+func (d *Driver) find(id string) (dir, home string, err error) {
+	if err := drivers.ValidateID(id); err != nil {
+		return "", "", err
+	}
+	for _, home := range d.homes {
+		dir := filepath.Join(home, layerDir, id)
+		var st unix.Stat_t
+		switch err := unix.Lstat(dir, &st); {
+		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+			return dir, home, nil
+		case err == nil, err == unix.ENOENT:
+		default:
+			return "", "", fmt.Errorf("layer %s: stat %s: %w", id, dir, err)
+		}
+	}
+	return "", "", fmt.Errorf("layer %s: %w to the vfs driver in %s", id, errdefs.ErrNotFound, strings.Join(d.homes, " and "))
+}
+
+// Mounts says that nothing is to be mounted. It refuses what can't be had without a mount; "ro", ReadOnly and Volatile ask for
+// less than what there is and are ignored, as containers/storage does.
+func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions) ([]mount.Spec, error) {
+	if _, _, err := d.find(id); err != nil {
+		return nil, fmt.Errorf("vfs: %w", err)
+	}
+	for _, option := range opts.Options {
+		if option != "ro" {
+			return nil, fmt.Errorf("vfs: mount option %q: %w: the vfs driver mounts nothing", option, errdefs.ErrUnsupported)
+		}
+	}
+	if !opts.IDMap.IsIdentity() {
+		return nil, fmt.Errorf("vfs: mount layer %s with an ID map: %w by the vfs driver", id, errdefs.ErrUnsupported)
+	}
+	return nil, nil
+}
+
+// Stat tells where the layer lies.
+func (d *Driver) Stat(_ context.Context, id string) (drivers.Info, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return drivers.Info{}, fmt.Errorf("vfs: %w", err)
+	}
+	return drivers.Info{Content: dir, MountPoint: dir}, nil
+}
+
+// Usage walks the layer, which here includes what it copied from its parent.
+func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return drivers.Usage{}, fmt.Errorf("vfs: %w", err)
+	}
+	bytes, inodes, err := diskusage.Count(ctx, dir)
+	if err != nil {
+		return drivers.Usage{}, fmt.Errorf("vfs: usage of layer %s: %w", id, err)
+	}
+	return drivers.Usage{Bytes: bytes, Inodes: inodes}, nil
+}
+
+// List returns the directories that can be layers.
+func (d *Driver) List(ctx context.Context) ([]string, error) {
+	var all []string
+	for _, home := range d.homes {
+		entries, err := os.ReadDir(filepath.Join(home, layerDir))
+		if err != nil {
+			return nil, fmt.Errorf("vfs: list layers: %w", err)
+		}
+		for _, entry := range entries {
+			if entry.IsDir() && drivers.ValidateID(entry.Name()) == nil && !slices.Contains(all, entry.Name()) {
+				all = append(all, entry.Name())
+			}
+		}
+	}
+	return all, ctx.Err()
+}
+
+// Delete renames the layer into tempdirs.
+func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	dir, home, err := d.find(id)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return nothing{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("vfs: %w", err)
+	}
+	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	if err != nil {
+		return nil, fmt.Errorf("vfs: delete layer %s: %w", id, err)
+	}
+	if err := temp.Take(dir); err != nil {
+		return nil, fmt.Errorf("vfs: delete layer %s: %w", id, errors.Join(err, temp.Close()))
+	}
+	return trash{temp}, nil
+}
+
+// Recover removes what dead processes left in tempdirs.
+func (d *Driver) Recover(ctx context.Context) error {
+	var errs []error
+	for _, home := range d.homes {
+		if err := tempdir.Recover(ctx, filepath.Join(home, tempDirs)); err != nil {
+			errs = append(errs, fmt.Errorf("vfs: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// trash is a temporary directory to be removed.
+type trash struct{ temp *tempdir.Dir }
+
+// Empty removes it.
+func (t trash) Empty(ctx context.Context) error { return t.temp.Remove(ctx) }
+
+// nothing is the trash of a layer that didn't exist.
+type nothing struct{}
+
+// Empty has nothing to do.
+func (nothing) Empty(context.Context) error { return nil }

@@ -1,0 +1,226 @@
+package vfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/internal/tempdir"
+	"golang.org/x/sys/unix"
+)
+
+// Stage copies the parent into a directory of tempdirs. With opts.Content it copies that layer instead, which holds its own parents'
+// files already.
+func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (drivers.Staged, error) {
+	home := d.homes[len(d.homes)-1]
+	if opts.Writable {
+		home = d.homes[0]
+	}
+	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	if err != nil {
+		return nil, fmt.Errorf("vfs: %w", err)
+	}
+	s := &staged{driver: d, home: home, temp: temp, path: temp.Addition(), parent: parent}
+	if err := s.build(ctx, opts); err != nil {
+		_ = s.Discard()
+		return nil, fmt.Errorf("vfs: stage a layer: %w", err)
+	}
+	return s, nil
+}
+
+// staged is a layer's directory in tempdirs.
+type staged struct {
+	driver *Driver
+	home   string
+	temp   *tempdir.Dir // holds path; nil once given away or removed
+	path   string
+
+	parent     string
+	parentNode uint64 // the inode of the parent's directory, which proves at Commit that it is still the same layer
+
+	leftover drivers.Trash // what lay where Commit renamed to
+}
+
+// Content is the staged directory.
+func (s *staged) Content() string { return s.path }
+
+func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
+	uid, gid, err := rootOf(opts.IDMap)
+	if err != nil {
+		return err
+	}
+	from := ""
+	if s.parent != "" {
+		dir, _, err := s.driver.find(s.parent)
+		if err != nil {
+			return fmt.Errorf("parent %w", err)
+		}
+		if s.parentNode, err = inode(dir); err != nil {
+			return err
+		}
+		from = dir
+	}
+	if opts.Content != "" {
+		if from, _, err = s.driver.find(opts.Content); err != nil {
+			return fmt.Errorf("content of %w", err)
+		}
+	}
+	if err := os.Mkdir(s.path, 0o700); err != nil {
+		return err
+	}
+	if from != "" {
+		return fsat.CopyTree(ctx, from, s.path)
+	}
+	if err := os.Lchown(s.path, uid, gid); err != nil {
+		return err
+	}
+	return os.Chmod(s.path, 0o555)
+}
+
+// Commit renames the staged directory in. A crash before that leaves a stale temporary directory, one after it a whole layer without a record.
+func (s *staged) Commit(ctx context.Context, id string) error {
+	if err := s.commit(ctx, id); err != nil {
+		return fmt.Errorf("vfs: commit layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (s *staged) commit(ctx context.Context, id string) error {
+	if err := s.ready(ctx, id); err != nil {
+		return err
+	}
+	leftover, err := s.driver.Delete(ctx, id)
+	if err != nil {
+		return fmt.Errorf("move away what an interrupted operation left: %w", err)
+	}
+	s.leftover = leftover
+	step.Reached(ctx, "vfs: leftover moved away")
+	layers := filepath.Join(s.home, layerDir)
+	target := filepath.Join(layers, id)
+	if err := unix.Renameat2(unix.AT_FDCWD, s.path, unix.AT_FDCWD, target, unix.RENAME_NOREPLACE); err != nil {
+		if err != unix.EINVAL && err != unix.ENOSYS {
+			return &os.LinkError{Op: "rename", Old: s.path, New: target, Err: err}
+		}
+		if err := os.Rename(s.path, target); err != nil { // a file system without it; Delete has made room
+			return err
+		}
+	}
+	step.Reached(ctx, "vfs: layer renamed in")
+	if err := fsat.SyncDir(layers); err != nil {
+		_ = os.Rename(target, s.path)
+		return fmt.Errorf("sync %s: %w", layers, err)
+	}
+	return nil
+}
+
+// ready refuses what can't be committed whatever is at the target.
+func (s *staged) ready(ctx context.Context, id string) error {
+	if s.temp == nil {
+		return fmt.Errorf("%w: the staged layer is committed or discarded already", errdefs.ErrInvalid)
+	}
+	if err := drivers.ValidateID(id); err != nil {
+		return err
+	}
+	if s.parent != "" {
+		dir, _, err := s.driver.find(s.parent)
+		if err != nil {
+			return fmt.Errorf("parent %w", err)
+		}
+		if node, err := inode(dir); err != nil || node != s.parentNode {
+			return fmt.Errorf("parent layer %s: %w: it was deleted and made anew, or replaced, meanwhile", s.parent, errdefs.ErrNotFound)
+		}
+	}
+	return ctx.Err()
+}
+
+// Replace exchanges the staged directory with the layer's, in one step (RENAME_EXCHANGE, Linux 3.15).
+func (s *staged) Replace(ctx context.Context, id string) (drivers.Trash, error) {
+	trash, err := s.replace(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("vfs: replace the content of layer %s: %w", id, err)
+	}
+	return trash, nil
+}
+
+func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) {
+	if err := s.ready(ctx, id); err != nil {
+		return nil, err
+	}
+	dir, home, err := s.driver.find(id)
+	if err != nil {
+		return nil, err
+	}
+	if home != s.home {
+		return nil, fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, s.home)
+	}
+	if err := exchange(s.path, dir); err != nil {
+		return nil, err
+	}
+	step.Reached(ctx, "vfs: content exchanged")
+	if err := errors.Join(fsat.SyncDir(filepath.Dir(dir)), fsat.SyncDir(filepath.Dir(s.path))); err != nil {
+		_ = exchange(s.path, dir)
+		return nil, err
+	}
+	t := trash{s.temp}
+	s.temp = nil
+	return t, nil
+}
+
+func exchange(a, b string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+	if err == unix.EINVAL || err == unix.ENOSYS {
+		return fmt.Errorf("%w: the file system can't exchange two names: %w", errdefs.ErrUnsupported, err)
+	}
+	return err
+}
+
+// Discard removes the staged directory, if it is still where it was made, and what Commit moved away.
+func (s *staged) Discard() error {
+	if s.temp == nil {
+		return nil
+	}
+	err := s.temp.Close()
+	s.temp = nil
+	if s.leftover != nil {
+		err = errors.Join(err, s.leftover.Empty(context.Background()))
+	}
+	return err
+}
+
+// rootOf is the host's owner of what root owns in a container with this mapping.
+func rootOf(m idtools.Mapping) (uid, gid int, err error) {
+	if uid, err = mapRoot(m.UIDs); err != nil {
+		return 0, 0, fmt.Errorf("user ID map: %w", err)
+	}
+	if gid, err = mapRoot(m.GIDs); err != nil {
+		return 0, 0, fmt.Errorf("group ID map: %w", err)
+	}
+	return uid, gid, nil
+}
+
+func mapRoot(ranges []idtools.Map) (int, error) {
+	if len(ranges) == 0 {
+		return 0, nil
+	}
+	for _, r := range ranges {
+		if r.ContainerID == 0 && r.Size > 0 {
+			return r.HostID, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: it has no ID for the container's root", errdefs.ErrInvalid)
+}
+
+func inode(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return st.Ino, nil
+}
