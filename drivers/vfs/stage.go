@@ -42,8 +42,8 @@ type staged struct {
 	temp   *tempdir.Dir // holds path; nil once given away or removed
 	path   string
 
-	parent     string
-	parentNode uint64 // the inode of the parent's directory, which proves at Commit that it is still the same layer
+	parent   string
+	parentIs identity // proves at Commit that parent is still the same layer
 
 	leftover drivers.Trash // what lay where Commit renamed to
 }
@@ -62,7 +62,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 		if err != nil {
 			return fmt.Errorf("parent %w", err)
 		}
-		if s.parentNode, err = inode(dir); err != nil {
+		if s.parentIs, err = identify(dir); err != nil {
 			return err
 		}
 		from = dir
@@ -133,7 +133,7 @@ func (s *staged) ready(ctx context.Context, id string) error {
 		if err != nil {
 			return fmt.Errorf("parent %w", err)
 		}
-		if node, err := inode(dir); err != nil || node != s.parentNode {
+		if is, err := identify(dir); err != nil || is != s.parentIs {
 			return fmt.Errorf("parent layer %s: %w: it was deleted and made anew, or replaced, meanwhile", s.parent, errdefs.ErrNotFound)
 		}
 	}
@@ -217,10 +217,17 @@ func mapRoot(ranges []idtools.Map) (int, error) {
 	return 0, fmt.Errorf("%w: it has no ID for the container's root", errdefs.ErrInvalid)
 }
 
-func inode(path string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return 0, &os.PathError{Op: "stat", Path: path, Err: err}
+// identity tells a directory from another one made later under its name. The file system may use its inode again, so the time of its making
+// counts as well, where the file system keeps that.
+type identity struct {
+	inode uint64
+	born  unix.StatxTimestamp
+}
+
+func identify(dir string) (identity, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return identity{}, &os.PathError{Op: "statx", Path: dir, Err: err}
 	}
-	return st.Ino, nil
+	return identity{inode: st.Ino, born: st.Btime}, nil
 }
