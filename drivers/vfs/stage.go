@@ -9,7 +9,6 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
@@ -52,7 +51,7 @@ type staged struct {
 func (s *staged) Content() string { return s.path }
 
 func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
-	uid, gid, err := rootOf(opts.IDMap)
+	uid, gid, err := opts.IDMap.RootPair()
 	if err != nil {
 		return err
 	}
@@ -78,7 +77,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	if from != "" {
 		return fsat.CopyTree(ctx, from, s.path)
 	}
-	if err := os.Lchown(s.path, uid, gid); err != nil {
+	if err := os.Lchown(s.path, int(uid), int(gid)); err != nil {
 		return err
 	}
 	return os.Chmod(s.path, 0o555)
@@ -192,29 +191,6 @@ func (s *staged) Discard() error {
 		err = errors.Join(err, s.leftover.Empty(context.Background()))
 	}
 	return err
-}
-
-// rootOf is the host's owner of what root owns in a container with this mapping.
-func rootOf(m idtools.Mapping) (uid, gid int, err error) {
-	if uid, err = mapRoot(m.UIDs); err != nil {
-		return 0, 0, fmt.Errorf("user ID map: %w", err)
-	}
-	if gid, err = mapRoot(m.GIDs); err != nil {
-		return 0, 0, fmt.Errorf("group ID map: %w", err)
-	}
-	return uid, gid, nil
-}
-
-func mapRoot(ranges []idtools.Map) (int, error) {
-	if len(ranges) == 0 {
-		return 0, nil
-	}
-	for _, r := range ranges {
-		if r.ContainerID == 0 && r.Size > 0 {
-			return r.HostID, nil
-		}
-	}
-	return 0, fmt.Errorf("%w: it has no ID for the container's root", errdefs.ErrInvalid)
 }
 
 // identity tells a directory from another one made later under its name. The file system may use its inode again, so the time of its making
