@@ -29,3 +29,36 @@ type Layer struct {
 	GIDMap           []idtools.Map       `json:"gidmap,omitempty"`
 	BigDataNames     []string            `json:"big-data-names,omitempty"`
 }
+
+// Mapping is the ID mapping that was applied to the owners of the layer's files; none when files have the owners of the archive.
+func (l Layer) Mapping() idtools.Mapping { return idtools.Mapping{UIDs: l.UIDMap, GIDs: l.GIDMap} }
+
+// Size is the size of the layer's uncompressed tar in bytes, or -1 when it isn't known: the layer didn't come as a tar.
+func (l Layer) Size() int64 {
+	if l.DiffID == "" && l.TOCDigest == "" {
+		return -1
+	}
+	return l.DiffSize
+}
+
+// flagIncomplete marks a layer that a writer of containers/storage is creating or deleting (format, section 5.2).
+const flagIncomplete = "incomplete"
+
+func (l Layer) incomplete() bool {
+	v, _ := l.Flags[flagIncomplete].(bool)
+	return v
+}
+
+// took puts what an import has learned of its tar into the record.
+func (l *Layer) took(r archive.ApplyResult) {
+	l.CompressedDigest, l.CompressedSize = r.CompressedDigest, r.CompressedSize
+	l.DiffID, l.DiffSize = r.DiffID, r.DiffSize
+	l.Compression = r.Compression
+	l.UIDs, l.GIDs = r.UIDs, r.GIDs
+}
+
+// forget takes out of the record what was true of the layer's former content.
+func (l *Layer) forget() {
+	l.took(archive.ApplyResult{})
+	l.TOCDigest = ""
+}

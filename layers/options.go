@@ -23,7 +23,7 @@ type CreateOptions struct {
 	// Volatile layers may vanish in a crash. Their record is in volatile-layers.json, which is never synced.
 	Volatile bool
 	// IDMap is how the owners in the layer's content translate to the host's. The zero value takes over the parent's map, and for a base
-	// layer means none. Where the driver can translate while mounting, files keep their owners and no map is recorded.
+	// layer means none.
 	IDMap idtools.Mapping
 	// HostUIDMapping and HostGIDMapping ask for no translation even if the parent has one.
 	HostUIDMapping, HostGIDMapping bool

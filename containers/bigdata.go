@@ -1,0 +1,90 @@
+package containers
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/bigdata"
+)
+
+// BigData returns a data item of a container; errdefs.ErrNotFound when it has none under the key.
+func (tx *ReadTx) BigData(ref, key string) ([]byte, error) {
+	container, err := tx.Lookup(ref)
+	if err != nil {
+		return nil, err
+	}
+	data, err := bigdata.Read(tx.store.dataDir(container.ID), key)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: %w", container.ID, err)
+	}
+	return data, nil
+}
+
+// BigDataSize returns the size of a data item in bytes.
+func (tx *ReadTx) BigDataSize(ref, key string) (int64, error) {
+	container, err := tx.Lookup(ref)
+	if err != nil {
+		return 0, err
+	}
+	if size, ok := container.BigDataSizes[key]; ok {
+		return size, nil
+	}
+	data, err := tx.BigData(container.ID, key) // records of old versions hold no sizes
+	return int64(len(data)), err
+}
+
+// BigDataDigest returns the digest recorded for a data item.
+func (tx *ReadTx) BigDataDigest(ref, key string) (digest.Digest, error) {
+	container, err := tx.Lookup(ref)
+	if err != nil {
+		return "", err
+	}
+	if d, ok := container.BigDataDigests[key]; ok {
+		return d, nil
+	}
+	return "", fmt.Errorf("container %s: digest of data item %q: %w", container.ID, key, errdefs.ErrNotFound)
+}
+
+// Directory makes and returns the directory in the graph root that belongs to a container's users; it goes with the container.
+func (tx *ReadTx) Directory(ref string) (string, error) {
+	return tx.userData(ref, tx.store.dataDir)
+}
+
+// RunDirectory is Directory in the run root, whose content goes at a reboot.
+func (tx *ReadTx) RunDirectory(ref string) (string, error) {
+	return tx.userData(ref, tx.store.runDir)
+}
+
+func (tx *ReadTx) userData(ref string, home func(id string) string) (string, error) {
+	container, err := tx.Lookup(ref)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(home(container.ID), "userdata")
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+// Orphans lists the directories of containers that have no record, and what interrupted writes left beside them. Only names that IDs are drawn as count; others belong to someone else.
+func (tx *ReadTx) Orphans() ([]string, error) {
+	var orphans []string
+	for _, home := range []string{tx.store.cfg.Dir, tx.store.cfg.RunDir} {
+		found, err := bigdata.Orphans(home, func(id string) (bool, error) {
+			_, err := tx.records.Get(id)
+			if errors.Is(err, errdefs.ErrNotFound) {
+				return false, nil
+			}
+			return true, err
+		})
+		if err != nil {
+			return nil, err
+		}
+		orphans = append(orphans, found...)
+	}
+	slices.Sort(orphans)
+	return orphans, nil
+}

@@ -1,0 +1,121 @@
+package containers
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/bigdata"
+	"github.com/shalestore/shale/internal/ident"
+	"github.com/shalestore/shale/internal/naming"
+)
+
+// WriteTx is a change of the containers while nobody else looks or changes.
+type WriteTx struct {
+	ReadTx
+	records *catalog.WriteTx[Container]
+}
+
+// CheckFree reports whether a container with this ID and these names could be created: errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, or
+// errdefs.ErrInvalid for an ID that breaks the grammar. An empty ID is always free.
+func (tx *ReadTx) CheckFree(id string, names []string) error {
+	if id != "" {
+		if err := ident.Validate(id); err != nil {
+			return fmt.Errorf("container: %w", err)
+		}
+		if _, err := tx.records.Get(id); err == nil {
+			return fmt.Errorf("container %s: %w", id, errdefs.ErrDuplicateID)
+		} else if !errors.Is(err, errdefs.ErrNotFound) {
+			return err
+		}
+	}
+	for _, name := range names {
+		holders, err := tx.records.Find(keyName, name)
+		if err != nil {
+			return err
+		}
+		if len(holders) > 0 {
+			return fmt.Errorf("container name %q: %w by %s", name, errdefs.ErrDuplicateName, holders[0].ID)
+		}
+	}
+	return nil
+}
+
+// Create makes a container's record and saves it. Its data items are on disk before the record that names them. Errors are those of CheckFree; maps
+// with overlapping ranges are errdefs.ErrInvalid. Image and layer are taken on trust.
+func (tx *WriteTx) Create(opts Options) (Container, error) {
+	if err := tx.CheckFree(opts.ID, opts.Names); err != nil {
+		return Container{}, err
+	}
+	if err := opts.IDMap.Validate(); err != nil {
+		return Container{}, fmt.Errorf("container: %w", err)
+	}
+	c := Container{
+		ID:       opts.ID,
+		Names:    naming.Dedupe(opts.Names),
+		ImageID:  opts.ImageID,
+		LayerID:  opts.LayerID,
+		Metadata: opts.Metadata,
+		Created:  time.Now().UTC(),
+		UIDMap:   opts.IDMap.UIDs,
+		GIDMap:   opts.IDMap.GIDs,
+		Flags:    map[string]any{},
+	}
+	maps.Copy(c.Flags, opts.Flags)
+	if c.ID == "" {
+		c.ID = ident.New()
+	}
+	if opts.MountOpts != nil {
+		c.Flags[FlagMountOpts] = slices.Clone(opts.MountOpts)
+	}
+	file := stableFile
+	if opts.Volatile || tx.store.cfg.Transient {
+		c.Flags[FlagVolatile] = true
+		file = volatileFile
+	}
+	for _, item := range opts.BigData {
+		c.describe(item)
+	}
+	if err := tx.writeNew(c, opts.BigData, file); err != nil {
+		return Container{}, fmt.Errorf("container %s: %w", c.ID, err)
+	}
+	return c, nil
+}
+
+// writeNew writes items and record of a container that has passed all checks.
+func (tx *WriteTx) writeNew(c Container, items []Item, file int) error {
+	// What an interrupted creation of the same container left there would otherwise become this one's.
+	if err := tx.store.removeItems(c.ID); err != nil {
+		return err
+	}
+	for _, item := range items {
+		if err := bigdata.Write(tx.store.dataDir(c.ID), item.Key, item.Data); err != nil {
+			return errors.Join(err, tx.store.removeItems(c.ID))
+		}
+	}
+	if err := tx.records.Insert(c, file); err != nil {
+		return errors.Join(err, tx.store.removeItems(c.ID))
+	}
+	// If the save fails nobody knows whether the record is there, so the items stay; without a record they are garbage.
+	return tx.records.Save()
+}
+
+// describe puts a data item into the record.
+func (c *Container) describe(item Item) {
+	if c.BigDataSizes == nil {
+		c.BigDataSizes = map[string]int64{}
+	}
+	if c.BigDataDigests == nil {
+		c.BigDataDigests = map[string]digest.Digest{}
+	}
+	if !slices.Contains(c.BigDataNames, item.Key) {
+		c.BigDataNames = append(c.BigDataNames, item.Key)
+	}
+	c.BigDataSizes[item.Key] = int64(len(item.Data))
+	c.BigDataDigests[item.Key] = digest.Canonical.FromBytes(item.Data)
+}

@@ -1,0 +1,115 @@
+package images
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/bigdata"
+	"github.com/shalestore/shale/internal/ident"
+	"github.com/shalestore/shale/internal/naming"
+)
+
+// WriteTx is a change of the images while nobody else looks or changes.
+type WriteTx struct {
+	ReadTx
+	records *catalog.WriteTx[Image]
+}
+
+// Create makes an image and saves it. Its data items are on disk before the record that names them.
+//
+// It returns errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, or errdefs.ErrInvalid for an ID or a digest that breaks its grammar. The layer is
+// taken on trust.
+func (tx *WriteTx) Create(opts Options) (Image, error) {
+	image := Image{
+		ID:           opts.ID,
+		Digest:       opts.Digest,
+		Names:        naming.Dedupe(opts.Names),
+		NamesHistory: slices.Clone(opts.NamesHistory),
+		TopLayer:     opts.TopLayer,
+		Metadata:     opts.Metadata,
+		Created:      opts.Created,
+		Flags:        maps.Clone(opts.Flags),
+	}
+	if image.ID == "" {
+		image.ID = ident.New()
+	}
+	if image.Created.IsZero() {
+		image.Created = time.Now().UTC()
+	}
+	if err := tx.checkFree(image); err != nil {
+		return Image{}, err
+	}
+	for _, item := range opts.BigData {
+		image.describe(item)
+	}
+	if err := image.settleDigest(); err != nil {
+		return Image{}, err
+	}
+	err := tx.writeNew(image, opts.BigData)
+	if err != nil {
+		return Image{}, errors.Join(fmt.Errorf("image %s: %w", image.ID, err), tx.store.removeItems(image.ID))
+	}
+	return image, nil
+}
+
+func (tx *WriteTx) checkFree(image Image) error {
+	if err := ident.Validate(image.ID); err != nil {
+		return fmt.Errorf("image ID: %w", err)
+	}
+	if _, err := tx.records.Get(image.ID); err == nil {
+		return fmt.Errorf("image %s: %w", image.ID, errdefs.ErrDuplicateID)
+	} else if !errors.Is(err, errdefs.ErrNotFound) {
+		return err
+	}
+	for _, name := range image.Names {
+		holders, err := tx.records.Find(keyName, name)
+		if err != nil {
+			return err
+		}
+		if len(holders) > 0 {
+			return fmt.Errorf("image name %q: %w by %s", name, errdefs.ErrDuplicateName, holders[0].ID)
+		}
+	}
+	return nil
+}
+
+// writeNew writes items and record of an image that has passed all checks.
+func (tx *WriteTx) writeNew(image Image, items []Item) error {
+	// What an interrupted creation of the same image left there would otherwise become this one's.
+	if err := tx.store.removeItems(image.ID); err != nil {
+		return err
+	}
+	for _, item := range items {
+		if err := bigdata.Write(tx.store.dataDir(image.ID), item.Key, item.Data); err != nil {
+			return err
+		}
+	}
+	if err := tx.records.Insert(image, 0); err != nil {
+		return err
+	}
+	return tx.records.Save()
+}
+
+// describe puts a data item into the record.
+func (i *Image) describe(item Item) {
+	if item.Digest == "" {
+		item.Digest = digest.Canonical.FromBytes(item.Data)
+	}
+	if i.BigDataSizes == nil {
+		i.BigDataSizes = map[string]int64{}
+	}
+	if i.BigDataDigests == nil {
+		i.BigDataDigests = map[string]digest.Digest{}
+	}
+	if !slices.Contains(i.BigDataNames, item.Key) {
+		i.BigDataNames = append(i.BigDataNames, item.Key)
+	}
+	i.BigDataSizes[item.Key] = int64(len(item.Data))
+	i.BigDataDigests[item.Key] = item.Digest
+}

@@ -1,0 +1,68 @@
+package bigdata
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/shalestore/shale/internal/ident"
+)
+
+// Orphans lists what nobody owns in home, the directory that has one directory for each owner: directories that are named like an ID but whose
+// owner doesn't exist, and files of writes that were interrupted, there and in the owners' directories. The caller holds the lock of the owners'
+// records exclusively, so that no write is under way.
+//
+// Whatever is named differently belongs to someone else (format, section 0.4). A missing home holds nothing.
+func Orphans(home string, exists func(id string) (bool, error)) ([]string, error) {
+	entries, err := os.ReadDir(home)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var orphans []string
+	for _, e := range entries {
+		path := filepath.Join(home, e.Name())
+		switch {
+		case interrupted(e):
+			orphans = append(orphans, path)
+		case e.IsDir() && ident.IsDrawn(e.Name()):
+			known, err := exists(e.Name())
+			if err != nil {
+				return nil, err
+			}
+			if !known {
+				orphans = append(orphans, path)
+				continue
+			}
+			inside, err := Interrupted(path)
+			if err != nil {
+				return nil, err
+			}
+			orphans = append(orphans, inside...)
+		}
+	}
+	return orphans, nil
+}
+
+// Interrupted lists the files in dir that an interrupted write has left.
+func Interrupted(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	var left []string
+	for _, e := range entries {
+		if interrupted(e) {
+			left = append(left, filepath.Join(dir, e.Name()))
+		}
+	}
+	return left, nil
+}
+
+// interrupted recognizes the temporary files of package atomicfile, which containers/storage makes under the same name.
+func interrupted(e os.DirEntry) bool {
+	return e.Type().IsRegular() && strings.HasPrefix(e.Name(), ".tmp-")
+}

@@ -1,0 +1,171 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/step"
+	"golang.org/x/sys/unix"
+)
+
+// Apply unpacks a tar onto the own content of a layer that exists, and returns the bytes of the files written.
+//
+// The work is done on a copy, aside, which then takes the content's place in one rename: after a crash the layer is as it was or as it was to be.
+// Meanwhile the layer must stay as it is. Apply returns errdefs.ErrInUse if it, or a layer above it, is mounted, and errdefs.ErrBusy if
+// it was changed or mounted while the tar was unpacked; nothing has happened to it then.
+func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress func(read int64)) (int64, error) {
+	var before Layer
+	var untouched fingerprint
+	err := s.View(ctx, func(tx *ReadTx) error {
+		var err error
+		if before, err = tx.Lookup(ref); err != nil {
+			return err
+		}
+		if err := tx.checkUnmounted(ctx, before.ID); err != nil {
+			return err
+		}
+		untouched, err = s.fingerprint(ctx, before.ID)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	d, err := s.prepareReplacement(ctx, before)
+	if err != nil {
+		return 0, fmt.Errorf("layer %s: %w", before.ID, err)
+	}
+	defer d.Close()
+	if err := d.Fill(ctx, r, progress); err != nil {
+		return 0, fmt.Errorf("layer %s: apply: %w", before.ID, err)
+	}
+	if err := d.Sync(ctx); err != nil {
+		return 0, fmt.Errorf("layer %s: apply: %w", before.ID, err)
+	}
+	err = s.Update(ctx, func(tx *WriteTx) error {
+		now, err := tx.Get(before.ID)
+		if err != nil {
+			return err
+		}
+		if err := tx.checkUnmounted(ctx, now.ID); err != nil {
+			return err
+		}
+		print, err := s.fingerprint(ctx, now.ID)
+		if err != nil {
+			return err
+		}
+		if print != untouched || now.DiffID != before.DiffID || now.Created != before.Created {
+			return fmt.Errorf("changed while a diff was applied to it: %w", errdefs.ErrBusy)
+		}
+		return tx.replaceContent(ctx, d, now)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("layer %s: apply: %w", before.ID, err)
+	}
+	return d.result.ContentSize, nil
+}
+
+// prepareReplacement stages a copy of a layer's own content.
+func (s *Store) prepareReplacement(ctx context.Context, layer Layer) (*Draft, error) {
+	d := &Draft{store: s, idMap: layer.Mapping()}
+	var err error
+	d.staged, err = s.driver.Stage(ctx, layer.Parent, drivers.StageOptions{
+		IDMap:      d.idMap,
+		MountLabel: layer.MountLabel,
+		Content:    layer.ID,
+	})
+	if err != nil {
+		return nil, err
+	}
+	step.Reached(ctx, "replacement staged")
+	return d, nil
+}
+
+// replaceContent swaps the layer's content for the draft's. Two renames and a save can't be one step, so the record goes through a state that
+// is true at every moment between them: content that nobody has described.
+func (tx *WriteTx) replaceContent(ctx context.Context, d *Draft, layer Layer) error {
+	if layer.DiffID != "" || layer.TOCDigest != "" {
+		layer.forget()
+		if err := tx.records.Replace(layer); err != nil {
+			return err
+		}
+		if err := tx.records.Save(); err != nil {
+			return err
+		}
+		step.Reached(ctx, "former digests forgotten")
+	}
+	// From here on the change must come to its end, or as close as it gets.
+	ctx, cancel := undoContext(ctx)
+	defer cancel()
+	if err := tx.DiscardIfThere(tx.store.tarSplitPath(layer.ID)); err != nil {
+		return err
+	}
+	step.Reached(ctx, "former recipe renamed away")
+	trash, err := d.staged.Replace(ctx, layer.ID)
+	if trash != nil {
+		tx.trash = append(tx.trash, trash)
+	}
+	if err != nil {
+		return err
+	}
+	step.Reached(ctx, "content replaced")
+	if err := unix.Rename(d.tarSplit, tx.store.tarSplitPath(layer.ID)); err != nil {
+		return err
+	}
+	if err := fsat.SyncDir(tx.store.cfg.Dir); err != nil {
+		return err
+	}
+	step.Reached(ctx, "new recipe in place")
+	layer.took(*d.result)
+	layer.TOCDigest = ""
+	if err := tx.records.Replace(layer); err != nil {
+		return err
+	}
+	return tx.records.Save()
+}
+
+// checkUnmounted returns errdefs.ErrInUse if the layer or any above it is mounted: their mounts hold the directory that is to be replaced.
+func (tx *ReadTx) checkUnmounted(ctx context.Context, id string) error {
+	mounted, err := tx.MountedLayers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounted {
+		chain, err := tx.Chain(m.ID)
+		if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
+			return err
+		}
+		for _, layer := range chain {
+			if layer.ID == id {
+				return fmt.Errorf("layer %s: %w: %s is mounted", id, errdefs.ErrInUse, m.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// fingerprint changes whenever a layer is mounted for writing: the kernel makes overlay's work directory anew each time.
+type fingerprint struct {
+	ino          uint64
+	mtime, ctime unix.Timespec
+}
+
+func (s *Store) fingerprint(ctx context.Context, id string) (fingerprint, error) {
+	info, err := s.driver.Stat(ctx, id)
+	if err != nil {
+		return fingerprint{}, err
+	}
+	dir := info.Work
+	if dir == "" {
+		dir = info.Content
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return fingerprint{}, fmt.Errorf("stat %s: %w", dir, err)
+	}
+	return fingerprint{ino: st.Ino, mtime: st.Mtim, ctime: st.Ctim}, nil
+}

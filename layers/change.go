@@ -1,0 +1,142 @@
+package layers
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/shalestore/shale/internal/bigdata"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/naming"
+	"github.com/shalestore/shale/internal/tempdir"
+)
+
+// ChangeNames changes the names of a layer. A name that another layer has moves away from there.
+func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change) error {
+	layer, err := tx.Lookup(ref)
+	if err != nil {
+		return err
+	}
+	layer.Names = naming.Apply(layer.Names, names, change)
+	for _, name := range layer.Names {
+		if err := tx.takeName(name, layer.ID); err != nil {
+			return err
+		}
+	}
+	return tx.records.Replace(layer)
+}
+
+// takeName takes a name away from all layers but the one with this ID.
+func (tx *WriteTx) takeName(name, id string) error {
+	holders, err := tx.records.Find(keyName, name)
+	if err != nil {
+		return err
+	}
+	for _, holder := range holders {
+		if holder.ID == id {
+			continue
+		}
+		holder.Names = naming.Without(holder.Names, name)
+		if err := tx.records.Replace(holder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetMetadata replaces what the caller keeps with a layer.
+func (tx *WriteTx) SetMetadata(ref, metadata string) error {
+	layer, err := tx.Lookup(ref)
+	if err != nil {
+		return err
+	}
+	layer.Metadata = metadata
+	return tx.records.Replace(layer)
+}
+
+// StagedItem is a data item that is written, but belongs to no layer yet.
+type StagedItem struct {
+	key   string
+	aside *tempdir.Dir
+	path  string
+}
+
+// StageItem writes a data item aside and syncs it, without a lock.
+func (s *Store) StageItem(key string, data io.Reader) (*StagedItem, error) {
+	if _, err := bigdata.FileName(key); err != nil {
+		return nil, err
+	}
+	aside, err := tempdir.New(s.tmp())
+	if err != nil {
+		return nil, err
+	}
+	item := &StagedItem{key: key, aside: aside, path: aside.Addition()}
+	if err := writeSynced(item.path, data); err != nil {
+		return nil, errors.Join(fmt.Errorf("data item %q: %w", key, err), item.Close())
+	}
+	return item, nil
+}
+
+func writeSynced(path string, data io.Reader) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// Close removes the item, unless it has become a layer's.
+func (i *StagedItem) Close() error { return i.aside.Close() }
+
+// SetBigData gives a staged item to a layer, in place of one that has the same key. Whoever has that one open keeps reading it.
+func (tx *WriteTx) SetBigData(ref string, item *StagedItem) error {
+	layer, err := tx.Lookup(ref)
+	if err != nil {
+		return err
+	}
+	name, err := bigdata.FileName(item.key)
+	if err != nil {
+		return err
+	}
+	dir := tx.store.dataDir(layer.ID)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.Rename(item.path, filepath.Join(dir, name)); err != nil {
+		return fmt.Errorf("layer %s: data item %q: %w", layer.ID, item.key, err)
+	}
+	if err := fsat.SyncDir(dir); err != nil {
+		return err
+	}
+	if slices.Contains(layer.BigDataNames, item.key) {
+		return nil
+	}
+	if err := fsat.SyncDir(tx.store.cfg.Dir); err != nil {
+		return err
+	}
+	layer.BigDataNames = append(layer.BigDataNames, item.key)
+	return tx.records.Replace(layer)
+}
+
+// BigData opens a data item of a layer; errdefs.ErrNotFound when it has none under the key.
+func (tx *ReadTx) BigData(ref, key string) (io.ReadCloser, error) {
+	layer, err := tx.Lookup(ref)
+	if err != nil {
+		return nil, err
+	}
+	f, err := bigdata.Open(tx.store.dataDir(layer.ID), key)
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: %w", layer.ID, err)
+	}
+	return f, nil
+}

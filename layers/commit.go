@@ -1,0 +1,168 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/ident"
+	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/internal/tempdir"
+	"golang.org/x/sys/unix"
+)
+
+// WriteTx is a change of the layers while nobody else looks or changes.
+type WriteTx struct {
+	ReadTx
+	records *catalog.WriteTx[Layer]
+	trash   []drivers.Trash // emptied when the lock is released
+	bin     *tempdir.Dir    // in trash; holds what the driver doesn't know
+}
+
+// CheckFree reports whether a layer with this ID and these names could be created: errdefs.ErrDuplicateID, together with the layer that has it, or
+// errdefs.ErrDuplicateName. An empty ID is always free.
+func (tx *ReadTx) CheckFree(id string, names []string) (Layer, error) {
+	if id != "" {
+		if err := ident.Validate(id); err != nil {
+			return Layer{}, fmt.Errorf("layer ID: %w", err)
+		}
+		layer, err := tx.records.Get(id)
+		if err == nil {
+			return layer, fmt.Errorf("layer %s: %w", id, errdefs.ErrDuplicateID)
+		}
+		if !errors.Is(err, errdefs.ErrNotFound) {
+			return Layer{}, err
+		}
+	}
+	for _, name := range names {
+		holders, err := tx.records.Find(keyName, name)
+		if err != nil {
+			return Layer{}, err
+		}
+		if len(holders) > 0 {
+			return Layer{}, fmt.Errorf("layer name %q: %w by %s", name, errdefs.ErrDuplicateName, holders[0].ID)
+		}
+	}
+	return Layer{}, nil
+}
+
+// Commit makes a draft a layer: it checks again what may have changed since Prepare, renames the files in and saves the record. When it returns
+// nil the layer is durable (unless it is volatile). When it fails, the draft's Close removes what is in place by then.
+//
+// It returns errdefs.ErrDuplicateID together with the layer that has the ID, errdefs.ErrDuplicateName, or errdefs.ErrNotFound when the parent
+// is gone.
+func (tx *WriteTx) Commit(ctx context.Context, d *Draft) (Layer, error) {
+	if existing, err := tx.CheckFree(d.opts.ID, d.record.Names); err != nil {
+		return existing, err
+	}
+	if d.record.Parent != "" {
+		parent, err := tx.Get(d.record.Parent)
+		if err != nil {
+			return Layer{}, fmt.Errorf("parent: %w", err)
+		}
+		if !parent.Mapping().Equal(d.idMap) {
+			return Layer{}, fmt.Errorf("parent %s: ID mapping changed meanwhile: %w", parent.ID, errdefs.ErrBusy)
+		}
+	}
+	record := d.record
+	record.ID = d.opts.ID
+	if record.ID == "" {
+		record.ID = ident.New()
+	}
+	record.Created = time.Now().UTC()
+
+	d.placed = record.ID
+	err := d.staged.Commit(ctx, record.ID)
+	if err == nil {
+		step.Reached(ctx, "layer directory in place")
+		err = tx.commitBeside(ctx, d, record.ID)
+	}
+	if err == nil {
+		err = tx.commitRecord(ctx, d, record)
+	}
+	if err != nil {
+		return Layer{}, fmt.Errorf("layer %s: %w", record.ID, err)
+	}
+	d.placed = ""
+	return record, nil
+}
+
+// commitBeside moves the recipe and the data items to their places, and moves away what an interrupted operation left there.
+func (tx *WriteTx) commitBeside(ctx context.Context, d *Draft, id string) error {
+	s := tx.store
+	for _, move := range []struct{ from, to string }{
+		{d.tarSplit, s.tarSplitPath(id)},
+		{d.dataDir, s.dataDir(id)},
+	} {
+		if err := tx.DiscardIfThere(move.to); err != nil {
+			return err
+		}
+		if move.from == "" {
+			continue
+		}
+		if err := os.Rename(move.from, move.to); err != nil {
+			return err
+		}
+	}
+	if d.tarSplit == "" && d.dataDir == "" {
+		return nil
+	}
+	step.Reached(ctx, "recipe and data items in place")
+	// The record must not become durable before the names of what it promises.
+	return fsat.SyncDir(s.cfg.Dir)
+}
+
+func (tx *WriteTx) commitRecord(ctx context.Context, d *Draft, record Layer) error {
+	file := stableFile
+	if d.opts.Volatile {
+		file = volatileFile
+	}
+	if err := tx.records.Insert(record, file); err != nil {
+		return err
+	}
+	if err := tx.records.Save(); err != nil {
+		return err
+	}
+	step.Reached(ctx, "layer recorded")
+	return nil
+}
+
+// withdraw removes what a commit that failed has left in the store. The record may be there or not: when a save fails, only reading tells. It
+// needs a transaction of its own, since a failed save ends the one it was made in.
+func (d *Draft) withdraw() error {
+	if d.placed == "" {
+		return nil
+	}
+	ctx, cancel := undoContext(context.Background())
+	defer cancel()
+	err := d.store.Update(ctx, func(tx *WriteTx) error {
+		if _, err := tx.Get(d.placed); err == nil {
+			return tx.Delete(ctx, d.placed)
+		}
+		return tx.discardFiles(ctx, d.placed)
+	})
+	d.placed = ""
+	return err
+}
+
+// undoContext is for work that must be done although ctx has ended. Its limit is far beyond what a few renames take.
+func undoContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+}
+
+func sameFileSystem(a, b string) (bool, error) {
+	var sa, sb unix.Stat_t
+	if err := unix.Stat(a, &sa); err != nil {
+		return false, &os.PathError{Op: "stat", Path: a, Err: err}
+	}
+	if err := unix.Stat(b, &sb); err != nil {
+		return false, &os.PathError{Op: "stat", Path: b, Err: err}
+	}
+	return sa.Dev == sb.Dev, nil
+}

@@ -1,0 +1,116 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/internal/tempdir"
+	"golang.org/x/sys/unix"
+)
+
+// Delete deletes the layers with these IDs: unmounts them, takes their records out in one durable save and moves their files out of sight. The
+// files go when the lock is released. Layers that don't exist are errdefs.ErrNotFound, before anything is done.
+//
+// It doesn't ask who else needs them; that is for the caller, who sees images and containers too.
+func (tx *WriteTx) Delete(ctx context.Context, ids ...string) error {
+	for _, id := range ids {
+		if _, err := tx.records.Get(id); err != nil {
+			return err
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	if err := tx.unmountAll(ctx, ids); err != nil {
+		return err
+	}
+	step.Reached(ctx, "layer unmounted for deletion")
+	if err := tx.removeRecords(ids); err != nil {
+		return err
+	}
+	step.Reached(ctx, "layer record removed")
+	// From here on the layers are gone. What can't be moved away now is garbage for the next collection.
+	ctx, cancel := undoContext(ctx)
+	defer cancel()
+	var errs []error
+	for _, id := range ids {
+		if err := tx.discardFiles(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("layer %s: deleted, but some of its files are left: %w", id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (tx *WriteTx) removeRecords(ids []string) error {
+	for _, id := range ids {
+		if err := tx.records.Remove(id); err != nil {
+			return err
+		}
+	}
+	return tx.records.Save()
+}
+
+// discardFiles moves everything that belongs to a layer out of sight.
+func (tx *WriteTx) discardFiles(ctx context.Context, id string) error {
+	trash, err := tx.store.driver.Delete(ctx, id)
+	if trash != nil {
+		tx.trash = append(tx.trash, trash)
+	}
+	step.Reached(ctx, "layer directory renamed away")
+	return errors.Join(err,
+		tx.DiscardIfThere(tx.store.tarSplitPath(id)),
+		tx.DiscardIfThere(tx.store.dataDir(id)))
+}
+
+// DiscardIfThere is Discard for what may not exist.
+func (tx *WriteTx) DiscardIfThere(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return tx.Discard(path)
+}
+
+// Discard moves a file or directory of the graph root's file system out of sight, to be removed when the lock is released. It also serves what
+// belongs to images and containers, which have no place of their own for such things.
+func (tx *WriteTx) Discard(path string) error {
+	if tx.bin == nil {
+		bin, err := tempdir.New(tx.store.tmp())
+		if err != nil {
+			return err
+		}
+		tx.bin = bin
+		tx.trash = append(tx.trash, binTrash{bin})
+	}
+	return tx.bin.Take(path)
+}
+
+// DiscardAnywhere is Discard for a path that may be on another file system, such as the run root's; it is removed there and then.
+func (tx *WriteTx) DiscardAnywhere(ctx context.Context, path string) error {
+	err := tx.DiscardIfThere(path)
+	if errors.Is(err, unix.EXDEV) {
+		return fsat.RemoveAll(ctx, path)
+	}
+	return err
+}
+
+// binTrash is a temporary directory as something to empty.
+type binTrash struct{ dir *tempdir.Dir }
+
+func (b binTrash) Empty(ctx context.Context) error { return b.dir.Remove(ctx) }
+
+// CheckChildless returns errdefs.ErrInUse if another layer is on top of the layer with this ID.
+func (tx *ReadTx) CheckChildless(id string) error {
+	children, err := tx.Children(id)
+	if err != nil {
+		return err
+	}
+	if len(children) > 0 {
+		return fmt.Errorf("layer %s: %w by layer %s", id, errdefs.ErrInUse, children[0].ID)
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// DiffOptions says how a diff is written.
+type DiffOptions struct {
+	// Compression overrides the compression the layer was applied with, which is the default.
+	Compression *archive.Compression
+	// Progress is called now and then with the uncompressed bytes written so far; nil for none.
+	Progress func(written int64)
+}
+
+// Diff writes the tar that turns layer from into layer to. With from "" that is the layer's parent; a layer that came as a tar is then written as
+// the same bytes again, from its recipe, and compressed as it was or as opts says.
+//
+// No lock is held while bytes flow. If the layer is deleted or changed meanwhile, Diff fails with errdefs.ErrBusy after it has written something;
+// a file that no longer has the content the recipe was made from is errdefs.ErrCorrupt.
+func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts DiffOptions) error {
+	c, err := s.comparison(ctx, to, from)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	compression := c.to.Compression
+	if opts.Compression != nil {
+		compression = *opts.Compression
+	}
+	compressed, err := archive.Compress(w, compression)
+	if err != nil {
+		return fmt.Errorf("layer %s: diff: %w", c.to.ID, err)
+	}
+	err = c.write(ctx, compressed, opts)
+	if cerr := compressed.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = s.stillThere(ctx, c.to)
+	}
+	if err != nil {
+		return fmt.Errorf("layer %s: diff: %w", c.to.ID, err)
+	}
+	return nil
+}
+
+// Changes lists what layer to has changed against layer from, or against its parent when from is "".
+func (s *Store) Changes(ctx context.Context, to, from string) ([]archive.Change, error) {
+	c, err := s.comparison(ctx, to, from)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	changes, err := c.changes(ctx)
+	if err == nil {
+		err = s.stillThere(ctx, c.to)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("layer %s: changes: %w", c.to.ID, err)
+	}
+	return changes, nil
+}
+
+// comparison is what has to be known to compare two layers. It is gathered under the lock and used without it.
+type comparison struct {
+	store    *Store
+	driver   drivers.Driver
+	to       Layer
+	from     Layer // without ID when to is compared with nothing
+	info     drivers.Info
+	toParent bool     // from is the parent of to
+	recipe   *os.File // of to, or nil
+}
+
+func (s *Store) comparison(ctx context.Context, to, from string) (*comparison, error) {
+	c := &comparison{store: s, driver: s.driver}
+	err := s.View(ctx, func(tx *ReadTx) (err error) {
+		if c.to, err = tx.Lookup(to); err != nil {
+			return err
+		}
+		if from == "" {
+			from = c.to.Parent
+		}
+		if from != "" {
+			if c.from, err = tx.Lookup(from); err != nil {
+				return err
+			}
+		}
+		c.toParent = c.from.ID == c.to.Parent
+		if c.info, err = s.driver.Stat(ctx, c.to.ID); err != nil {
+			return err
+		}
+		if c.toParent {
+			c.recipe, err = openRecipe(s.tarSplitPath(c.to.ID))
+		}
+		return err
+	})
+	if err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func openRecipe(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return f, err
+}
+
+func (c *comparison) close() {
+	if c.recipe != nil {
+		c.recipe.Close()
+	}
+}
+
+func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) error {
+	if c.recipe != nil {
+		w = &meter{w: w, report: opts.Progress}
+		return archive.Replay(ctx, w, c.recipe, append([]string{c.info.Content}, c.info.Lower...))
+	}
+	diff := archive.DiffOptions{IDMap: c.to.Mapping(), Progress: opts.Progress}
+	upper, err := c.upperdir(ctx)
+	if err != nil {
+		return err
+	}
+	if upper != nil {
+		return archive.WriteOverlayDiff(ctx, w, c.info.Content, c.info.Lower, upper.UserXattr(), diff)
+	}
+	return c.inTrees(ctx, func(toDir, fromDir string) error {
+		return archive.WriteTreeDiff(ctx, w, toDir, fromDir, diff)
+	})
+}
+
+func (c *comparison) changes(ctx context.Context) ([]archive.Change, error) {
+	upper, err := c.upperdir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if upper != nil {
+		return archive.OverlayChanges(ctx, c.info.Content, c.info.Lower, upper.UserXattr())
+	}
+	var changes []archive.Change
+	err = c.inTrees(ctx, func(toDir, fromDir string) error {
+		var err error
+		changes, err = archive.TreeChanges(ctx, toDir, fromDir, archive.DiffOptions{})
+		return err
+	})
+	return changes, err
+}
+
+// upperdir returns the driver's ability to tell changes from the layer's own directory, or nil when whole trees must be compared.
+func (c *comparison) upperdir(ctx context.Context) (drivers.Upperdir, error) {
+	upper, ok := c.driver.(drivers.Upperdir)
+	if !ok || !c.toParent {
+		return nil, nil
+	}
+	native, err := upper.NativeDiff(ctx)
+	if err != nil || !native {
+		return nil, err
+	}
+	return upper, nil
+}
+
+// stillThere makes sure that what was read without a lock belonged together.
+func (s *Store) stillThere(ctx context.Context, layer Layer) error {
+	return s.View(ctx, func(tx *ReadTx) error {
+		now, err := tx.Get(layer.ID)
+		if errors.Is(err, errdefs.ErrNotFound) || err == nil && (now.Created != layer.Created || now.DiffID != layer.DiffID) {
+			return fmt.Errorf("deleted or changed while it was read: %w", errdefs.ErrBusy)
+		}
+		return err
+	})
+}
+
+// meter reports what passes through.
+type meter struct {
+	w      io.Writer
+	n      int64
+	report func(int64)
+}
+
+func (m *meter) Write(p []byte) (int, error) {
+	n, err := m.w.Write(p)
+	m.n += int64(n)
+	if m.report != nil {
+		m.report(m.n)
+	}
+	return n, err
+}

@@ -1,0 +1,215 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/mount"
+)
+
+// Mount mounts a layer, or counts one user more if it is mounted, and returns where. opts matter only for the first. An empty opts.Label stands for
+// that of the layer's record.
+//
+// If someone unmounted the layer behind the store's back it is mounted again. Its count goes on from where it was: those who mounted it
+// will all unmount it, and the mount may still be there in another mount namespace.
+func (s *Store) Mount(ctx context.Context, ref string, opts drivers.MountOptions) (path string, err error) {
+	err = s.View(ctx, func(tx *ReadTx) error {
+		layer, err := tx.Lookup(ref)
+		if err != nil {
+			return err
+		}
+		return s.mounts.Update(ctx, func(mounts *catalog.MountsWriteTx) error {
+			path, err = s.mount(ctx, mounts, layer, opts)
+			if err != nil {
+				return fmt.Errorf("layer %s: mount: %w", layer.ID, err)
+			}
+			return nil
+		})
+	})
+	return path, err
+}
+
+func (s *Store) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer Layer, opts drivers.MountOptions) (string, error) {
+	m, err := mounts.Get(layer.ID)
+	if err != nil {
+		return "", err
+	}
+	if m.Count > 0 {
+		mounted, err := mount.IsMountPoint(m.Path)
+		if err != nil {
+			return "", err
+		}
+		if mounted {
+			m.Count++
+			return m.Path, mounts.Set(m)
+		}
+	}
+	if opts.Label == "" {
+		opts.Label = layer.MountLabel
+	}
+	if err := checkMapping(layer, opts.IDMap); err != nil {
+		return "", err
+	}
+	opts.IDMap = idtools.Mapping{}
+	specs, err := s.driver.Mounts(ctx, layer.ID, opts)
+	if err != nil {
+		return "", err
+	}
+	info, err := s.driver.Stat(ctx, layer.ID)
+	if err != nil {
+		return "", err
+	}
+	for _, spec := range specs {
+		if err := mount.Perform(ctx, spec); err != nil {
+			return "", errors.Join(err, s.unmountAt(ctx, layer.ID, info.MountPoint))
+		}
+	}
+	step.Reached(ctx, "mounted")
+	m.Path = filepath.Clean(info.MountPoint)
+	m.Count++
+	if err := mounts.Set(m); err != nil {
+		return "", errors.Join(err, s.unmountAt(ctx, layer.ID, info.MountPoint))
+	}
+	return m.Path, nil
+}
+
+// checkMapping returns errdefs.ErrUnsupported if the mount itself would have to translate owners: the layer's files have the owners that its record
+// tells, and no driver maps them on the way yet.
+func checkMapping(layer Layer, wanted idtools.Mapping) error {
+	if wanted.IsIdentity() || wanted.Equal(layer.Mapping()) {
+		return nil
+	}
+	return fmt.Errorf("with another ID mapping than the layer has: %w", errdefs.ErrUnsupported)
+}
+
+// Unmount takes one user off a layer's count and unmounts it when that was the last, or at once with force. It reports whether the layer is
+// still mounted. A layer that isn't mounted is no error.
+func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMounted bool, err error) {
+	err = s.View(ctx, func(tx *ReadTx) error {
+		layer, err := tx.Lookup(ref)
+		if err != nil {
+			return err
+		}
+		return s.mounts.Update(ctx, func(mounts *catalog.MountsWriteTx) error {
+			m, err := mounts.Get(layer.ID)
+			if err != nil {
+				return err
+			}
+			if m.Count > 1 && !force {
+				m.Count--
+				stillMounted = true
+				return mounts.Set(m)
+			}
+			return s.unmount(ctx, mounts, m)
+		})
+	})
+	return stillMounted, err
+}
+
+// unmount ends a mount whatever its count is.
+func (s *Store) unmount(ctx context.Context, mounts *catalog.MountsWriteTx, m catalog.Mountpoint) error {
+	path := m.Path
+	if path == "" {
+		info, err := s.driver.Stat(ctx, m.ID)
+		if errors.Is(err, errdefs.ErrNotFound) {
+			return mounts.Set(catalog.Mountpoint{ID: m.ID})
+		}
+		if err != nil {
+			return err
+		}
+		path = info.MountPoint
+	}
+	if err := s.unmountAt(ctx, m.ID, path); err != nil {
+		return fmt.Errorf("layer %s: unmount: %w", m.ID, err)
+	}
+	step.Reached(ctx, "unmounted")
+	return mounts.Set(catalog.Mountpoint{ID: m.ID})
+}
+
+func (s *Store) unmountAt(ctx context.Context, id, path string) error {
+	if err := mount.Unmount(path); err != nil {
+		return err
+	}
+	if tidy, ok := s.driver.(drivers.AfterUnmount); ok {
+		return tidy.Unmounted(ctx, id)
+	}
+	return nil
+}
+
+// unmountAll unmounts layers that are about to go, whatever their counts are.
+func (tx *WriteTx) unmountAll(ctx context.Context, ids []string) error {
+	s := tx.store
+	mounted := false
+	err := s.mounts.View(ctx, func(mounts *catalog.MountsTx) error {
+		for _, id := range ids {
+			m, err := mounts.Get(id)
+			if err != nil {
+				return err
+			}
+			mounted = mounted || m.Count > 0
+		}
+		return nil
+	})
+	if err != nil || !mounted {
+		return err
+	}
+	return s.mounts.Update(ctx, func(mounts *catalog.MountsWriteTx) error {
+		for _, id := range ids {
+			m, err := mounts.Get(id)
+			if err != nil {
+				return err
+			}
+			if m.Count == 0 {
+				continue
+			}
+			if err := s.unmount(ctx, mounts, m); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Mounted returns how many users a layer's mount has; 0 means that it isn't mounted.
+func (tx *ReadTx) Mounted(ctx context.Context, ref string) (count int, err error) {
+	layer, err := tx.Lookup(ref)
+	if err != nil {
+		return 0, err
+	}
+	err = tx.store.mounts.View(ctx, func(mounts *catalog.MountsTx) error {
+		m, err := mounts.Get(layer.ID)
+		count = m.Count
+		return err
+	})
+	return count, err
+}
+
+// MountedLayers returns the mounts of layers that exist.
+func (tx *ReadTx) MountedLayers(ctx context.Context) ([]catalog.Mountpoint, error) {
+	var mounted []catalog.Mountpoint
+	err := tx.store.mounts.View(ctx, func(mounts *catalog.MountsTx) error {
+		all, err := mounts.All()
+		if err != nil {
+			return err
+		}
+		for _, m := range all {
+			if _, err := tx.records.Get(m.ID); err == nil {
+				mounted = append(mounted, m)
+			}
+		}
+		return nil
+	})
+	return mounted, err
+}
+
+// UnmountAll unmounts these layers, whatever their counts are.
+func (tx *WriteTx) UnmountAll(ctx context.Context, ids ...string) error {
+	return tx.unmountAll(ctx, ids)
+}

@@ -1,0 +1,118 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/internal/bigdata"
+	"github.com/shalestore/shale/internal/ident"
+	"github.com/shalestore/shale/internal/tempdir"
+)
+
+// Orphans are files that no record knows. Operations that were interrupted leave them; nobody will ever ask for them again.
+type Orphans struct {
+	// Layers are the IDs of directories that the driver keeps without a record.
+	Layers []string
+	// Files are the paths of recipes, data items and half-written files.
+	Files []string
+}
+
+// Orphans looks for what no record knows. Layers that are marked as incomplete have a record.
+func (tx *ReadTx) Orphans(ctx context.Context) (Orphans, error) {
+	var o Orphans
+	known, err := tx.known()
+	if err != nil {
+		return o, err
+	}
+	ids, err := tx.store.driver.List(ctx)
+	if err != nil {
+		return o, err
+	}
+	for _, id := range ids {
+		if !known[id] {
+			o.Layers = append(o.Layers, id)
+		}
+	}
+	dir := tx.store.cfg.Dir
+	o.Files, err = bigdata.Orphans(dir, func(id string) (bool, error) { return known[id], nil })
+	if err != nil {
+		return o, err
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return o, err
+	}
+	for _, e := range entries {
+		id, recipe := strings.CutSuffix(e.Name(), tarSplitSuffix)
+		if recipe && ident.IsDrawn(id) && !known[id] {
+			o.Files = append(o.Files, filepath.Join(dir, e.Name()))
+		}
+	}
+	left, err := bigdata.Interrupted(tx.store.cfg.RunDir)
+	o.Files = append(o.Files, left...)
+	return o, err
+}
+
+// known is the set of IDs that have a record, visible or not.
+func (tx *ReadTx) known() (map[string]bool, error) {
+	all, err := tx.records.All()
+	if err != nil {
+		return nil, err
+	}
+	hidden, err := tx.records.Hidden()
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]bool, len(all)+len(hidden))
+	for _, layer := range append(all, hidden...) {
+		known[layer.ID] = true
+	}
+	return known, nil
+}
+
+// Incomplete returns the IDs of layers that a dead writer left half made or half deleted.
+func (tx *ReadTx) Incomplete() ([]string, error) {
+	hidden, err := tx.records.Hidden()
+	var ids []string
+	for _, layer := range hidden {
+		ids = append(ids, layer.ID)
+	}
+	return ids, err
+}
+
+// DiscardOrphans moves orphans out of sight and has the driver prune its leavings, whose paths it returns. It goes on after an error and reports all of
+// them.
+func (tx *WriteTx) DiscardOrphans(ctx context.Context, o Orphans) (pruned []string, err error) {
+	var errs []error
+	for _, id := range o.Layers {
+		if err := tx.discardFiles(ctx, id); err != nil {
+			errs = append(errs, fmt.Errorf("layer %s: %w", id, err))
+		}
+	}
+	for _, path := range o.Files {
+		errs = append(errs, tx.DiscardAnywhere(ctx, path))
+	}
+	if p, ok := tx.store.driver.(drivers.Pruner); ok {
+		pruned, err = p.Prune(ctx)
+		errs = append(errs, err)
+	}
+	return pruned, errors.Join(errs...)
+}
+
+// Stale returns the temporary directories and lock files of processes that are gone.
+func (s *Store) Stale() ([]string, error) {
+	var all []string
+	for _, root := range append([]string{s.tmp()}, s.cfg.TempRoots...) {
+		stale, err := tempdir.Stale(root)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, stale...)
+	}
+	return all, nil
+}

@@ -1,0 +1,62 @@
+package layers
+
+import (
+	digest "github.com/opencontainers/go-digest"
+)
+
+// ReadTx is a look at the layers while nobody changes them. Layers that others left incomplete don't exist for it.
+type ReadTx struct {
+	store   *Store
+	records reader
+}
+
+// reader is what both kinds of transaction of the catalog can do.
+type reader interface {
+	Get(id string) (Layer, error)
+	Lookup(ref string) (Layer, error)
+	Find(kind, key string) ([]Layer, error)
+	All() ([]Layer, error)
+	Hidden() ([]Layer, error)
+}
+
+// Lookup finds a layer by ID, name or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
+func (tx *ReadTx) Lookup(ref string) (Layer, error) { return tx.records.Lookup(ref) }
+
+// Get finds a layer by its whole ID.
+func (tx *ReadTx) Get(id string) (Layer, error) { return tx.records.Get(id) }
+
+// All returns the layers in the order of their files: stable ones before volatile ones.
+func (tx *ReadTx) All() ([]Layer, error) { return tx.records.All() }
+
+// ByCompressedDigest returns the layers whose blob has the digest.
+func (tx *ReadTx) ByCompressedDigest(d digest.Digest) ([]Layer, error) {
+	return tx.records.Find(keyCompressed, string(d))
+}
+
+// ByDiffID returns the layers whose uncompressed tar has the digest.
+func (tx *ReadTx) ByDiffID(d digest.Digest) ([]Layer, error) {
+	return tx.records.Find(keyDiffID, string(d))
+}
+
+// ByTOCDigest returns the layers that were pulled by this table of contents.
+func (tx *ReadTx) ByTOCDigest(d digest.Digest) ([]Layer, error) {
+	return tx.records.Find(keyTOC, string(d))
+}
+
+// Children returns the layers right on top of the layer with this ID.
+func (tx *ReadTx) Children(id string) ([]Layer, error) { return tx.records.Find(keyParent, id) }
+
+// Chain returns the layer with this ID and its parents, downwards.
+func (tx *ReadTx) Chain(id string) ([]Layer, error) {
+	var chain []Layer
+	for seen := map[string]bool{}; id != "" && !seen[id]; {
+		seen[id] = true // a damaged file may hold a circle
+		layer, err := tx.Get(id)
+		if err != nil {
+			return chain, err
+		}
+		chain = append(chain, layer)
+		id = layer.Parent
+	}
+	return chain, nil
+}

@@ -1,0 +1,53 @@
+package layers
+
+import (
+	"context"
+	"errors"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/internal/tempdir"
+)
+
+// deleteIncomplete finishes what a writer of containers/storage began: it marks a layer as incomplete while it creates or deletes it, and holds
+// the lock all the time. Whoever finds the mark with the lock in hand knows that the writer is dead.
+//
+// All of them go in one save. If this process dies too, the next one finds the same marks, or files without a record.
+func (tx *WriteTx) deleteIncomplete(ctx context.Context) error {
+	hidden, err := tx.records.Hidden()
+	if err != nil || len(hidden) == 0 {
+		return err
+	}
+	step.Reached(ctx, "incomplete layers found")
+	ids := make([]string, len(hidden))
+	for i, layer := range hidden {
+		ids[i] = layer.ID
+	}
+	if err := tx.unmountAll(ctx, ids); err != nil {
+		return err
+	}
+	// Their files first: the mark stays, for whoever comes next, until nothing is left to do.
+	for _, id := range ids {
+		if err := tx.discardFiles(ctx, id); err != nil {
+			return err
+		}
+	}
+	step.Reached(ctx, "files of incomplete layers renamed away")
+	return tx.removeRecords(ids)
+}
+
+// tidy removes what dead processes had staged or thrown away. Each temporary directory has a lock of its own, so no store lock is needed. It
+// is done once in the life of a Store, before its first change, and what can't be removed now is no reason to refuse that change: Recover, which
+// garbage collection calls, reports it.
+func (s *Store) tidy(ctx context.Context) {
+	s.tidied.Do(func() { _ = s.Recover(ctx) })
+}
+
+// Recover removes what processes that are gone had staged or thrown away.
+func (s *Store) Recover(ctx context.Context) error {
+	err := tempdir.Recover(ctx, s.tmp())
+	if r, ok := s.driver.(drivers.Recoverer); ok {
+		err = errors.Join(err, r.Recover(ctx))
+	}
+	return err
+}

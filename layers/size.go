@@ -1,0 +1,89 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/shalestore/shale/archive"
+	"golang.org/x/sys/unix"
+)
+
+// DiffSize estimates in bytes what Diff would write: the sizes of the files that to has added or changed against from, or against its parent when
+// from is "".
+func (s *Store) DiffSize(ctx context.Context, to, from string) (int64, error) {
+	c, err := s.comparison(ctx, to, from)
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	size, err := c.size(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("layer %s: diff size: %w", c.to.ID, err)
+	}
+	return size, nil
+}
+
+func (c *comparison) size(ctx context.Context) (int64, error) {
+	upper, err := c.upperdir(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if upper != nil {
+		usage, err := c.driver.Usage(ctx, c.to.ID)
+		return usage.Bytes, err
+	}
+	var size int64
+	err = c.inTrees(ctx, func(toDir, fromDir string) error {
+		changes, err := archive.TreeChanges(ctx, toDir, fromDir, archive.DiffOptions{})
+		if err != nil {
+			return err
+		}
+		size, err = changedBytes(toDir, changes)
+		return err
+	})
+	return size, err
+}
+
+// changedBytes sums up the files that a change list has added or modified, hard links counted once.
+func changedBytes(dir string, changes []archive.Change) (int64, error) {
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, fmt.Errorf("open %s: %w", dir, err)
+	}
+	defer unix.Close(root)
+	var size int64
+	counted := map[uint64]bool{}
+	for _, change := range changes {
+		if change.Kind == archive.Deleted {
+			continue
+		}
+		st, err := statBeneath(root, change.Path)
+		if err == unix.ENOENT || err == unix.ENOTDIR {
+			continue // gone meanwhile: the layer may be in use
+		}
+		if err != nil {
+			return 0, fmt.Errorf("stat %s: %w", filepath.Join(dir, change.Path), err)
+		}
+		if st.Mode&unix.S_IFMT == unix.S_IFDIR || counted[st.Ino] {
+			continue
+		}
+		counted[st.Ino] = st.Nlink > 1
+		size += st.Size
+	}
+	return size, nil
+}
+
+// statBeneath is lstat of a path within an open directory, whatever links the path's names have become.
+func statBeneath(root int, path string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	fd, err := unix.Openat2(root, "."+path, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return st, err
+	}
+	defer unix.Close(fd)
+	return st, unix.Fstat(fd, &st)
+}

@@ -1,0 +1,252 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/internal/diskusage"
+	"github.com/shalestore/shale/layers"
+)
+
+// Containers returns all containers: stable ones before volatile ones.
+func (s *Store) Containers(ctx context.Context) ([]containers.Container, error) {
+	return viewContainer(ctx, s, (*containers.ReadTx).All)
+}
+
+// Container finds a container by ID, name, the ID of its layer or unique ID prefix; errdefs.ErrNotFound when there is none.
+func (s *Store) Container(ctx context.Context, ref string) (containers.Container, error) {
+	return viewContainer(ctx, s, func(tx *containers.ReadTx) (containers.Container, error) { return tx.Lookup(ref) })
+}
+
+// ContainerByLayer returns the container that a layer belongs to; errdefs.ErrNotFound when it belongs to none.
+func (s *Store) ContainerByLayer(ctx context.Context, layer string) (containers.Container, error) {
+	l, err := s.Layer(ctx, layer)
+	if err != nil {
+		return containers.Container{}, err
+	}
+	return viewContainer(ctx, s, func(tx *containers.ReadTx) (containers.Container, error) { return tx.ByLayer(l.ID) })
+}
+
+// viewContainer is View of the containers alone, for functions with a result.
+func viewContainer[T any](ctx context.Context, s *Store, fn func(*containers.ReadTx) (T, error)) (T, error) {
+	var result T
+	r, err := s.open(ctx)
+	if err != nil {
+		return result, err
+	}
+	err = r.containers.View(ctx, func(tx *containers.ReadTx) (err error) {
+		result, err = fn(tx)
+		return err
+	})
+	return result, err
+}
+
+// CreateContainer makes a container: a writable layer on top of its image's, and a record. Both survive a power cut from the moment that
+// CreateContainer returns, unless the container is volatile.
+//
+// Errors are errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, errdefs.ErrNotFound for the image, errdefs.ErrInvalid for an ID, a key or a map that
+// breaks its grammar, and errdefs.ErrUnsupported for a mapping that would need a translated copy of the image's layer.
+func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (created containers.Container, err error) {
+	if opts.HostUIDMapping {
+		opts.IDMap.UIDs = nil
+	}
+	if opts.HostGIDMapping {
+		opts.IDMap.GIDs = nil
+	}
+	opts.Volatile = opts.Volatile || s.cfg.TransientStore
+	rooms, err := s.open(ctx)
+	if err != nil {
+		return containers.Container{}, err
+	}
+	plan, err := s.planContainer(ctx, opts)
+	if err != nil {
+		return containers.Container{}, err
+	}
+	draft, err := rooms.layers.Prepare(ctx, plan.top, layers.CreateOptions{
+		ID:             opts.Layer,
+		Writable:       true,
+		Volatile:       opts.Volatile,
+		MountLabel:     plan.mountLabel,
+		IDMap:          opts.IDMap,
+		HostUIDMapping: opts.HostUIDMapping,
+		HostGIDMapping: opts.HostGIDMapping,
+	})
+	if err != nil {
+		return containers.Container{}, fmt.Errorf("new container: %w", err)
+	}
+	defer draft.Close() // what can't be removed is stale, and goes with the next writer
+	if !opts.Volatile {
+		if err := draft.Sync(ctx); err != nil {
+			return containers.Container{}, fmt.Errorf("new container: %w", err)
+		}
+	}
+	err = s.updateContainers(ctx, func(l *layers.WriteTx, i *images.ReadTx, c *containers.WriteTx) error {
+		if err := plan.stillRight(i); err != nil {
+			return err
+		}
+		if err := c.CheckFree(opts.ID, opts.Names); err != nil {
+			return err
+		}
+		layer, err := l.Commit(ctx, draft)
+		if err != nil {
+			return err
+		}
+		created, err = c.Create(containers.Options{
+			ID:        opts.ID,
+			Names:     opts.Names,
+			ImageID:   plan.image.ID,
+			LayerID:   layer.ID,
+			Metadata:  opts.Metadata,
+			IDMap:     opts.IDMap,
+			MountOpts: opts.MountOpts,
+			Volatile:  opts.Volatile,
+			Flags:     plan.flags,
+			BigData:   opts.BigData,
+		})
+		if err != nil {
+			undo, cancel := undoContext(ctx)
+			defer cancel()
+			return errors.Join(err, l.Delete(undo, layer.ID))
+		}
+		return nil
+	})
+	return created, err
+}
+
+// containerPlan is what a new container starts from.
+type containerPlan struct {
+	image      images.Image  // without ID for a container without an image
+	top        *layers.Layer // the image's top layer, or nil
+	mountLabel string
+	flags      map[string]any
+}
+
+// planContainer looks up what a new container needs and checks its names, before any work is done.
+func (s *Store) planContainer(ctx context.Context, opts ContainerOptions) (*containerPlan, error) {
+	plan := &containerPlan{flags: maps.Clone(opts.Flags)}
+	if plan.flags == nil {
+		plan.flags = map[string]any{}
+	}
+	err := s.viewAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) error {
+		if err := c.CheckFree(opts.ID, opts.Names); err != nil {
+			return err
+		}
+		if _, err := l.CheckFree(opts.Layer, nil); err != nil {
+			return err
+		}
+		if opts.Image != "" {
+			image, err := i.Lookup(opts.Image)
+			if err != nil {
+				return err
+			}
+			plan.image = image
+			if image.TopLayer != "" {
+				top, err := l.Get(image.TopLayer)
+				if err != nil {
+					return fmt.Errorf("image %s: top layer: %w", image.ID, err)
+				}
+				plan.top = &top
+			}
+		}
+		return plan.label(opts, l)
+	})
+	return plan, err
+}
+
+// stillRight makes sure that the image didn't change while the layer was staged.
+func (p *containerPlan) stillRight(i *images.ReadTx) error {
+	if p.image.ID == "" {
+		return nil
+	}
+	now, err := i.Get(p.image.ID)
+	if err != nil {
+		return err
+	}
+	if now.TopLayer != p.image.TopLayer {
+		return fmt.Errorf("image %s: changed while a container of it was made: %w", now.ID, errdefs.ErrBusy)
+	}
+	return nil
+}
+
+// ContainerBigDataNames returns the keys of a container's data items.
+func (s *Store) ContainerBigDataNames(ctx context.Context, ref string) ([]string, error) {
+	container, err := s.Container(ctx, ref)
+	return container.BigDataNames, err
+}
+
+// ContainerBigData returns a data item of a container; errdefs.ErrNotFound when it has none under the key.
+func (s *Store) ContainerBigData(ctx context.Context, ref, key string) ([]byte, error) {
+	return viewContainer(ctx, s, func(tx *containers.ReadTx) ([]byte, error) { return tx.BigData(ref, key) })
+}
+
+// ContainerBigDataSize returns the size in bytes of a data item of a container.
+func (s *Store) ContainerBigDataSize(ctx context.Context, ref, key string) (int64, error) {
+	return viewContainer(ctx, s, func(tx *containers.ReadTx) (int64, error) { return tx.BigDataSize(ref, key) })
+}
+
+// ContainerBigDataDigest returns the digest recorded for a data item of a container.
+func (s *Store) ContainerBigDataDigest(ctx context.Context, ref, key string) (digest.Digest, error) {
+	return viewContainer(ctx, s, func(tx *containers.ReadTx) (digest.Digest, error) { return tx.BigDataDigest(ref, key) })
+}
+
+// SetContainerBigData stores a data item with a container, in place of one that has the same key.
+func (s *Store) SetContainerBigData(ctx context.Context, ref, key string, data []byte) error {
+	r, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	return r.containers.Update(ctx, func(tx *containers.WriteTx) error {
+		return tx.SetBigData(ref, containers.Item{Key: key, Data: data})
+	})
+}
+
+// ContainerDirectory makes and returns a directory in the graph root for those who use the container. It goes with the container.
+func (s *Store) ContainerDirectory(ctx context.Context, ref string) (string, error) {
+	return viewContainer(ctx, s, func(tx *containers.ReadTx) (string, error) { return tx.Directory(ref) })
+}
+
+// ContainerRunDirectory is ContainerDirectory in the run root.
+func (s *Store) ContainerRunDirectory(ctx context.Context, ref string) (string, error) {
+	return viewContainer(ctx, s, func(tx *containers.ReadTx) (string, error) { return tx.RunDirectory(ref) })
+}
+
+// ContainerSize adds up, in bytes, what a container's layer has changed, its data items and its two directories.
+func (s *Store) ContainerSize(ctx context.Context, ref string) (int64, error) {
+	rooms, err := s.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	container, err := s.Container(ctx, ref)
+	if err != nil {
+		return 0, err
+	}
+	total, err := rooms.layers.DiffSize(ctx, container.LayerID, "")
+	if err != nil {
+		return 0, fmt.Errorf("container %s: %w", container.ID, err)
+	}
+	for _, key := range container.BigDataNames {
+		size, err := s.ContainerBigDataSize(ctx, container.ID, key)
+		if err != nil {
+			return 0, err
+		}
+		total += size
+	}
+	for _, directory := range []func(context.Context, string) (string, error){s.ContainerDirectory, s.ContainerRunDirectory} {
+		dir, err := directory(ctx, container.ID)
+		if err != nil {
+			return 0, err
+		}
+		size, _, err := diskusage.Count(ctx, dir)
+		if err != nil {
+			return 0, err
+		}
+		total += size
+	}
+	return total, nil
+}

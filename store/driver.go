@@ -1,0 +1,50 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay"
+	"github.com/shalestore/shale/drivers/vfs"
+)
+
+// openDriver picks the driver for the roots in cfg and opens it. This is where the list of drivers stands.
+func openDriver(ctx context.Context, cfg config.Config) (drivers.Driver, error) {
+	registry := drivers.NewRegistry(
+		overlay.Factory(overlay.Options{
+			MountOptions:  cfg.Overlay.MountOptions,
+			SkipMountHome: cfg.Overlay.SkipMountHome,
+			ForceMask:     cfg.Overlay.ForceMask,
+			MountProgram:  cfg.Overlay.MountProgram,
+			UseComposefs:  cfg.Overlay.UseComposefs,
+			Size:          cfg.Overlay.Size,
+			Inodes:        cfg.Overlay.Inodes,
+		}),
+		vfs.Factory(vfs.Options{}),
+	)
+	return registry.Choose(ctx,
+		drivers.Choice{Name: cfg.Driver, Priority: cfg.DriverPriority},
+		drivers.Place{Root: cfg.GraphRoot, RunRoot: cfg.RunRoot})
+}
+
+// applyOptions says how the driver wants to find what a tar holds.
+func applyOptions(cfg config.Config, driver drivers.Driver) (archive.ApplyOptions, error) {
+	switch driver.Name() {
+	case overlay.Name:
+		opts := archive.ApplyOptions{
+			IgnoreChownErrors: cfg.Overlay.IgnoreChownErrors,
+			ForceMask:         cfg.Overlay.ForceMask,
+			Whiteouts:         archive.OverlayTrusted,
+		}
+		if upper, ok := driver.(drivers.Upperdir); ok && upper.UserXattr() {
+			opts.Whiteouts = archive.OverlayUser
+		}
+		return opts, nil
+	case vfs.Name:
+		return archive.ApplyOptions{IgnoreChownErrors: cfg.VFS.IgnoreChownErrors, Whiteouts: archive.RemoveWhiteouts}, nil
+	}
+	return archive.ApplyOptions{}, fmt.Errorf("storage driver %s: no rule for whiteouts", driver.Name())
+}

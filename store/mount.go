@@ -1,0 +1,107 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/lockfile"
+	"github.com/shalestore/shale/layers"
+)
+
+// Mount mounts a container's layer or a layer, found by ID, name or unique prefix, and returns where. It may be mounted already; every successful Mount
+// wants an Unmount, in this process or another. A container is mounted with the options, label and mapping that its record holds, unless
+// opts says otherwise.
+func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path string, err error) {
+	rooms, err := s.open(ctx)
+	if err != nil {
+		return "", err
+	}
+	wanted := drivers.MountOptions{ReadOnly: opts.ReadOnly, Options: opts.Options, Label: opts.Label}
+	container, err := s.Container(ctx, ref)
+	switch {
+	case err == nil:
+		ref = container.LayerID
+		if wanted.Options == nil {
+			wanted.Options = container.MountOpts()
+		}
+		wanted.IDMap = container.Mapping()
+		wanted.Volatile = container.Volatile() && !s.cfg.DisableVolatile
+	case !errors.Is(err, errdefs.ErrNotFound):
+		return "", err
+	}
+	if err := s.prepareHome(ctx, rooms.driver); err != nil {
+		return "", err
+	}
+	return rooms.layers.Mount(ctx, ref, wanted)
+}
+
+// prepareHome sees to it that the driver's home is a mount of its own before anything is mounted beneath.
+func (s *Store) prepareHome(ctx context.Context, driver drivers.Driver) error {
+	homer, ok := driver.(drivers.Homer)
+	if !ok {
+		return nil
+	}
+	if ready, err := homer.HomePrepared(); ready || err != nil {
+		return err
+	}
+	lock, err := lockfile.Acquire(ctx, s.storageLock(), lockfile.Exclusive)
+	if err != nil {
+		return err
+	}
+	defer lock.Release()
+	return homer.PrepareHome(ctx)
+}
+
+// storageLock guards the driver's home. containers/storage holds it for much more, and so it is held here as briefly as can be.
+func (s *Store) storageLock() string { return filepath.Join(s.cfg.GraphRoot, "storage.lock") }
+
+// Unmount takes one user off the mount of a container's layer or a layer, and unmounts it when that was the last, or whatever others there are with
+// force. It reports whether the layer is still mounted. What isn't mounted is no error.
+func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMounted bool, err error) {
+	rooms, err := s.open(ctx)
+	if err != nil {
+		return false, err
+	}
+	if ref, err = s.layerOf(ctx, ref); err != nil {
+		return false, err
+	}
+	return rooms.layers.Unmount(ctx, ref, force)
+}
+
+// Mounted returns how many users the mount of a container's layer or a layer has; 0 means that it isn't mounted.
+func (s *Store) Mounted(ctx context.Context, ref string) (count int, err error) {
+	if ref, err = s.layerOf(ctx, ref); err != nil {
+		return 0, err
+	}
+	return viewLayer(ctx, s, func(tx *layers.ReadTx) (int, error) { return tx.Mounted(ctx, ref) })
+}
+
+// layerOf returns the layer of a container, or what it was given if that is no container.
+func (s *Store) layerOf(ctx context.Context, ref string) (string, error) {
+	container, err := s.Container(ctx, ref)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return ref, nil
+	}
+	return container.LayerID, err
+}
+
+// LayerParentOwners returns the owners of the directories above a mounted layer's mount point that the layer's ID map can't express, ascending.
+func (s *Store) LayerParentOwners(ctx context.Context, ref string) (uids, gids []int, err error) {
+	_, err = viewLayer(ctx, s, func(tx *layers.ReadTx) (struct{}, error) {
+		uids, gids, err = tx.ParentOwners(ctx, ref)
+		return struct{}{}, err
+	})
+	return uids, gids, err
+}
+
+// ContainerParentOwners is LayerParentOwners for a container's layer.
+func (s *Store) ContainerParentOwners(ctx context.Context, ref string) (uids, gids []int, err error) {
+	container, err := s.Container(ctx, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	return s.LayerParentOwners(ctx, container.LayerID)
+}

@@ -1,0 +1,55 @@
+package store
+
+import (
+	"context"
+
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/layers"
+)
+
+// Wipe deletes all containers, images and layers, mounted or not, and the layers' directories that no record knows. If it is interrupted, what
+// is left is whole, and can be wiped again.
+func (s *Store) Wipe(ctx context.Context) error {
+	return s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
+		allContainers, err := c.All()
+		if err != nil {
+			return err
+		}
+		for _, container := range allContainers {
+			dirs, err := c.Delete(container.ID)
+			if err != nil {
+				return err
+			}
+			if err := discard(ctx, dirs, l); err != nil {
+				return err
+			}
+		}
+		allImages, err := i.All()
+		if err != nil {
+			return err
+		}
+		for _, image := range allImages {
+			if err := deleteImage(ctx, image.ID, l, i); err != nil {
+				return err
+			}
+		}
+		allLayers, err := l.All()
+		if err != nil {
+			return err
+		}
+		ids := make([]string, len(allLayers))
+		for n, layer := range allLayers {
+			ids[n] = layer.ID
+		}
+		if err := l.Delete(ctx, ids...); err != nil {
+			return err
+		}
+		orphans, err := l.Orphans(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = l.DiscardOrphans(ctx, orphans)
+		return err
+	})
+}
