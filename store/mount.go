@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 
+	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/lockfile"
@@ -77,6 +78,11 @@ func (s *Store) Mounted(ctx context.Context, ref string) (count int, err error) 
 		return 0, err
 	}
 	return viewLayer(ctx, s, func(tx *layers.ReadTx) (int, error) { return tx.Mounted(ctx, ref) })
+}
+
+// MountedLayers returns where layers are mounted, for all users and processes together.
+func (s *Store) MountedLayers(ctx context.Context) ([]catalog.Mountpoint, error) {
+	return viewLayer(ctx, s, func(tx *layers.ReadTx) ([]catalog.Mountpoint, error) { return tx.MountedLayers(ctx) })
 }
 
 // layerOf returns the layer of a container, or what it was given if that is no container.

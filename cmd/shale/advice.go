@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// usageError is a command line that makes no sense.
+type usageError struct {
+	message string
+	usage   string // the line to compare with
+}
+
+func (e usageError) Error() string { return e.message }
+
+// advice says what a person can do about an error, or "" when the error says it all.
+func advice(err error) string {
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return "usage: " + usage.usage
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "the disk is full: `shale gc` removes what interrupted commands left, deleting images frees more"
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
+	case errors.Is(err, errdefs.ErrNotFound):
+		return "`shale layers`, `shale images` and `shale containers` list what there is"
+	case errors.Is(err, errdefs.ErrDuplicateID), errors.Is(err, errdefs.ErrDuplicateName):
+		return "choose another, or delete what holds it first"
+	case errors.Is(err, errdefs.ErrInUse):
+		return "`shale layers --tree` shows what builds on it; `shale unmount` lets go of a mount"
+	case errors.Is(err, errdefs.ErrBusy), errors.Is(err, context.DeadlineExceeded):
+		return "another process is at work on it: try again in a moment"
+	case errors.Is(err, errdefs.ErrReadOnly):
+		return "it lies in an additional store, which is only read: change it where it was made"
+	case errors.Is(err, errdefs.ErrUnsupported) && !strings.Contains(err.Error(), "--storage-driver"):
+		return "`shale status` shows the driver and what it can do; --storage-driver vfs works everywhere"
+	}
+	return ""
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+
+	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/store"
+	"github.com/spf13/cobra"
+)
+
+// dataLimit bounds an item of an image or a container, which the store handles in one piece. Layers' items are streams.
+const dataLimit = 1 << 30
+
+// bigData is the family of commands about the data items of one kind of object. Layers have no sizes and digests: digest is nil then.
+type bigData struct {
+	p        *program
+	kind     string // "image"
+	article  string // "an image"
+	complete cobra.CompletionFunc
+	list     func(context.Context, *store.Store, string) ([]string, error)
+	get      func(context.Context, *store.Store, string, string) (io.ReadCloser, error)
+	set      func(context.Context, *store.Store, string, string, io.Reader) error
+	size     func(context.Context, *store.Store, string, string) (int64, error)
+	digest   func(context.Context, *store.Store, string, string) (digest.Digest, error)
+}
+
+func (p *program) layerData() bigData {
+	return bigData{
+		p: p, kind: "layer", article: "a layer", complete: p.completeLayers,
+		list: func(ctx context.Context, s *store.Store, ref string) ([]string, error) {
+			return s.LayerBigDataNames(ctx, ref)
+		},
+		get: func(ctx context.Context, s *store.Store, ref, key string) (io.ReadCloser, error) {
+			return s.LayerBigData(ctx, ref, key)
+		},
+		set: func(ctx context.Context, s *store.Store, ref, key string, r io.Reader) error {
+			return s.SetLayerBigData(ctx, ref, key, r)
+		},
+	}
+}
+
+func (p *program) imageData() bigData {
+	return bigData{
+		p: p, kind: "image", article: "an image", complete: p.completeImages,
+		list: func(ctx context.Context, s *store.Store, ref string) ([]string, error) {
+			return s.ImageBigDataNames(ctx, ref)
+		},
+		get: func(ctx context.Context, s *store.Store, ref, key string) (io.ReadCloser, error) {
+			return inMemory(s.ImageBigData(ctx, ref, key))
+		},
+		set: func(ctx context.Context, s *store.Store, ref, key string, r io.Reader) error {
+			data, err := readUpTo(r, dataLimit)
+			if err != nil {
+				return err
+			}
+			return s.SetImageBigData(ctx, ref, key, data, "")
+		},
+		size: func(ctx context.Context, s *store.Store, ref, key string) (int64, error) {
+			return s.ImageBigDataSize(ctx, ref, key)
+		},
+		digest: func(ctx context.Context, s *store.Store, ref, key string) (digest.Digest, error) {
+			return s.ImageBigDataDigest(ctx, ref, key)
+		},
+	}
+}
+
+func (p *program) containerData() bigData {
+	return bigData{
+		p: p, kind: "container", article: "a container", complete: p.completeContainers,
+		list: func(ctx context.Context, s *store.Store, ref string) ([]string, error) {
+			return s.ContainerBigDataNames(ctx, ref)
+		},
+		get: func(ctx context.Context, s *store.Store, ref, key string) (io.ReadCloser, error) {
+			return inMemory(s.ContainerBigData(ctx, ref, key))
+		},
+		set: func(ctx context.Context, s *store.Store, ref, key string, r io.Reader) error {
+			data, err := readUpTo(r, dataLimit)
+			if err != nil {
+				return err
+			}
+			return s.SetContainerBigData(ctx, ref, key, data)
+		},
+		size: func(ctx context.Context, s *store.Store, ref, key string) (int64, error) {
+			return s.ContainerBigDataSize(ctx, ref, key)
+		},
+		digest: func(ctx context.Context, s *store.Store, ref, key string) (digest.Digest, error) {
+			return s.ContainerBigDataDigest(ctx, ref, key)
+		},
+	}
+}
+
+func inMemory(data []byte, err error) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(data)), err
+}
+
+func (d bigData) commands() []*cobra.Command {
+	all := []*cobra.Command{d.listCommand(), d.getCommand(), d.setCommand()}
+	if d.size != nil {
+		all = append(all, d.sizeCommand(), d.digestCommand())
+	}
+	return all
+}
+
+func (d bigData) listCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:               "list-" + d.kind + "-data [flags] " + d.placeholder(),
+		Aliases:           []string{"list" + d.kind + "data"},
+		Short:             "List the data items of " + d.article,
+		Long:              "Lists the keys of the data items that are kept with " + d.article + ", such as manifests and configs.",
+		Example:           "  shale list-" + d.kind + "-data " + d.sample(),
+		Args:              arguments(1, 1),
+		ValidArgsFunction: d.complete,
+	}
+	asJSON := jsonFlag(command)
+	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		keys, err := d.list(ctx, s, args[0])
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return d.p.printJSON(nullWhenEmpty(keys))
+		}
+		for _, key := range keys {
+			d.p.printf("%s\n", key)
+		}
+		return nil
+	})
+	return command
+}
+
+func (d bigData) getCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:               "get-" + d.kind + "-data [flags] " + d.placeholder() + " KEY",
+		Aliases:           []string{"get" + d.kind + "data"},
+		Short:             "Write a data item of " + d.article,
+		Long:              "Writes a data item to standard output or to --file, as it is.",
+		Example:           "  shale get-" + d.kind + "-data --file item.json " + d.sample() + " item",
+		Args:              arguments(2, 2),
+		ValidArgsFunction: d.complete,
+	}
+	file := command.Flags().StringP("file", "f", "", "write to `FILE` instead of standard output")
+	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		item, err := d.get(ctx, s, args[0], args[1])
+		if err != nil {
+			return err
+		}
+		defer item.Close()
+		if *file == "" {
+			_, err = io.Copy(d.p.out, item)
+			return err
+		}
+		out, err := d.p.openOutput(*file)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(out, item); err != nil {
+			out.abandon()
+			return err
+		}
+		return out.Close()
+	})
+	return command
+}
+
+func (d bigData) setCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:               "set-" + d.kind + "-data [flags] " + d.placeholder() + " KEY",
+		Aliases:           []string{"set" + d.kind + "data"},
+		Short:             "Keep a data item with " + d.article,
+		Long:              "Reads a data item from standard input or from --file and keeps it, in place of any\nthat had this key.",
+		Example:           "  shale set-" + d.kind + "-data --file item.json " + d.sample() + " item",
+		Args:              arguments(2, 2),
+		ValidArgsFunction: d.complete,
+	}
+	file := command.Flags().StringP("file", "f", "", "read from `FILE` instead of standard input")
+	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		in, err := d.p.openInput(ctx, *file)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		return d.set(ctx, s, args[0], args[1], in)
+	})
+	return command
+}
+
+func (d bigData) sizeCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:               "get-" + d.kind + "-data-size " + d.placeholder() + " KEY",
+		Aliases:           []string{"get" + d.kind + "datasize"},
+		Short:             "Show the size of a data item of " + d.article,
+		Long:              "Prints the size of a data item in bytes.",
+		Example:           "  shale get-" + d.kind + "-data-size " + d.sample() + " item",
+		Args:              arguments(2, 2),
+		ValidArgsFunction: d.complete,
+	}
+	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		size, err := d.size(ctx, s, args[0], args[1])
+		if err != nil {
+			return err
+		}
+		d.p.printf("%d\n", size)
+		return nil
+	})
+	return command
+}
+
+func (d bigData) digestCommand() *cobra.Command {
+	command := &cobra.Command{
+		Use:               "get-" + d.kind + "-data-digest " + d.placeholder() + " KEY",
+		Aliases:           []string{"get" + d.kind + "datadigest"},
+		Short:             "Show the digest of a data item of " + d.article,
+		Long:              "Prints the digest that was recorded for a data item when it was kept.",
+		Example:           "  shale get-" + d.kind + "-data-digest " + d.sample() + " item",
+		Args:              arguments(2, 2),
+		ValidArgsFunction: d.complete,
+	}
+	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		value, err := d.digest(ctx, s, args[0], args[1])
+		if err != nil {
+			return err
+		}
+		d.p.printf("%s\n", value)
+		return nil
+	})
+	return command
+}
+
+func (d bigData) placeholder() string { return placeholders[d.kind] }
+func (d bigData) sample() string      { return samples[d.kind] }
+
+// placeholders and samples are how help texts call an object of each kind.
+var (
+	placeholders = map[string]string{"layer": "LAYER", "image": "IMAGE", "container": "CONTAINER"}
+	samples      = map[string]string{"layer": "base", "image": "example.com/base:1", "container": "web"}
+)

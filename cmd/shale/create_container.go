@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+
+	"github.com/shalestore/shale/store"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) createContainer() *cobra.Command {
+	command := &cobra.Command{
+		Use:     "create-container [flags] IMAGE",
+		Aliases: []string{"createcontainer"},
+		Short:   "Make a container of an image",
+		Long: `Makes a container: a record, and a writable layer on top of IMAGE's topmost one. It
+prints the container's ID and, indented below, its names. An IMAGE of "" stands for
+no image; the container's layer has then no parent.`,
+		Example: `  # a container, and where its files are
+  shale create-container --name web example.com/base:1
+  shale mount web`,
+		Args:              arguments(1, 1),
+		ValidArgsFunction: p.completeImages,
+	}
+	var options store.ContainerOptions
+	flags := command.Flags()
+	flags.StringArrayVarP(&options.Names, "name", "n", nil, "give the container the name `NAME`; may be repeated")
+	flags.StringVarP(&options.ID, "id", "i", "", "give the container this `ID` (default: 64 random hexadecimal digits)")
+	flags.BoolVar(&options.Volatile, "volatile", false, "the container need not survive a crash or a reboot: its files are never synced")
+	metadata := metadataFlags(command)
+	ids := idMappingFlags(command)
+	asJSON := jsonFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		options.Image = args[0]
+		var err error
+		if options.Metadata, err = metadata.read(ctx, p); err != nil {
+			return err
+		}
+		if options.IDMap, err = ids.mapping(); err != nil {
+			return err
+		}
+		options.HostUIDMapping, options.HostGIDMapping = ids.hostUIDs, ids.hostGIDs
+		container, err := s.CreateContainer(ctx, options)
+		if err != nil {
+			return err
+		}
+		return p.printCreated(*asJSON, container, container.ID, container.Names)
+	})
+	return command
+}

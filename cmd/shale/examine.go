@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) layer() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "layer [flags] LAYER...",
+		Short: "Show layers",
+		Long:  `Prints what the store knows of each LAYER.`,
+		Example: `  # the digest of the archive it was made of
+  shale layer --json base | jq -r '.[]["diff-digest"]'`,
+		Args:              arguments(1, -1),
+		ValidArgsFunction: p.completeLayers,
+	}
+	asJSON := jsonFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		found, failed := findEach(ctx, args, s.Layer)
+		if *asJSON {
+			return errors.Join(p.printJSON(found), failed)
+		}
+		for _, layer := range found {
+			p.printLayer(layer)
+		}
+		return failed
+	})
+	return command
+}
+
+func (p *program) image() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "image [flags] IMAGE...",
+		Short: "Show images",
+		Long:  `Prints what the store knows of each IMAGE, and how large it is in bytes.`,
+		Example: `  # its topmost layer
+  shale image example.com/base:1 | sed -n 's/^Top Layer: //p'`,
+		Args:              arguments(1, -1),
+		ValidArgsFunction: p.completeImages,
+	}
+	asJSON := jsonFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		found, failed := findEach(ctx, args, s.Image)
+		if *asJSON {
+			return errors.Join(p.printJSON(found), failed)
+		}
+		for _, image := range found {
+			size, err := s.ImageSize(ctx, image.ID)
+			p.printImage(image, size, err)
+		}
+		return failed
+	})
+	return command
+}
+
+func (p *program) container() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "container [flags] CONTAINER...",
+		Short: "Show containers",
+		Long:  `Prints what the store knows of each CONTAINER, and how large its own files are in bytes.`,
+		Example: `  # the layer it writes to
+  shale container web | sed -n 's/^Layer: //p'`,
+		Args:              arguments(1, -1),
+		ValidArgsFunction: p.completeContainers,
+	}
+	asJSON := jsonFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		found, failed := findEach(ctx, args, s.Container)
+		if *asJSON {
+			return errors.Join(p.printJSON(found), failed)
+		}
+		for _, container := range found {
+			var names []string
+			if image, err := s.Image(ctx, container.ImageID); err == nil {
+				names = image.Names
+			}
+			size, err := s.ContainerSize(ctx, container.ID)
+			p.printContainer(container, names, size, err)
+		}
+		return failed
+	})
+	return command
+}
+
+// findEach looks up each reference, and returns what was found beside an error about what was not.
+func findEach[R any](ctx context.Context, refs []string, find func(context.Context, string) (R, error)) ([]R, error) {
+	found := []R{}
+	var failed error
+	for _, ref := range refs {
+		record, err := find(ctx, ref)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		found = append(found, record)
+	}
+	return found, failed
+}
+
+func (p *program) printLayer(layer layers.Layer) {
+	p.printf("ID: %s\n", layer.ID)
+	p.printMaps("UID", layer.UIDMap)
+	p.printMaps("GID", layer.GIDMap)
+	if layer.Parent != "" {
+		p.printf("Parent: %s\n", layer.Parent)
+	}
+	for _, name := range layer.Names {
+		p.printf("Name: %s\n", name)
+	}
+}
+
+func (p *program) printMaps(kind string, maps []idtools.Map) {
+	for _, m := range maps {
+		p.printf("%s mapping: (container=%d, host=%d, size=%d)\n", kind, m.ContainerID, m.HostID, m.Size)
+	}
+}
+
+func (p *program) printImage(image images.Image, size int64, sizeErr error) {
+	p.printf("ID: %s\n", image.ID)
+	for _, name := range image.Names {
+		p.printf("Name: %s\n", name)
+	}
+	p.printf("Top Layer: %s\n", image.TopLayer)
+	for _, layer := range image.MappedLayers {
+		p.printf("Top Layer: %s\n", layer)
+	}
+	for _, value := range image.Digests() {
+		p.printf("Digest: %s\n", value)
+	}
+	for _, key := range image.BigDataNames {
+		p.printf("Data: %s\n", key)
+	}
+	p.printSize(size, sizeErr)
+}
+
+func (p *program) printContainer(container containers.Container, imageNames []string, size int64, sizeErr error) {
+	p.printf("ID: %s\n", container.ID)
+	for _, name := range container.Names {
+		p.printf("Name: %s\n", name)
+	}
+	p.printf("Image: %s\n", container.ImageID)
+	for _, name := range imageNames {
+		p.printf("Image name: %s\n", name)
+	}
+	p.printSize(size, sizeErr)
+	p.printf("Layer: %s\n", container.LayerID)
+	for _, key := range container.BigDataNames {
+		p.printf("Data: %s\n", key)
+	}
+}
+
+func (p *program) printSize(size int64, err error) {
+	if err != nil {
+		p.printf("Size unknown: %v\n", err)
+		return
+	}
+	p.printf("Size: %d\n", size)
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/store"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) exists() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "exists [flags] ID...",
+		Short: "Ask whether something exists",
+		Long: `Says of each ID or name whether there is a layer, an image or a container of it, and
+exits with status 1 when one is missing.`,
+		Example: `  # import the base layer unless it is here
+  shale exists --quiet --layer base || shale import-layer --name base --file base.tar`,
+		Args:              arguments(1, -1),
+		ValidArgsFunction: p.completeAny,
+	}
+	flags := command.Flags()
+	quiet := flags.BoolP("quiet", "q", false, "print nothing")
+	layer := flags.BoolP("layer", "l", false, "only a layer counts")
+	image := flags.BoolP("image", "i", false, "only an image counts")
+	container := flags.BoolP("container", "c", false, "only a container counts")
+	asJSON := jsonFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		// What is printed is whether anything of that name exists; the kinds asked for decide the exit status alone, as in containers-storage.
+		answers := map[string]bool{}
+		missing := false
+		for _, ref := range args {
+			any, err := found(s.Exists(ctx, ref))
+			if err != nil {
+				return err
+			}
+			answers[ref] = any
+			wanted := any
+			for _, kind := range []struct {
+				asked bool
+				find  func() error
+			}{
+				{*layer, func() error { _, err := s.Layer(ctx, ref); return err }},
+				{*image, func() error { _, err := s.Image(ctx, ref); return err }},
+				{*container, func() error { _, err := s.Container(ctx, ref); return err }},
+			} {
+				if !kind.asked {
+					continue
+				}
+				is, err := found(true, kind.find())
+				if err != nil {
+					return err
+				}
+				wanted = wanted && is
+			}
+			missing = missing || !wanted
+		}
+		switch {
+		case *asJSON:
+			if err := p.printJSON(answers); err != nil {
+				return err
+			}
+		case !*quiet:
+			for _, ref := range args {
+				p.printf("%s: %v\n", ref, answers[ref])
+			}
+		}
+		if missing {
+			return errSaid
+		}
+		return nil
+	})
+	return command
+}
+
+// found turns "not known" from an error into the answer no.
+func found(is bool, err error) (bool, error) {
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return false, nil
+	}
+	return is, err
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shalestore/shale/internal/testutil"
+)
+
+// asShale makes the test binary behave as shale itself, for tests that need a process: terminals, signals, broken pipes.
+const asShale = "SHALE_TEST_AS_SHALE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asShale) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// result is what one command line did.
+type result struct {
+	status         int
+	stdout, stderr string
+}
+
+// in runs a command line in this process.
+func in(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	status := run(args, strings.NewReader(stdin), &stdout, &stderr)
+	return result{status, stdout.String(), stderr.String()}
+}
+
+// process prepares shale as a process of its own.
+func process(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), self, args...)
+	command.Env = append(os.Environ(), asShale+"=1")
+	return command
+}
+
+// stores are the global flags of a fresh store, which is emptied at the end of the test.
+type stores struct {
+	t     *testing.T
+	dir   string
+	flags []string
+}
+
+// newStore makes a store with the overlay driver, or the one in STORAGE_DRIVER, for a test that runs as root.
+func newStore(t *testing.T) *stores {
+	t.Helper()
+	testutil.Root(t)
+	driver := os.Getenv("STORAGE_DRIVER")
+	if driver == "" {
+		driver = "overlay"
+	}
+	dir := t.TempDir()
+	s := &stores{t, dir, []string{"--graph", filepath.Join(dir, "root"), "--run", filepath.Join(dir, "run"), "--storage-driver", driver}}
+	t.Cleanup(func() {
+		for _, last := range [][]string{{"wipe"}, {"shutdown", "--force"}} {
+			if got := s.try(last...); got.status != 0 {
+				t.Errorf("shale %s: %s", strings.Join(last, " "), got.stderr)
+			}
+		}
+	})
+	return s
+}
+
+// try runs a command on the store and returns what it did.
+func (s *stores) try(args ...string) result {
+	s.t.Helper()
+	return in(s.t, "", append(s.flags, args...)...)
+}
+
+// must runs a command that has to succeed, and returns its output.
+func (s *stores) must(args ...string) string {
+	s.t.Helper()
+	got := s.try(args...)
+	if got.status != 0 {
+		s.t.Fatalf("shale %s: status %d: %s", strings.Join(args, " "), got.status, got.stderr)
+	}
+	return got.stdout
+}
+
+// id is the first line of what a creating command prints.
+func (s *stores) id(args ...string) string {
+	s.t.Helper()
+	line, _, _ := strings.Cut(s.must(args...), "\n")
+	return line
+}
+
+// process is a command on the store as a process of its own.
+func (s *stores) process(args ...string) *exec.Cmd {
+	s.t.Helper()
+	return process(s.t, append(s.flags, args...)...)
+}

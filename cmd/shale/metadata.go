@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/shalestore/shale/store"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) metadata() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "metadata [flags] ID...",
+		Short: "Show metadata",
+		Long: `Prints the metadata of layers, images and containers: a text that belongs to whoever
+made them.`,
+		Example: `  # what Podman noted about a container
+  shale metadata --quiet web | jq .`,
+		Args:              arguments(1, -1),
+		ValidArgsFunction: p.completeAny,
+	}
+	quiet := command.Flags().BoolP("quiet", "q", false, "leave out the IDs and names")
+	asJSON := jsonFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		texts := map[string]string{}
+		var failed error
+		for _, ref := range args {
+			text, err := s.Metadata(ctx, ref)
+			if err != nil {
+				failed = errors.Join(failed, err)
+				continue
+			}
+			texts[ref] = strings.TrimSuffix(text, "\n")
+		}
+		if *asJSON {
+			return errors.Join(p.printJSON(texts), failed)
+		}
+		for _, ref := range args {
+			if *quiet {
+				p.printf("%s\n", texts[ref])
+			} else {
+				p.printf("%s: %s\n", ref, texts[ref])
+			}
+		}
+		return failed
+	})
+	return command
+}
+
+func (p *program) setMetadata() *cobra.Command {
+	command := &cobra.Command{
+		Use:     "set-metadata [flags] ID",
+		Aliases: []string{"setmetadata"},
+		Short:   "Replace metadata",
+		Long:    `Replaces the metadata of a layer, an image or a container.`,
+		Example: `  # from a file
+  shale set-metadata --metadata-file note.json web`,
+		Args:              arguments(1, 1),
+		ValidArgsFunction: p.completeAny,
+	}
+	metadata := metadataFlags(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		if metadata.text == "" && metadata.file == "" {
+			return usageError{"give the new metadata with --metadata or --metadata-file", command.UseLine()}
+		}
+		text, err := metadata.read(ctx, p)
+		if err != nil {
+			return err
+		}
+		return s.SetMetadata(ctx, args[0], text)
+	})
+	return command
+}
+
+// metadataLimit bounds metadata, which lives inside the store's JSON records.
+const metadataLimit = 16 << 20
+
+type metadataFlag struct{ text, file string }
+
+func metadataFlags(command *cobra.Command) *metadataFlag {
+	f := &metadataFlag{}
+	command.Flags().StringVarP(&f.text, "metadata", "m", "", "keep `TEXT` as metadata")
+	command.Flags().StringVarP(&f.file, "metadata-file", "f", "", "keep the content of `FILE` as metadata")
+	return f
+}
+
+// read returns the metadata asked for; the file wins over the text.
+func (f *metadataFlag) read(ctx context.Context, p *program) (string, error) {
+	if f.file == "" {
+		return f.text, nil
+	}
+	data, err := p.readAll(ctx, f.file, metadataLimit)
+	return string(data), err
+}

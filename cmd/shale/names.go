@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+
+	"github.com/shalestore/shale/store"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) getNames() *cobra.Command {
+	command := &cobra.Command{
+		Use:     "get-names [flags] ID",
+		Aliases: []string{"getnames", "names"},
+		Short:   "Show names",
+		Long:    `Prints the names of a layer, an image or a container, one on a line.`,
+		Example: `  # what else is it called?
+  shale get-names base`,
+		Args:              arguments(1, 1),
+		ValidArgsFunction: p.completeAny,
+	}
+	asJSON := jsonFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		names, err := s.Names(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return p.printJSON(emptyWhenNil(names))
+		}
+		for _, name := range names {
+			p.printf("%s\n", name)
+		}
+		return nil
+	})
+	return command
+}
+
+func (p *program) addNames() *cobra.Command {
+	return p.changeNames(&cobra.Command{
+		Use:     "add-names [flags] ID",
+		Aliases: []string{"addnames"},
+		Short:   "Add names",
+		Long: `Adds names to a layer, an image or a container. A name that another one of its kind
+had moves.`,
+		Example: `  # a second name for an image
+  shale add-names --name example.com/base:latest example.com/base:1`,
+	}, "add `NAME`; may be repeated", (*store.Store).AddNames)
+}
+
+func (p *program) removeNames() *cobra.Command {
+	return p.changeNames(&cobra.Command{
+		Use:     "remove-names [flags] ID",
+		Aliases: []string{"removenames"},
+		Short:   "Remove names",
+		Long:    `Takes names from a layer, an image or a container.`,
+		Example: `  # the image stays, the tag goes
+  shale remove-names --name example.com/base:latest example.com/base:1`,
+	}, "remove `NAME`; may be repeated", (*store.Store).RemoveNames)
+}
+
+func (p *program) setNames() *cobra.Command {
+	return p.changeNames(&cobra.Command{
+		Use:     "set-names [flags] ID",
+		Aliases: []string{"setnames"},
+		Short:   "Replace all names",
+		Long: `Gives a layer, an image or a container these names and no others. A name that another
+one of its kind had moves.`,
+		Example: `  # no names at all
+  shale set-names base`,
+	}, "one of the new names, `NAME`; may be repeated", (*store.Store).SetNames)
+}
+
+// changeNames completes one of the three commands that take --name and print the resulting names only as JSON.
+func (p *program) changeNames(command *cobra.Command, usage string, change func(*store.Store, context.Context, string, ...string) error) *cobra.Command {
+	command.Args = arguments(1, -1)
+	command.ValidArgsFunction = p.completeAny
+	given := command.Flags().StringArrayP("name", "n", nil, usage)
+	asJSON := jsonFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		id, err := s.Lookup(ctx, args[0]) // the reference may be one of the names that go
+		if err != nil {
+			return err
+		}
+		if err := change(s, ctx, id, *given...); err != nil {
+			return err
+		}
+		if !*asJSON {
+			return nil
+		}
+		names, err := s.Names(ctx, id)
+		if err != nil {
+			return err
+		}
+		return p.printJSON(names)
+	})
+	return command
+}
