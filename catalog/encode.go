@@ -53,27 +53,17 @@ func (c *Catalog[R]) encode(r *R, before *element) (*element, error) {
 // appendUnknown adds the members of the object before that are not known to the object raw.
 func appendUnknown(raw, before []byte, known []string) []byte {
 	s := scanner{data: before}
-	s.members(func(key []byte, plain bool) *fault {
-		name, quoted := string(key), key
-		if plain {
-			quoted = []byte(`"` + name + `"`)
-		} else {
-			name = unquote(key)
-		}
-		start := s.pos
-		if err := s.value(); err != nil {
-			return err
-		}
-		if isKnown(name, known) {
-			return nil
+	s.members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
+		if isKnown(unquote(before[name:nameEnd]), known) {
+			return true
 		}
 		raw = bytes.TrimSuffix(raw, []byte{'}'})
 		if len(raw) > 1 {
 			raw = append(raw, ',')
 		}
-		raw = append(append(raw, quoted...), ':')
-		raw = append(append(raw, before[start:s.pos]...), '}')
-		return nil
+		raw = append(append(raw, before[name:nameEnd]...), ':')
+		raw = append(append(raw, before[value:valueEnd]...), '}')
+		return true
 	})
 	return raw
 }

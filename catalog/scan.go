@@ -1,8 +1,10 @@
 package catalog
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
+	"unicode/utf8"
 	"unsafe"
 )
 
@@ -21,83 +23,77 @@ func scan(data []byte) ([]element, *fault) {
 		return nil, nil
 	}
 	s := scanner{data: data}
-	s.space()
-	if s.pos < len(data) && data[s.pos] == 'n' { // how Go writes an array that it never made
-		if err := s.literal("null"); err != nil {
-			return nil, err
-		}
-		return nil, s.end()
+	elements, i := s.records()
+	if i >= 0 {
+		s.end(i)
 	}
-	if err := s.expect('[', "an array of records"); err != nil {
-		return nil, err
+	return elements, s.fault
+}
+
+// records scans the array.
+func (s *scanner) records() ([]element, int) {
+	i := s.space(0)
+	if s.at(i) == 'n' { // how Go writes an array that it never made
+		return nil, s.literal(i, "null")
 	}
-	s.depth = 1
-	elements := make([]element, 0, 1+len(data)/512)
-	s.space()
-	if s.peek() == ']' {
-		s.pos++
-		return elements, s.end()
+	if s.at(i) != '[' {
+		return nil, s.fail(i, "an array of records")
+	}
+	elements := make([]element, 0, 1+len(s.data)/400)
+	if i = s.space(i + 1); s.at(i) == ']' {
+		return elements, i + 1
 	}
 	for {
-		var e element
-		if err := s.record(&e); err != nil {
-			return nil, err
+		elements = append(elements, element{})
+		if i = s.record(i, &elements[len(elements)-1]); i < 0 {
+			return nil, -1
 		}
-		elements = append(elements, e)
-		s.space()
-		switch s.peek() {
+		switch i = s.space(i); s.at(i) {
 		case ',':
-			s.pos++
-			s.space()
+			i = s.space(i + 1)
 		case ']':
-			s.pos++
-			return elements, s.end()
+			return elements, i + 1
 		default:
-			return nil, s.fault("a comma or the end of the array")
+			return nil, s.fail(i, "a comma or the end of the array")
 		}
 	}
 }
 
 // record scans one object of the array and takes down its ID and its names.
-func (s *scanner) record(e *element) *fault {
-	start := s.pos
-	if s.peek() != '{' {
-		return s.fault("a record, which starts with a brace")
+func (s *scanner) record(i int, e *element) int {
+	if s.at(i) != '{' {
+		return s.fail(i, "a record, which starts with a brace")
 	}
-	err := s.members(func(key []byte, plain bool) *fault {
-		if !plain {
-			key = []byte(unquote(key))
-		}
-		m := memberOf(key)
-		valueAt := s.pos
-		if err := s.value(); err != nil {
-			return err
-		}
-		value := s.data[valueAt:s.pos]
-		switch m {
+	end := s.members(i, 2, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
+		switch s.memberAt(name, nameEnd, plain) {
 		case memberID:
-			return s.takeID(e, value, valueAt)
+			return s.takeID(e, value, valueEnd)
 		case memberNames:
-			e.names = value
+			e.names = s.data[value:valueEnd]
 		}
-		return nil
+		return true
 	})
-	e.raw = s.data[start:s.pos:s.pos]
-	return err
+	if end >= 0 {
+		e.raw = s.data[i:end:end]
+	}
+	return end
 }
 
-func (s *scanner) takeID(e *element, value []byte, at int) *fault {
-	switch {
-	case value[0] == 'n': // null leaves a field of a struct as it is
-	case value[0] != '"':
-		return s.faultAt(at, "a string as the ID")
-	case !isPlain(value[1 : len(value)-1]):
-		e.id = unquote(value)
-	default:
-		// Nothing ever writes to a file's bytes once they are read, so thousands of IDs need not be copied.
-		e.id = unsafe.String(&value[1], len(value)-2)
+func (s *scanner) takeID(e *element, i, end int) bool {
+	if s.data[i] == 'n' { // null leaves a field of a struct as it is
+		return true
 	}
-	return nil
+	if s.data[i] != '"' {
+		s.fail(i, "a string as the ID")
+		return false
+	}
+	if text := s.data[i+1 : end-1]; len(text) > 0 && bytes.IndexByte(text, '\\') < 0 && utf8.Valid(text) {
+		// Nothing ever writes to a file's bytes once they are read, so thousands of IDs need not be copied.
+		e.id = unsafe.String(&text[0], len(text))
+	} else {
+		e.id = unquote(s.data[i:end])
+	}
+	return true
 }
 
 type member int
@@ -108,9 +104,13 @@ const (
 	memberNames
 )
 
-// memberOf recognises the members that matter. Letter case does not, as with encoding/json, which folds by Unicode: the only other letter
-// that folds to one of these is U+017F, a long s.
-func memberOf(key []byte) member {
+// memberAt recognises the members that matter. Letter case does not, as with encoding/json, which folds by Unicode: the only other
+// letter that folds to one of these is U+017F, a long s.
+func (s *scanner) memberAt(i, end int, plain bool) member {
+	key := s.data[i+1 : end-1]
+	if !plain {
+		key = []byte(unquote(s.data[i:end]))
+	}
 	switch len(key) {
 	case 2:
 		if key[0]|0x20 == 'i' && key[1]|0x20 == 'd' {
@@ -124,19 +124,9 @@ func memberOf(key []byte) member {
 	return memberOther
 }
 
-// unquote decodes a JSON string that the scanner has accepted.
+// unquote decodes a string that the scanner has accepted.
 func unquote(quoted []byte) string {
 	var s string
 	json.Unmarshal(quoted, &s) // can't fail: it is a valid string
 	return s
-}
-
-// isPlain reports whether a string's bytes are what they mean: at least one, all ASCII, no escapes.
-func isPlain(b []byte) bool {
-	for _, c := range b {
-		if c >= 0x80 || c == '\\' {
-			return false
-		}
-	}
-	return len(b) > 0
 }
