@@ -47,8 +47,8 @@ func RemoveAll(ctx context.Context, path string) error {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer unix.Close(parent)
-	r := &remover{ctx: ctx, idle: make(chan struct{}, removeWorkers-1), top: -1}
-	if err := r.removeAny(parent, base, 0); err != nil {
+	r := &remover{ctx: ctx, idle: make(chan struct{}, removeWorkers-1)}
+	if err := r.remove(parent, base, unix.DT_UNKNOWN, 0); err != nil {
 		return fmt.Errorf("remove %s: %w", path, err)
 	}
 	return nil
@@ -59,64 +59,69 @@ type remover struct {
 	ctx  context.Context
 	idle chan struct{} // a token in it is a second worker at work
 
-	top   int // the tree's own directory, where deep ones are moved to; -1 until it is open
+	top   int // the tree's own directory, where deep ones are moved to
 	moved atomic.Uint64
 }
 
-// removeAny removes a name of the directory parent, of whatever type it is.
-func (r *remover) removeAny(parent int, name string, depth int) error {
-	err := r.unlink(parent, name, 0)
-	switch {
-	case errors.Is(err, unix.EISDIR), errors.Is(err, unix.EPERM):
-		// POSIX allows EPERM for a directory, Linux says EISDIR.
-		if isDir(parent, name) {
-			return r.removeDir(parent, name, depth)
+// remove removes a name of the directory parent, of whatever type it is. typ is what the directory said of it, a DT_ constant.
+func (r *remover) remove(parent int, name string, typ uint8, depth int) error {
+	dir := typ == unix.DT_DIR
+	for attempt := 0; ; attempt++ {
+		var err error
+		if dir {
+			err = r.removeDir(parent, name, depth)
+		} else {
+			err = r.unlink(parent, name, 0)
+		}
+		switch {
+		case attempt >= 32: // whoever swaps names under our hands can keep us from ending, but not for ever
+			return err
+		case !dir && (errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EPERM) && isDir(parent, name)):
+			dir = true
+		case dir && (errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)):
+			dir = false
+		default:
+			return err
 		}
 	}
-	return err
 }
 
 func (r *remover) removeDir(parent int, name string, depth int) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	// Often a directory is empty, or was emptied by others meanwhile.
+	// Often a directory is empty.
 	err := r.unlink(parent, name, unix.AT_REMOVEDIR)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, unix.ENOTDIR):
-		return r.unlink(parent, name, 0) // a file has taken its place
-	case !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST):
+	if !isNotEmpty(err) {
 		return err
 	}
-	if depth > maxOpenDepth && r.top >= 0 {
+	if depth > maxOpenDepth {
 		up := ".up-" + strconv.FormatUint(r.moved.Add(1), 10)
 		if unix.Renameat2(parent, name, r.top, up, unix.RENAME_NOREPLACE) == nil {
-			return r.removeDir(r.top, up, 1)
+			return nil // its turn comes with the other entries of the top
 		}
 		// A rename can be impossible (another project quota above): then go on with more descriptors.
 	}
 	fd, err := openBelow(parent, name)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
 	if err != nil {
-		if errors.Is(err, unix.ENOENT) {
-			return nil
-		}
-		return &os.PathError{Op: "open", Path: name, Err: err}
+		return pathError("open", parent, name, err)
 	}
 	defer unix.Close(fd)
 	if depth == 0 {
 		r.top = fd
 	}
-	// Deleting while reading may make a file system skip names, so read again until the directory is really empty, but
-	// no longer than that makes progress.
+	// Deleting while reading may make a file system skip names, and the top gets new ones: read again until the directory
+	// is really empty, but not if there was nothing to be read.
 	for {
 		n, err := r.empty(fd, depth)
 		if err != nil {
-			return fmt.Errorf("%s: %w", strconv.Quote(name), err)
+			return err
 		}
 		err = r.unlink(parent, name, unix.AT_REMOVEDIR)
-		if !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) || n == 0 {
+		if n == 0 || !isNotEmpty(err) {
 			return err
 		}
 		if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
@@ -125,15 +130,21 @@ func (r *remover) removeDir(parent int, name string, depth int) error {
 	}
 }
 
+func isNotEmpty(err error) bool {
+	return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)
+}
+
 // empty removes all entries of a directory and returns how many it saw, and the first error.
 func (r *remover) empty(fd, depth int) (int, error) {
 	var (
 		seen    int
-		first   error
 		helpers sync.WaitGroup
-		helped  = make(chan error, removeWorkers)
+		mu      sync.Mutex
+		first   error
 	)
 	fail := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
 		if first == nil {
 			first = err
 		}
@@ -143,38 +154,26 @@ func (r *remover) empty(fd, depth int) (int, error) {
 		if err := r.ctx.Err(); err != nil {
 			return err
 		}
-		if typ != unix.DT_DIR {
-			if err := r.removeAny(fd, name, depth+1); err != nil {
-				fail(err)
-			}
-			return nil
-		}
-		select {
-		case r.idle <- struct{}{}:
-			helpers.Add(1)
-			go func() {
-				defer helpers.Done()
-				defer func() { <-r.idle }()
-				if err := r.removeDir(fd, name, depth+1); err != nil {
-					select {
-					case helped <- err:
-					default:
+		if typ == unix.DT_DIR {
+			select {
+			case r.idle <- struct{}{}:
+				helpers.Go(func() {
+					defer func() { <-r.idle }()
+					if err := r.remove(fd, name, typ, depth+1); err != nil {
+						fail(err)
 					}
-				}
-			}()
-		default:
-			if err := r.removeDir(fd, name, depth+1); err != nil {
-				fail(err)
+				})
+				return nil
+			default:
 			}
+		}
+		if err := r.remove(fd, name, typ, depth+1); err != nil {
+			fail(err)
 		}
 		return nil
 	})
 	helpers.Wait()
-	close(helped)
-	if err != nil {
-		fail(err)
-	}
-	for err := range helped {
+	if err != nil && !errors.Is(err, unix.ENOENT) { // the directory itself has been removed meanwhile
 		fail(err)
 	}
 	return seen, first
@@ -203,8 +202,16 @@ func (r *remover) unlink(parent int, name string, flags int) error {
 				continue
 			}
 		}
-		return &os.PathError{Op: "unlink", Path: name, Err: err}
+		return pathError("remove", parent, name, err)
 	}
+}
+
+// pathError says where in the tree it happened, as far as the kernel can tell: not below PATH_MAX.
+func pathError(op string, parent int, name string, err error) error {
+	if dir, lerr := os.Readlink("/proc/self/fd/" + strconv.Itoa(parent)); lerr == nil {
+		name = filepath.Join(dir, name)
+	}
+	return &os.PathError{Op: op, Path: name, Err: err}
 }
 
 // openBelow opens a directory to read it. It fails with ENOTDIR or ELOOP for everything else, and takes off what is
@@ -240,7 +247,7 @@ func openBelow(parent int, name string) (int, error) {
 func unmountBelow(parent int, name string) error {
 	err := unix.Unmount(fdPath(parent, name), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil {
-		return &os.PathError{Op: "unmount", Path: name, Err: err}
+		return pathError("unmount", parent, name, err)
 	}
 	return nil
 }
