@@ -28,9 +28,11 @@ func CopyTree(ctx context.Context, src, dst string) error {
 		return &os.PathError{Op: "open", Path: dst, Err: err}
 	}
 	defer unix.Close(to)
-	// A default ACL that dst got from its parent would be inherited by all that is made in it.
-	if err := unix.Fremovexattr(to, "system.posix_acl_default"); err != nil && err != unix.ENODATA && err != unix.EOPNOTSUPP {
-		return &os.PathError{Op: "remove default ACL of", Path: dst, Err: err}
+	// dst may have inherited ACLs from its parent: one of its own, and one for all that is made in it.
+	for _, acl := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
+		if err := unix.Fremovexattr(to, acl); err != nil && err != unix.ENODATA && err != unix.EOPNOTSUPP {
+			return fmt.Errorf("remove %s of %s: %w", acl, dst, err)
+		}
 	}
 	c := &copier{ctx: ctx, from: from, to: to, links: map[inode]string{}, canClone: true}
 	if err := c.run(); err != nil {
