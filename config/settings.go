@@ -53,6 +53,16 @@ func (c Config) Settings() []Setting {
 	return list
 }
 
+// DriverOptions lists the driver options as they were given, in the form and the order in which containers-storage hands them to its driver and
+// shows them: "overlay.size=10G". Those of drivers that aren't in use are among them.
+func (c Config) DriverOptions() []string {
+	var list []string
+	for _, o := range c.options {
+		list = append(list, o.String())
+	}
+	return list
+}
+
 func (o Overlay) mask() string {
 	if o.ForceMask == nil {
 		return ""

@@ -72,10 +72,21 @@ func mountFromDescriptors(s Spec, flags uintptr) error {
 		return fmt.Errorf("%w: %d lower directories and the other options take %d bytes, and mount(2) takes one page (%d); Linux 6.8 and later have no such limit",
 			errdefs.ErrUnsupported, len(s.Lower), len(data), os.Getpagesize())
 	}
+	return onThrowawayThread(func() error { return mountInDir("/proc/self/fd", s, flags, data) })
+}
+
+// onThrowawayThread runs do on a thread that ends with it. The first thread of the process is never taken: /proc/<pid>/cwd is that thread's.
+func onThrowawayThread(do func() error) error {
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread must not serve other goroutines after this
-		done <- mountInDir("/proc/self/fd", s, flags, data)
+		runtime.LockOSThread() // and never unlocked: the thread must not serve other goroutines afterwards
+		if unix.Gettid() != unix.Getpid() {
+			done <- do()
+			return
+		}
+		err := onThrowawayThread(do) // on another thread, since this goroutine keeps the first one
+		runtime.UnlockOSThread()
+		done <- err
 	}()
 	return <-done
 }

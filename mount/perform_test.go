@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
 )
@@ -45,18 +48,13 @@ func stack(t testing.TB, n int, name string) mount.Spec {
 	return s
 }
 
-// ways are the two ways of making one and the same mount.
-var ways = map[string]func(context.Context, mount.Spec) error{"new API": mount.Perform, "mount(2)": mount.PerformClassic}
-
-func requireRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: mounts overlay file systems outside a user namespace")
-	}
+// ways are the ways of making one and the same mount.
+var ways = map[string]func(context.Context, mount.Spec) error{
+	"descriptors": mount.Perform, "paths": mount.PerformByString, "mount(2)": mount.PerformClassic,
 }
 
 func TestOverlayOfManyLowers(t *testing.T) {
-	requireRoot(t)
+	testutil.Root(t)
 	for way, perform := range ways {
 		for _, n := range []int{1, 2, 39, 60, 200, 500} {
 			t.Run(fmt.Sprintf("%s/%d", way, n), func(t *testing.T) {
@@ -81,14 +79,62 @@ func TestOverlayOfManyLowers(t *testing.T) {
 	}
 }
 
+// mount(2) can't take more than a page, whatever is done about the lower directories.
+func TestClassicHasALimit(t *testing.T) {
+	testutil.Root(t)
+	long := strings.Repeat("long/", 260)
+	s := stack(t, 500, long)
+	err := mount.PerformClassic(t.Context(), s)
+	if !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), "6.8") {
+		t.Errorf("500 lowers and long paths: %v", err)
+	}
+	if err := mount.Perform(t.Context(), s); err != nil {
+		t.Errorf("the new API has no such limit: %v", err)
+	}
+}
+
+// A thread of ours changes its working directory; nobody else's may.
+func TestClassicLeavesTheWorkingDirectoryAlone(t *testing.T) {
+	testutil.Root(t)
+	before, err := os.Readlink("/proc/self/cwd")
+	must(t, err)
+	var wg sync.WaitGroup
+	for range 8 {
+		s := stack(t, 100, "store")
+		wg.Go(func() {
+			if err := mount.PerformClassic(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if now, err := os.Readlink("/proc/self/cwd"); err != nil || now != before {
+		t.Errorf("the process works in %s now (%v), before in %s", now, err, before)
+	}
+	for range 100 {
+		wg.Go(func() {
+			runtime.LockOSThread() // as many threads as goroutines
+			if now, err := unix.Getwd(); err != nil || now != before {
+				t.Errorf("a thread works in %s (%v)", now, err)
+			}
+			runtime.UnlockOSThread()
+		})
+	}
+	wg.Wait()
+}
+
 // What separates lower directories, options and escapes must not matter in a path.
 func TestOverlayOfOddPaths(t *testing.T) {
-	requireRoot(t)
+	testutil.Root(t)
 	for way, perform := range ways {
 		for _, name := range []string{"with space", "a:b", "a,b", `a\b`, `a\:b\,c=d`, "a=b", `"quoted"`, "new\nline", "é", strings.Repeat("long/", 60)} {
 			t.Run(way+"/"+name, func(t *testing.T) {
 				s := stack(t, 3, name)
-				if err := perform(t.Context(), s); err != nil {
+				err := perform(t.Context(), s)
+				if way == "paths" && len(name) > 200 && errors.Is(err, mount.ErrNoContextAPI) {
+					err = mount.PerformClassic(t.Context(), s) // as Perform would go on, since fsconfig takes 255 bytes
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 				if got, err := os.ReadFile(filepath.Join(s.Target, "who")); err != nil || string(got) != "0" {
@@ -100,7 +146,7 @@ func TestOverlayOfOddPaths(t *testing.T) {
 }
 
 func TestReadOnlyOverlay(t *testing.T) {
-	requireRoot(t)
+	testutil.Root(t)
 	for way, perform := range ways {
 		t.Run(way, func(t *testing.T) {
 			s := stack(t, 2, "store")
@@ -116,7 +162,7 @@ func TestReadOnlyOverlay(t *testing.T) {
 }
 
 func TestFlagsReachTheMount(t *testing.T) {
-	requireRoot(t)
+	testutil.Root(t)
 	for way, perform := range ways {
 		t.Run(way, func(t *testing.T) {
 			s := stack(t, 1, "store")
@@ -154,7 +200,7 @@ func tableLine(t testing.TB, target string) string {
 
 // The message must name the option or directory at fault, and leave nothing mounted.
 func TestErrorsSayWhatTheKernelSaid(t *testing.T) {
-	requireRoot(t)
+	testutil.Root(t)
 	for name, c := range map[string]struct {
 		spoil func(*mount.Spec)
 		says  string

@@ -42,12 +42,19 @@ func IsMountPoint(path string) (bool, error) {
 	return is, err
 }
 
-// IsPrivate reports whether path is a mount point from which mounts made beneath spread nowhere: what MakePrivate makes. The
-// mount table is read only when path is a mount point.
+// IsPrivate reports whether path is a mount point from which mounts made beneath spread nowhere: what MakePrivate makes. It reads the mount
+// table only on kernels before 6.8.
 func IsPrivate(path string) (bool, error) {
 	if is, err := IsMountPoint(path); err != nil || !is {
 		return false, err
 	}
+	if p, ok := propagation(path); ok {
+		return p&(unix.MS_SHARED|unix.MS_SLAVE) == 0, nil
+	}
+	return isPrivateByTable(path)
+}
+
+func isPrivateByTable(path string) (bool, error) {
 	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return false, err

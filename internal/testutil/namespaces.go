@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -89,7 +90,7 @@ func runForwarding(cmd *exec.Cmd) (int, error) {
 
 // testUID is the ordinary user that tests become when root runs them. Nobody need know it: it has no name and
 // no subordinate IDs unless a test gives it some.
-const testUID = 1000
+const testUID = 54321
 
 // AsUser runs the calling test's body as an ordinary user. A test begins with
 //
@@ -97,7 +98,7 @@ const testUID = 1000
 //		return
 //	}
 //
-// and goes on as that user: for an ordinary user at once, for root in a child process with uid and gid 1000, no
+// and goes on as that user: for an ordinary user at once, for root in a child process with uid and gid 54321, no
 // other groups and a HOME, XDG_RUNTIME_DIR and TMPDIR of its own, whose result becomes the test's. It skips
 // where the kernel or the host refuses user namespaces to ordinary users.
 func AsUser(t *testing.T) bool {
@@ -115,6 +116,63 @@ func AsUser(t *testing.T) bool {
 	cmd.SysProcAttr.Credential = &syscall.Credential{Uid: testUID, Gid: testUID}
 	runTestIn(t, cmd, testUID)
 	return false
+}
+
+// AsUserWithSubIDs is AsUser for tests that need 65,536 subordinate IDs. Root gives them to the user in files of
+// its own over /etc/passwd, /etc/subuid and /etc/subgid, in the test's mount namespace; an ordinary user must
+// have them already.
+func AsUserWithSubIDs(t *testing.T) bool {
+	t.Helper()
+	switch as := os.Getenv(runAs); {
+	case as == "user":
+		return AsUser(t)
+	case as == "private":
+		for file, line := range map[string]string{
+			"/etc/passwd": fmt.Sprintf("shale-test:x:%d:%d::/nonexistent:/bin/sh\n", testUID, testUID),
+			"/etc/group":  fmt.Sprintf("shale-test:x:%d:\n", testUID),
+			"/etc/subuid": fmt.Sprintf("shale-test:%d:65536\n", firstMappedID),
+			"/etc/subgid": fmt.Sprintf("shale-test:%d:65536\n", firstMappedID),
+		} {
+			appendOver(t, file, line)
+		}
+		return AsUser(t)
+	case os.Geteuid() == 0:
+		t.Skip("needs a mount namespace of its own, to give a user subordinate IDs")
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"/etc/subuid", "/etc/subgid"} {
+		data, _ := os.ReadFile(file)
+		if !bytes.Contains(append([]byte("\n"), data...), []byte("\n"+me.Username+":")) {
+			t.Skipf("needs subordinate IDs of %s in %s", me.Username, file)
+		}
+	}
+	return AsUser(t)
+}
+
+// appendOver mounts a copy of a file, a line longer, over it until the test ends.
+func appendOver(t *testing.T, file, line string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		t.Skipf("needs %s: apt-get install passwd", file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(data) > 0 && data[len(data)-1] != '\n' {
+		line = "\n" + line
+	}
+	longer := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(longer, append(data, line...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(longer, file, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(file, unix.MNT_DETACH) })
 }
 
 // InUserNS is AsUser for tests that want to be root of a fresh user and mount namespace themselves: with
@@ -179,7 +237,7 @@ func runTestIn(t *testing.T, cmd *exec.Cmd, owner int) {
 	}
 	for _, name := range []string{shaleVariable, peerVariable} {
 		if path := os.Getenv(name); path != "" {
-			reachable := filepath.Join(home, "bin", filepath.Base(path))
+			reachable := filepath.Join(home, "bin", name)
 			if err := copyFile(reachable, path); err != nil {
 				t.Fatal(err)
 			}

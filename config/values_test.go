@@ -1,0 +1,488 @@
+package config_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// Every key reaches its field.
+func TestEveryKey(t *testing.T) {
+	h := newHost(t)
+	for _, dir := range []string{"images1", "images2", "layers1", "layers2"} {
+		if err := os.Mkdir(filepath.Join(h.root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program := h.write("bin/fuse-overlayfs", "")
+	h.write("etc/containers/storage.conf", strings.ReplaceAll(`
+[storage]
+driver = "overlay"
+driver_priority = ["overlay2", "btrfs", "vfs"]
+runroot = "/run/$UID"
+graphroot = "$SOMEWHERE/graph/../store"
+imagestore = "/srv/images/"
+transient_store = true
+
+[storage.options]
+additionalimagestores = ["@/images1", "@/images2/"]
+additionallayerstores = ["@/layers1:ref", "@/layers2"]
+root-auto-userns-user = "pool"
+auto-userns-min-size = 2048
+auto-userns-max-size = 1_000_000
+disable-volatile = true
+pull_options = {enable_partial_images = "true", use_hard_links = "false", convert_images = "True", ostree_repos = "/a:/b"}
+
+[storage.options.pull_options]
+insecure_allow_unpredictable_image_contents = "true"
+
+[storage.options.overlay]
+ignore_chown_errors = "true"
+mountopt = "nodev, metacopy=on,context=\"system_u:object_r:x:s0:c1,c2\""
+mount_program = "@/bin/fuse-overlayfs"
+size = "10G"
+inodes = "1000000"
+skip_mount_home = "1"
+use_composefs = "false"
+force_mask = "0750"
+sync = "Filesystem"
+
+[storage.options.vfs]
+ignore_chown_errors = "true"
+sync = "none"
+
+[storage.options.btrfs]
+min_space = "1G"
+size = "1G"
+
+[storage.options.zfs]
+fsname = "tank/containers"
+mountopt = "nodev"
+size = "1G"
+`, "@", h.root))
+	// A table can't be extended once it was given inline, so this is two files.
+	conf := filepath.Join(h.root, "etc/containers/storage.conf")
+	data, err := os.ReadFile(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const second = "[storage.options.pull_options]\ninsecure_allow_unpredictable_image_contents = \"true\"\n"
+	h.write("etc/containers/storage.conf", strings.Replace(string(data), second, "", 1))
+	h.write("etc/containers/storage.conf.d/1.conf", second)
+	h.env["SOMEWHERE"] = "/srv"
+	c := h.mustLoad(config.Overrides{})
+	mask := fs.FileMode(0o750)
+	want := config.Config{
+		GraphRoot: "/srv/store", RunRoot: "/run/0", ImageStore: "/srv/images",
+		Driver: "overlay", DriverPriority: []string{"overlay", "btrfs", "vfs"}, TransientStore: true,
+		AdditionalImageStores: []string{h.root + "/images1", h.root + "/images2"},
+		AdditionalLayerStores: []config.LayerStore{{Path: h.root + "/layers1", WithReference: true}, {Path: h.root + "/layers2"}},
+		Overlay: config.Overlay{
+			MountOptions: []string{"nodev", "metacopy=on", `context="system_u:object_r:x:s0:c1,c2"`}, MountProgram: program,
+			IgnoreChownErrors: true, SkipMountHome: true, ForceMask: &mask, Size: 10 << 30, Inodes: 1000000, Sync: "filesystem",
+		},
+		VFS:             config.VFS{IgnoreChownErrors: true, Sync: "none"},
+		DisableVolatile: true,
+		AutoUserns:      config.AutoUserns{User: "pool", MinSize: 2048, MaxSize: 1000000},
+		PullOptions: config.PullOptions{EnablePartialImages: true, ConvertImages: true, OSTreeRepos: []string{"/a", "/b"},
+			InsecureAllowUnpredictableImageContents: true},
+	}
+	got := reflect.ValueOf(c)
+	for i := range got.NumField() {
+		if f := got.Type().Field(i); f.IsExported() && !reflect.DeepEqual(got.Field(i).Interface(), reflect.ValueOf(want).Field(i).Interface()) {
+			t.Errorf("%s is %+v, want %+v", f.Name, got.Field(i), reflect.ValueOf(want).Field(i))
+		}
+	}
+	for _, s := range c.Settings() {
+		if s.Origin == (config.Origin{}) {
+			t.Errorf("%s = %q has no origin", s.Key, s.Value)
+		}
+	}
+}
+
+// A mistake is an error that names the file and the line.
+func TestMistakes(t *testing.T) {
+	for _, tt := range []struct {
+		line string // the third of the file, in [storage.options.overlay] unless it starts a table
+		want string // a part of the message
+	}{
+		{`size = "10X"`, "not a size"},
+		{`size = "-1"`, "not a size"},
+		{`size = "8589934592G"`, "not a size"},
+		{`size = 10`, "must be a string in quotes, not a number"},
+		{`inodes = "many"`, "not a whole number"},
+		{`inodes = "-1"`, "not a whole number"},
+		{`ignore_chown_errors = true`, "must be a string in quotes, not a boolean"},
+		{`ignore_chown_errors = "yes"`, `neither "true" nor "false"`},
+		{`skip_mount_home = "maybe"`, `neither "true" nor "false"`},
+		{`force_mask = "0o755"`, "octal"},
+		{`force_mask = "-755"`, "octal"},
+		{`force_mask = "1777"`, "octal"},
+		{`sync = "always"`, `neither "none" nor "filesystem"`},
+		{`mount_program = "/nonexistent/program"`, "no such file"},
+		{"mountopt = \"a\\u0000b\"", "NUL"},
+		{`mountopt = ["nodev"]`, "not an array"},
+		{`mountopt = 1979-05-27`, "not a date or time"},
+		{`mountopt = 1.5`, "not a fraction"},
+		{`mountopt = {}`, "not a table"},
+		{`size = "1G" size = "2G"`, ""},
+		{"size = \"1G\"\nsize = \"2G\"", ""},
+		{`SIZE = "1G"
+size = "2G"`, "set already on line 3"},
+		{`size = `, ""},
+		{`[storage] # driver = "overlay" follows
+driver = "thinpool"`, `unknown driver "thinpool"`},
+		{`[storage]
+driver = "btrfs"`, errdefs.ErrUnsupported.Error()},
+		{`[storage]
+driver_priority = ["vfs", "aufs"]`, `unknown driver "aufs"`},
+		{`[storage]
+driver_priority = ["vfs", 1]`, "not a number in it"},
+		{`[storage]
+driver_priority = ["vfs", {append="true"}]`, "append=true"},
+		{`[storage]
+driver_priority = ["vfs", {prepend=true}]`, "append=true"},
+		{`[storage]
+graphroot = "relative"`, "not an absolute path"},
+		{`[storage]
+runroot = "$NOTHING"`, "not an absolute path"},
+		{`[storage]
+imagestore = "relative"`, "not an absolute path"},
+		{`[storage]
+imagestore = "/var/lib/containers/storage"`, "is the graph root as well"},
+		{`[storage]
+transient_store = "true"`, "must be true or false without quotes"},
+		{`[storage]
+options = "x"`, "must be a table, not a string"},
+		{`[[storage]]
+driver = "vfs"`, "not an array of tables"},
+		{`[storage.driver]
+name = "vfs"`, "not a table"},
+		{`[storage.options]
+auto-userns-min-size = -1`, "not a whole number from 0 to 4294967295"},
+		{`[storage.options]
+auto-userns-min-size = 4294967296`, "not a whole number"},
+		{`[storage.options]
+auto-userns-max-size = 9223372036854775808`, ""},
+		{`[storage.options]
+auto-userns-min-size = 70000`, "more than auto-userns-max-size"},
+		{`[storage.options]
+force_mask = "0755"`, "must be a whole number"},
+		{`[storage.options]
+force_mask = 0o1777`, "octal"},
+		{`[storage.options]
+additionalimagestores = ["relative"]`, "not an absolute path"},
+		{`[storage.options]
+additionalimagestores = ["/nonexistent/store"]`, "no such file"},
+		{`[storage.options]
+additionallayerstores = ["/:reference"]`, `only "ref"`},
+		{`[storage.options]
+additionallayerstores = ["/:ref:ref"]`, `only "ref"`},
+		{`[storage.options.pull_options]
+convert_images = "yes"`, `neither "true" nor "false"`},
+		{`[storage.options.pull_options]
+convert_images = true`, "must be a string in quotes"},
+		{`[storage.options.vfs]
+sync = "always"`, `neither "none" nor "filesystem"`},
+	} {
+		h := newHost(t)
+		head, line := "# a file\n[storage.options.overlay]\n", ":3: "
+		if strings.HasPrefix(tt.line, "[") {
+			head, line = "# a file\n\n", ":4: "
+		}
+		if strings.HasPrefix(tt.line, "[storage.driver]") || strings.HasPrefix(tt.line, "[[") {
+			line = ":3: "
+		} else if n := strings.Count(tt.line, "\n"); n > 0 && !strings.HasPrefix(tt.line, "[") {
+			line = ":4: "
+		}
+		path := h.write("etc/containers/storage.conf", head+tt.line+"\n")
+		c, _, err := h.load(config.Overrides{})
+		if !errors.Is(err, errdefs.ErrInvalid) && !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), path+line) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s\ngives %v and %+v, want %q at %s%s", tt.line, err, c.Overlay, tt.want, path, line)
+		}
+	}
+}
+
+// What nobody knows is a warning with its line, and an error for those who asked to be strict.
+func TestUnknownKeys(t *testing.T) {
+	h := newHost(t)
+	path := h.write("etc/containers/storage.conf", `[storage]
+driver = "vfs"
+colour = "grey"
+rootless_storage_path = "/old"
+
+[storage.options]
+remap-uids = "0:1:2"
+use_composefs = "true"
+"overlay.size" = "1G"
+
+[storage.options.thinpool]
+basesize = "10G"
+blocksize = "64k"
+
+[[elsewhere]]
+key = 1
+
+[storage.options.overlay]
+colour = {light = "grey", dark = "black"}
+[storage.options.pull_options]
+colour = "red"
+`)
+	_, warnings, err := h.load(config.Overrides{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, w := range warnings {
+		got = append(got, strings.TrimPrefix(w.String(), path))
+	}
+	for i, want := range []string{
+		":3: unknown key storage.colour",
+		":7: unknown key storage.options.remap-uids",
+		":8: storage.options.use_composefs has no effect",
+		":9: unknown key storage.options.overlay.size", // quoted: one part with a dot
+		":11: unknown table [storage.options.thinpool]",
+		":15: unknown table [elsewhere]",
+		":19: unknown key storage.options.overlay.colour",
+		":21: unknown key storage.options.pull_options.colour",
+		":4: storage.rootless_storage_path is deprecated",
+	} {
+		if i >= len(got) || !strings.HasPrefix(got[i], want) {
+			t.Fatalf("warnings:\n%s\nwant %q as number %d", strings.Join(got, "\n"), want, i)
+		}
+	}
+	_, _, err = h.load(config.Overrides{Strict: true})
+	if !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), path+":3: unknown key storage.colour") {
+		t.Errorf("strict: %v", err)
+	}
+}
+
+// {append=true} adds to what weaker files said, and goes on doing so until a file takes it back.
+func TestAppendedLists(t *testing.T) {
+	for _, tt := range []struct {
+		files []string
+		want  []string
+	}{
+		{[]string{`["vfs"]`, `["overlay"]`}, []string{"overlay"}},
+		{[]string{`["vfs"]`, `["overlay", {append=true}]`}, []string{"vfs", "overlay"}},
+		{[]string{`["vfs"]`, `[{append=true}, "overlay"]`, `["zfs"]`}, []string{"vfs", "overlay", "zfs"}},
+		{[]string{`["vfs", {append=true}]`, `["overlay"]`}, []string{"vfs", "overlay"}},
+		{[]string{`["vfs", {append=true}]`, `["overlay", {append=false}]`, `["zfs"]`}, []string{"zfs"}},
+		{[]string{`["vfs"]`, `[]`}, nil},
+		{[]string{"[\n  \"vfs\", # why\n  {append = true},\n]"}, []string{"vfs"}},
+	} {
+		h := newHost(t)
+		for i, f := range tt.files {
+			h.write("etc/containers/storage.conf.d/"+string(rune('a'+i))+".conf", "[storage]\ndriver_priority = "+f+"\n")
+		}
+		if c := h.mustLoad(config.Overrides{}); !reflect.DeepEqual(c.DriverPriority, tt.want) {
+			t.Errorf("%q give %q, want %q", tt.files, c.DriverPriority, tt.want)
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	h := newHost(t)
+	h.write("etc/containers/storage.conf", "[storage]\ndriver = \"overlay\"\n[storage.options.overlay]\nsize = \"1G\"\nmountopt = \"nodev\"\n")
+	h.write("etc/containers/storage.conf.d/a.conf", "[storage]\ngraphroot = \"/dropin\"\n")
+	own := h.write("own.conf", "[storage]\ngraphroot = \"/own\"\n")
+	over := h.write("over.conf", "[storage]\nrunroot = \"/over\"\n")
+
+	h.env["STORAGE_DRIVER"] = "overlay2"
+	c, warnings, err := h.load(config.Overrides{})
+	if err != nil || c.Driver != "overlay" || len(warnings) != 1 || h.origin(c, "storage.driver") != "environment STORAGE_DRIVER" {
+		t.Errorf("%q, %v, %v", c.Driver, warnings, err)
+	}
+	h.env["STORAGE_DRIVER"] = ""
+	h.env["STORAGE_OPTS"] = "overlay.inodes=5, VFS.ignore_chown_errors = true ,sync=none,zfs.anything=1"
+	c = h.mustLoad(config.Overrides{})
+	if c.Overlay.Size != 0 || c.Overlay.MountOptions != nil || c.Overlay.Inodes != 5 || c.Overlay.Sync != "none" || c.VFS.IgnoreChownErrors {
+		t.Errorf("STORAGE_OPTS takes the place of the files' driver options: %+v, %+v", c.Overlay, c.VFS)
+	}
+	if o := h.origin(c, "storage.options.overlay.inodes"); o != "environment STORAGE_OPTS" {
+		t.Errorf("inodes come from %s", o)
+	}
+	h.env["STORAGE_OPTS"] = ""
+	if c := h.mustLoad(config.Overrides{}); c.Overlay.Size != 0 {
+		t.Errorf("an empty STORAGE_OPTS takes away driver options, as in containers-storage: %+v", c.Overlay)
+	}
+	for opts, want := range map[string]string{
+		"overlay.mountopt=nodev,metacopy": "storage.conf",
+		"mountopt=nodev,metacopy=on":      "no such option",
+		"overlay.colour=grey":             "no such option",
+		"thinpool.size=1":                 "unknown driver",
+		"size=big":                        "not a size",
+		"skip_mount_home=":                "neither",
+	} {
+		h.env["STORAGE_OPTS"] = opts
+		if _, _, err := h.load(config.Overrides{}); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "environment STORAGE_OPTS") {
+			t.Errorf("STORAGE_OPTS=%s: %v", opts, err)
+		}
+	}
+	delete(h.env, "STORAGE_OPTS")
+
+	h.env["CONTAINERS_STORAGE_CONF"] = own
+	h.env["CONTAINERS_STORAGE_CONF_OVERRIDE"] = over
+	c = h.mustLoad(config.Overrides{})
+	if c.GraphRoot != "/own" || c.RunRoot != "/over" || c.Driver != "" {
+		t.Errorf("%+v", c)
+	}
+	if want := []string{own, over}; !reflect.DeepEqual(c.Files(), want) {
+		t.Errorf("read %q, want %q", c.Files(), want)
+	}
+	for name, value := range map[string]string{"CONTAINERS_STORAGE_CONF": own + "-missing", "CONTAINERS_STORAGE_CONF_OVERRIDE": over + "-missing"} {
+		before := h.env[name]
+		h.env[name] = value
+		if _, _, err := h.load(config.Overrides{}); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s=%s: %v", name, value, err)
+		}
+		h.env[name] = before
+	}
+	h.env["CONTAINERS_STORAGE_CONF"] = "/dev/null"
+	h.env["CONTAINERS_STORAGE_CONF_OVERRIDE"] = ""
+	if c := h.mustLoad(config.Overrides{}); c.Driver != "" || c.GraphRoot != "/var/lib/containers/storage" {
+		t.Errorf("%+v", c)
+	}
+	h.env["CONTAINERS_STORAGE_CONF"] = ""
+	h.env["XDG_CONFIG_HOME"] = "relative"
+	if _, _, err := h.load(config.Overrides{}); !errors.Is(err, errdefs.ErrInvalid) {
+		t.Errorf("a relative XDG_CONFIG_HOME: %v", err)
+	}
+	h.env["XDG_CONFIG_HOME"] = h.root + "/xdg"
+	h.write("xdg/containers/storage.conf", "[storage]\ndriver = \"vfs\"\n")
+	h.write("xdg/containers/storage.conf.d/a.conf", "[storage]\nrunroot = \"/mine\"\n")
+	if c := h.mustLoad(config.Overrides{}); c.Driver != "vfs" || c.RunRoot != "/mine" || c.GraphRoot != "/var/lib/containers/storage" {
+		t.Errorf("%+v", c)
+	}
+}
+
+// The command line switches the files off as soon as it says where the store is or how to drive it.
+func TestCommandLine(t *testing.T) {
+	h := newHost(t)
+	h.write("etc/containers/storage.conf", `[storage]
+driver = "vfs"
+graphroot = "/file/graph"
+runroot = "/file/run"
+imagestore = "/file/images"
+[storage.options]
+auto-userns-min-size = 5
+`)
+	h.env["STORAGE_DRIVER"] = "vfs"
+	h.env["STORAGE_OPTS"] = "nonsense"
+	yes, no := true, false
+	for _, tt := range []struct {
+		over  config.Overrides
+		check func(c config.Config) bool
+	}{
+		{config.Overrides{GraphRoot: "/g", RunRoot: "/r"}, func(c config.Config) bool {
+			return c.GraphRoot == "/g" && c.RunRoot == "/r" && c.Driver == "" && c.ImageStore == "" && c.AutoUserns.MinSize == 1024 && c.Files() == nil
+		}},
+		{config.Overrides{GraphRoot: "/g"}, func(c config.Config) bool { return c.RunRoot == "/file/run" && c.Driver == "" }},
+		{config.Overrides{RunRoot: "/r/../s"}, func(c config.Config) bool { return c.RunRoot == "/s" && c.GraphRoot == "/file/graph" }},
+		{config.Overrides{Driver: "overlay"}, func(c config.Config) bool {
+			return c.Driver == "overlay" && c.GraphRoot == "/file/graph" && c.ImageStore == ""
+		}},
+		{config.Overrides{Options: []string{"overlay.mountopt=nodev,metacopy=on", ".size=1k", "vfs.sync=filesystem"}}, func(c config.Config) bool {
+			return strings.Join(c.Overlay.MountOptions, "|") == "nodev|metacopy=on" && c.Overlay.Size == 1024 && c.VFS.Sync == "filesystem"
+		}},
+		{config.Overrides{Driver: "vfs", Options: []string{"overlay.nonsense=1", "imagestore=/tmp", "ignore_chown_errors=true"}}, func(c config.Config) bool {
+			return strings.Join(c.AdditionalImageStores, "") == "/tmp" && c.VFS.IgnoreChownErrors && !c.Overlay.IgnoreChownErrors
+		}},
+		{config.Overrides{Driver: "overlay", Options: []string{"vfs.nonsense=1", "additionalimagestore=/tmp,/", "additionallayerstore=/tmp:ref"}}, func(c config.Config) bool {
+			return strings.Join(c.AdditionalImageStores, "|") == "/tmp|/" && c.AdditionalLayerStores[0] == config.LayerStore{Path: "/tmp", WithReference: true}
+		}},
+		{config.Overrides{GraphRoot: "/g", RunRoot: "/r", ImageStore: "/i", TransientStore: &yes}, func(c config.Config) bool {
+			return c.ImageStore == "/i" && c.TransientStore
+		}},
+	} {
+		c, warnings, err := h.load(tt.over)
+		if err != nil || warnings != nil || !tt.check(c) {
+			t.Errorf("%+v gives %+v, %v, %v", tt.over, c, warnings, err)
+		}
+	}
+	h.env["STORAGE_OPTS"] = ""
+	if c := h.mustLoad(config.Overrides{ImageStore: "/i", TransientStore: &no}); c.ImageStore != "/i" || c.GraphRoot != "/file/graph" || c.AutoUserns.MinSize != 5 {
+		t.Errorf("these two flags leave the files in force: %+v", c)
+	}
+	for _, over := range []config.Overrides{
+		{Driver: "aufs"},
+		{Driver: "vfs", Options: []string{"mountopt=nodev"}},
+		{Driver: "vfs", Options: []string{"size=1G"}},
+		{Driver: "overlay", Options: []string{"colour=grey"}},
+		{Driver: "overlay", Options: []string{"min_space=1"}},
+		{Options: []string{"size"}},
+		{GraphRoot: "/g", RunRoot: "/r", ImageStore: "/g"},
+	} {
+		if c, _, err := h.load(over); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), "flag --") {
+			t.Errorf("%+v gives %+v, %v", over, c, err)
+		}
+	}
+}
+
+// Files that aren't files, or are far too long.
+func TestFilesThatAreNoFiles(t *testing.T) {
+	h := newHost(t)
+	fifo := filepath.Join(h.root, "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifo, h.root, "/dev/zero", h.write("long", strings.Repeat("#", 300<<10)), h.write("deep", "a="+strings.Repeat("[", 250<<10))} {
+		if _, _, err := h.load(config.Overrides{File: path}); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// The run root of an ordinary user must not be somebody else's directory.
+func TestRuntimeDirectory(t *testing.T) {
+	h := newHost(t)
+	h.uid = 1<<31 + 4711 // nobody's /run/user
+	h.env["TMPDIR"] = h.root
+	dir := filepath.Join(h.root, "storage-run-2147488359")
+	if c := h.mustLoad(config.Overrides{}); c.RunRoot != dir+"/containers" {
+		t.Errorf("run root %s, want one in %s", c.RunRoot, dir)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if c, _, err := h.load(config.Overrides{}); !errors.Is(err, errdefs.ErrInvalid) {
+		t.Errorf("a directory that all can write to: %s, %v", c.RunRoot, err)
+	}
+	if err := os.Rename(dir, dir+"-moved"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir+"-moved", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(dir+"-moved", dir); err != nil {
+		t.Fatal(err)
+	}
+	if c, _, err := h.load(config.Overrides{}); !errors.Is(err, errdefs.ErrInvalid) {
+		t.Errorf("a symbolic link: %s, %v", c.RunRoot, err)
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for in, want := range map[string]uint64{
+		"0": 0, "1": 1, "1b": 1, "1 b": 1, "1k": 1024, "1K": 1024, "1kb": 1024, "1KiB": 1024, "10G": 10 << 30, "1.5g": 3 << 29, "2 T": 2 << 40,
+		"1p": 1 << 50, "9007199254740993": 9007199254740993, "9223372036854775807": 1<<63 - 1, "0.5": 0,
+	} {
+		if got, err := config.ParseSize(in); got != want || err != nil {
+			t.Errorf("%q is %d, %v; want %d", in, got, err, want)
+		}
+	}
+	for _, in := range []string{"", " ", "G", "-1", "+1", "1x", "1kk", "1bb", "1kbi", "1  k", "1e3", "0x10", "nan", "inf", "1.2.3", ".", "9223372036854775808",
+		"8192p", "8388608T", "9007199254740993G", "99999999999999999999"} {
+		if got, err := config.ParseSize(in); !errors.Is(err, errdefs.ErrInvalid) {
+			t.Errorf("%q is %d, %v", in, got, err)
+		}
+	}
+}
