@@ -1,0 +1,199 @@
+// Package shale_test holds what is true of the module as a whole. This file asserts the rules of docs/architecture.md that the compiler doesn't:
+// who may import whom, and what a library never does.
+package shale_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/shalestore/shale"
+
+// floors are the folders of the module from top to bottom. A package imports from floors below its own, and from its own folder.
+var floors = [][]string{
+	{"tests", "hack", ""},
+	{"cmd"},
+	{"transfer", "snapshotter", "compat"},
+	{"store"},
+	{"layers", "images", "containers"},
+	{"catalog", "drivers", "archive"},
+	{"config"},
+	{"mount", "idtools", "quota"},
+	{"internal"},
+	{"errdefs"},
+}
+
+// goPackage is what go list tells of a package.
+type goPackage struct {
+	Dir, ImportPath, Name string
+	GoFiles, CgoFiles     []string
+	Imports               []string
+}
+
+// folder is the top-level folder of a package of this module, "" for the root; ok is false for foreign packages.
+func folder(path string) (name string, ok bool) {
+	rest, ok := strings.CutPrefix(path, module)
+	if !ok || rest != "" && rest[0] != '/' {
+		return "", false
+	}
+	name, _, _ = strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+	return name, true
+}
+
+// floor is the number of the floor on which a folder is, counted from the top, or -1.
+func floor(name string) int {
+	return slices.IndexFunc(floors, func(f []string) bool { return slices.Contains(f, name) })
+}
+
+// packages lists the packages of this module.
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	// go test remembers results by what the test itself looked at, which isn't what go list does.
+	if err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") {
+			_, err = os.Stat(path)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "list", "-deps", "-json", "./...")
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var list []goPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); err == io.EOF {
+			return list
+		} else if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		if _, ours := folder(p.ImportPath); ours {
+			list = append(list, p)
+		}
+	}
+}
+
+// isLibrary reports whether other programs may link the package: it then neither prints, logs, exits nor reads the environment. testutil is for
+// our own tests.
+func isLibrary(p goPackage) bool {
+	name, _ := folder(p.ImportPath)
+	return !slices.Contains([]string{"", "tests", "hack", "cmd"}, name) && p.ImportPath != module+"/internal/testutil"
+}
+
+// Imports run one way, and packages on one floor know nothing of each other, except that a driver knows what a driver is.
+func TestImportsRunOneWay(t *testing.T) {
+	list := packages(t)
+	if len(list) < 10 {
+		t.Fatalf("go list found only %d packages", len(list))
+	}
+	for _, p := range list {
+		from, _ := folder(p.ImportPath)
+		if floor(from) < 0 {
+			t.Errorf("%s: the folder %s has no floor: which is it?", p.ImportPath, from)
+			continue
+		}
+		for _, path := range p.Imports {
+			to, ours := folder(path)
+			if !ours || path == p.ImportPath {
+				continue
+			}
+			switch {
+			case from == to:
+				if from == "drivers" && path != module+"/drivers" && p.ImportPath != module+"/drivers" {
+					t.Errorf("%s imports %s: drivers don't know each other", p.ImportPath, path)
+				}
+				if p.ImportPath == module+"/drivers" {
+					t.Errorf("%s imports %s: the contract doesn't know its drivers", p.ImportPath, path)
+				}
+			case floor(from) >= floor(to):
+				t.Errorf("%s imports %s: imports run from %s to what is below it", p.ImportPath, path, from)
+			case to == "config" && floor(from) > floor("store"):
+				t.Errorf("%s imports %s: only store and what is above it knows the configuration", p.ImportPath, path)
+			}
+		}
+	}
+}
+
+// What only cmd may do, no library does: log, use C, or run code by being linked.
+func TestLibrariesAreQuiet(t *testing.T) {
+	for _, p := range packages(t) {
+		if !isLibrary(p) {
+			continue
+		}
+		if len(p.CgoFiles) > 0 || slices.Contains(p.Imports, "C") {
+			t.Errorf("%s uses cgo", p.ImportPath)
+		}
+		for _, path := range p.Imports {
+			if slices.Contains([]string{"github.com/sirupsen/logrus", "log", "log/slog"}, path) {
+				t.Errorf("%s imports %s: libraries return what they have to say", p.ImportPath, path)
+			}
+		}
+		eachFile(t, p, func(file string, tree *ast.File) {
+			for _, d := range tree.Decls {
+				if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+					t.Errorf("%s has an init function", file)
+				}
+			}
+		})
+	}
+}
+
+// Only config asks the environment for anything.
+func TestOneReaderOfTheEnvironment(t *testing.T) {
+	asking := []string{"Getenv", "LookupEnv", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv", "TempDir", "UserHomeDir", "UserConfigDir", "UserCacheDir"}
+	for _, p := range packages(t) {
+		if name, _ := folder(p.ImportPath); name == "config" || !isLibrary(p) {
+			continue
+		}
+		eachFile(t, p, func(file string, tree *ast.File) {
+			ast.Inspect(tree, func(n ast.Node) bool {
+				if sel, ok := n.(*ast.SelectorExpr); ok {
+					if pkg, ok := sel.X.(*ast.Ident); ok && (pkg.Name == "os" || pkg.Name == "syscall" || pkg.Name == "unix") && slices.Contains(asking, sel.Sel.Name) {
+						t.Errorf("%s uses %s.%s: config tells what it says", file, pkg.Name, sel.Sel.Name)
+					}
+				}
+				return true
+			})
+		})
+	}
+}
+
+// A name says what is inside.
+func TestPackageNames(t *testing.T) {
+	for _, p := range packages(t) {
+		for _, part := range append(strings.Split(strings.TrimPrefix(p.ImportPath, module), "/"), p.Name) {
+			if slices.Contains([]string{"util", "utils", "common", "types", "helper", "helpers", "misc", "base", "shared", "lib", "pkg"}, part) {
+				t.Errorf("%s: %q says nothing about what is in there", p.ImportPath, part)
+			}
+		}
+	}
+}
+
+// eachFile parses the files of a package that aren't tests.
+func eachFile(t *testing.T, p goPackage, visit func(name string, tree *ast.File)) {
+	t.Helper()
+	for _, name := range slices.Concat(p.GoFiles, p.CgoFiles) {
+		path := filepath.Join(p.Dir, name)
+		tree, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		visit(p.ImportPath+"/"+strconv.Quote(name), tree)
+	}
+}
