@@ -28,6 +28,9 @@ func treeOf(ctx context.Context, root string) (map[string]string, error) {
 			return ctx.Err()
 		}
 		relative, _ := filepath.Rel(root, name)
+		if relative == "." {
+			return nil // a layer archive has no entry for the root of the tree
+		}
 		line, err := describe(name, relative, firstOf)
 		if err != nil {
 			return err
