@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/idtools"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,33 +14,8 @@ const overrideXattr = "user.containers.override_stat"
 
 // attributes are what the root directory of a layer has: permission bits with setuid, setgid and sticky, and the owner.
 type attributes struct {
-	uid, gid int
+	uid, gid uint32
 	mode     uint32
-}
-
-// rootOf is the host's owner of what root owns in a container with this mapping.
-func rootOf(m idtools.Mapping) (attributes, error) {
-	uid, err := mapRoot(m.UIDs)
-	if err != nil {
-		return attributes{}, fmt.Errorf("user ID map: %w", err)
-	}
-	gid, err := mapRoot(m.GIDs)
-	if err != nil {
-		return attributes{}, fmt.Errorf("group ID map: %w", err)
-	}
-	return attributes{uid: uid, gid: gid}, nil
-}
-
-func mapRoot(ranges []idtools.Map) (int, error) {
-	if len(ranges) == 0 {
-		return 0, nil
-	}
-	for _, r := range ranges {
-		if r.ContainerID == 0 && r.Size > 0 {
-			return r.HostID, nil
-		}
-	}
-	return 0, fmt.Errorf("%w: it has no ID for the container's root", errdefs.ErrInvalid)
 }
 
 // rootAttributes reads what a layer's root directory has, or should have where force_mask hides it.
@@ -54,7 +27,7 @@ func rootAttributes(diff string) (attributes, error) {
 	if err := unix.Stat(diff, &st); err != nil {
 		return attributes{}, fmt.Errorf("stat %s: %w", diff, err)
 	}
-	return attributes{uid: int(st.Uid), gid: int(st.Gid), mode: st.Mode & 0o7777}, nil
+	return attributes{uid: st.Uid, gid: st.Gid, mode: st.Mode & 0o7777}, nil
 }
 
 func readOverride(path string) (attributes, bool) {
@@ -70,7 +43,7 @@ func readOverride(path string) (attributes, bool) {
 	uid, err1 := strconv.ParseUint(fields[0], 10, 32)
 	gid, err2 := strconv.ParseUint(fields[1], 10, 32)
 	mode, err3 := strconv.ParseUint(fields[2], 8, 32)
-	return attributes{uid: int(uid), gid: int(gid), mode: uint32(mode) & 0o7777}, err1 == nil && err2 == nil && err3 == nil
+	return attributes{uid: uint32(uid), gid: uint32(gid), mode: uint32(mode) & 0o7777}, err1 == nil && err2 == nil && err3 == nil
 }
 
 // override writes a into the xattr of a directory.
@@ -87,7 +60,7 @@ func makeDir(path string, a attributes) error {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return err
 	}
-	if err := os.Lchown(path, a.uid, a.gid); err != nil {
+	if err := os.Lchown(path, int(a.uid), int(a.gid)); err != nil {
 		return err
 	}
 	if err := unix.Chmod(path, a.mode); err != nil { // after chown, which may clear setuid and setgid

@@ -131,7 +131,7 @@ func ownerOf(path string) attributes {
 	if err := unix.Lstat(path, &st); err != nil {
 		return attributes{mode: 0o700}
 	}
-	return attributes{uid: int(st.Uid), gid: int(st.Gid), mode: 0o700}
+	return attributes{uid: st.Uid, gid: st.Gid, mode: 0o700}
 }
 
 // Unmounted puts a fresh directory in the place of the layer's mount point. A rename over a directory on which other mount

@@ -2,61 +2,51 @@ package overlay_test
 
 import (
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/drivertest"
 	"github.com/shalestore/shale/drivers/overlay"
 	"github.com/shalestore/shale/internal/testutil"
-	"github.com/shalestore/shale/mount"
 )
 
-func TestMain(m *testing.M) { testutil.Main(m) }
+func TestMain(m *testing.M) {
+	if orders := os.Getenv(crashVariable); orders != "" {
+		crash(orders)
+	}
+	testutil.Main(m)
+}
 
-func TestSmoke(t *testing.T) {
-	testutil.Root(t)
-	dir := t.TempDir()
-	d, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: dir + "/g", RunRoot: dir + "/r"}})
+func open(t testing.TB, at drivers.Place) drivers.Driver {
+	t.Helper()
+	d, err := overlay.Open(t.Context(), overlay.Options{Place: at})
 	if err != nil {
 		t.Fatal(err)
 	}
-	parent := ""
-	for _, id := range []string{"Base1", "child1", "ro1"} {
-		s, err := d.Stage(t.Context(), parent, drivers.StageOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(s.Content(), id), []byte("x"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Commit(t.Context(), id); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Discard(); err != nil {
-			t.Fatal(err)
-		}
-		parent = id
+	return d
+}
+
+func TestContract(t *testing.T) {
+	drivertest.Run(t, drivertest.Suite{Open: open, Depth: 500})
+}
+
+func TestContractInUserNamespace(t *testing.T) {
+	if !testutil.InUserNS(t) {
+		return
 	}
-	t.Log(d.Status(t.Context()))
-	if err := d.PrepareHome(t.Context()); err != nil {
-		t.Fatal(err)
+	drivertest.Run(t, drivertest.Suite{Open: open})
+}
+
+// asUser runs a test as an ordinary user's root: one ID, no privilege on the host.
+func asUser(t *testing.T) bool {
+	t.Helper()
+	inside := os.Getuid() == 0 && !testutil.OnHost()
+	return (inside || testutil.AsUser(t)) && testutil.InUserNS(t)
+}
+
+func TestContractAsOrdinaryUser(t *testing.T) {
+	if !asUser(t) {
+		return
 	}
-	specs, err := d.Mounts(t.Context(), "ro1", drivers.MountOptions{Volatile: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := mount.Perform(t.Context(), specs[0]); err != nil {
-		t.Fatal(err)
-	}
-	t.Log(os.ReadDir(specs[0].Target))
-	mount.Unmount(specs[0].Target)
-	if err := d.Unmounted(t.Context(), "ro1"); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.ReleaseHome(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for path, line := range testutil.Snapshot(t, dir) {
-		t.Log(path, line)
-	}
+	drivertest.Run(t, drivertest.Suite{Open: open})
 }

@@ -55,12 +55,12 @@ func (s *staged) Content() string { return filepath.Join(s.path, "diff") }
 
 func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	var beneath chain
-	rootUser, err := rootOf(opts.IDMap)
+	uid, gid, err := opts.IDMap.RootPair()
 	if err != nil {
 		return err
 	}
-	outer := attributes{uid: rootUser.uid, gid: rootUser.gid, mode: 0o700}
-	root := attributes{uid: rootUser.uid, gid: rootUser.gid, mode: 0o555}
+	outer := attributes{uid: uid, gid: gid, mode: 0o700}
+	root := attributes{uid: uid, gid: gid, mode: 0o555}
 	if s.parent != "" {
 		dir, _, err := s.driver.find(s.parent)
 		if err != nil {

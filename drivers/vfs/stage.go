@@ -9,7 +9,6 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
@@ -42,8 +41,8 @@ type staged struct {
 	temp   *tempdir.Dir // holds path; nil once given away or removed
 	path   string
 
-	parent     string
-	parentNode uint64 // the inode of the parent's directory, which proves at Commit that it is still the same layer
+	parent   string
+	parentIs identity // proves at Commit that parent is still the same layer
 
 	leftover drivers.Trash // what lay where Commit renamed to
 }
@@ -52,7 +51,7 @@ type staged struct {
 func (s *staged) Content() string { return s.path }
 
 func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
-	uid, gid, err := rootOf(opts.IDMap)
+	uid, gid, err := opts.IDMap.RootPair()
 	if err != nil {
 		return err
 	}
@@ -62,7 +61,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 		if err != nil {
 			return fmt.Errorf("parent %w", err)
 		}
-		if s.parentNode, err = inode(dir); err != nil {
+		if s.parentIs, err = identify(dir); err != nil {
 			return err
 		}
 		from = dir
@@ -78,7 +77,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	if from != "" {
 		return fsat.CopyTree(ctx, from, s.path)
 	}
-	if err := os.Lchown(s.path, uid, gid); err != nil {
+	if err := os.Lchown(s.path, int(uid), int(gid)); err != nil {
 		return err
 	}
 	return os.Chmod(s.path, 0o555)
@@ -133,7 +132,7 @@ func (s *staged) ready(ctx context.Context, id string) error {
 		if err != nil {
 			return fmt.Errorf("parent %w", err)
 		}
-		if node, err := inode(dir); err != nil || node != s.parentNode {
+		if is, err := identify(dir); err != nil || is != s.parentIs {
 			return fmt.Errorf("parent layer %s: %w: it was deleted and made anew, or replaced, meanwhile", s.parent, errdefs.ErrNotFound)
 		}
 	}
@@ -194,33 +193,17 @@ func (s *staged) Discard() error {
 	return err
 }
 
-// rootOf is the host's owner of what root owns in a container with this mapping.
-func rootOf(m idtools.Mapping) (uid, gid int, err error) {
-	if uid, err = mapRoot(m.UIDs); err != nil {
-		return 0, 0, fmt.Errorf("user ID map: %w", err)
-	}
-	if gid, err = mapRoot(m.GIDs); err != nil {
-		return 0, 0, fmt.Errorf("group ID map: %w", err)
-	}
-	return uid, gid, nil
+// identity tells a directory from another one made later under its name. The file system may use its inode again, so the time of its making
+// counts as well, where the file system keeps that.
+type identity struct {
+	inode uint64
+	born  unix.StatxTimestamp
 }
 
-func mapRoot(ranges []idtools.Map) (int, error) {
-	if len(ranges) == 0 {
-		return 0, nil
+func identify(dir string) (identity, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return identity{}, &os.PathError{Op: "statx", Path: dir, Err: err}
 	}
-	for _, r := range ranges {
-		if r.ContainerID == 0 && r.Size > 0 {
-			return r.HostID, nil
-		}
-	}
-	return 0, fmt.Errorf("%w: it has no ID for the container's root", errdefs.ErrInvalid)
-}
-
-func inode(path string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return 0, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	return st.Ino, nil
+	return identity{inode: st.Ino, born: st.Btime}, nil
 }
