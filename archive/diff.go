@@ -119,6 +119,8 @@ type entry struct {
 	st   unix.Stat_t
 	as   entryForm
 	link string // for hardLink: the name of the entry that it links to
+	// whiteout says that the file is overlay's mark of an absent one.
+	whiteout bool
 }
 
 type entryForm uint8
@@ -147,7 +149,7 @@ func (p *packing) write(ctx context.Context, w io.Writer, produce func(context.C
 
 // emitFile sends one existing file on its way. dir is retained for it.
 func (p *packing) emitFile(dir *dirRef, name, path string, st *unix.Stat_t, emit func(entry, int64) error) error {
-	e := entry{dir: dir.retain(), name: name, path: path, st: *st}
+	e := entry{dir: dir.retain(), name: name, path: path, st: *st, whiteout: p.overlay != nil && isWhiteout(st)}
 	cost := int64(1024 + len(path))
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFSOCK: // has no meaning without the process that bound it
@@ -162,22 +164,22 @@ func (p *packing) emitFile(dir *dirRef, name, path string, st *unix.Stat_t, emit
 			e.as, e.link = hardLink, first
 			cost = int64(1024 + len(path) + len(first))
 		} else {
-			p.links[id] = p.tarName(path, st)
+			p.links[id] = e.tarName()
 		}
 	}
 	return emit(e, cost)
 }
 
-// tarName is how a file is called in the tar.
-func (p *packing) tarName(name string, st *unix.Stat_t) string {
+// tarName is how the entry is called in the tar.
+func (e *entry) tarName() string {
 	switch {
-	case isDir(st):
-		return name + "/"
-	case p.overlay != nil && isWhiteout(st):
-		dir, base := path.Split(name)
+	case isDir(&e.st):
+		return e.path + "/"
+	case e.whiteout:
+		dir, base := path.Split(e.path)
 		return dir + whiteoutPrefix + base
 	}
-	return name
+	return e.path
 }
 
 // walkTree emits everything below root.

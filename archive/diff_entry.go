@@ -70,6 +70,15 @@ func (p *packer) packFile(ctx context.Context, e entry, out *chunkWriter) error 
 	} else {
 		file = xattrAt(e.dir.fd, e.name)
 	}
+	if p.opts.OverrideStat && (isDir(&e.st) || e.st.Mode&unix.S_IFMT == unix.S_IFREG) {
+		value, ok, err := p.xattrs.get(file, overrideStatXattr)
+		if ok && err == nil {
+			err = applyOverride(&e.st, string(value))
+		}
+		if err != nil {
+			return vanished(e, err)
+		}
+	}
 	hdr, opaque, err := p.headerOf(e, file)
 	if err != nil {
 		return vanished(e, err)
@@ -83,7 +92,7 @@ func (p *packer) packFile(ctx context.Context, e entry, out *chunkWriter) error 
 			Mode: hdr.Mode & 0o777, Uid: hdr.Uid, Gid: hdr.Gid,
 		})
 	}
-	if fd >= 0 && hdr.Typeflag == tar.TypeReg {
+	if fd >= 0 && hdr.Size > 0 {
 		return copyFile(ctx, fd, e.st.Size, out)
 	}
 	return nil
@@ -134,7 +143,7 @@ func copyFile(ctx context.Context, fd int, size int64, out *chunkWriter) error {
 func (p *packer) headerOf(e entry, file xattrFile) (hdr *tar.Header, opaque bool, err error) {
 	st := &e.st
 	hdr = &tar.Header{
-		Name:    p.tarName(e.path, st),
+		Name:    e.tarName(),
 		Mode:    int64(st.Mode & 0o7777),
 		Uid:     int(st.Uid),
 		Gid:     int(st.Gid),
@@ -171,7 +180,7 @@ func (p *packer) headerOf(e entry, file xattrFile) (hdr *tar.Header, opaque bool
 	if err := p.mapOwner(hdr, e); err != nil {
 		return nil, false, err
 	}
-	if p.overlay != nil && isWhiteout(st) {
+	if e.whiteout {
 		// All whiteouts of an upper may be one inode (Linux 5.8). The link name then stays, without a meaning for this type, since
 		// containers/storage leaves it there.
 		hdr.Typeflag, hdr.Mode, hdr.Size = tar.TypeReg, 0, 0
@@ -204,7 +213,7 @@ func (p *packer) addXattrs(hdr *tar.Header, file xattrFile) (opaque bool, err er
 				}
 			}
 		}
-		if !exported(name) {
+		if !exported(name) || (p.opts.OverrideStat && name == overrideStatXattr) {
 			continue
 		}
 		value, ok, err := p.xattrs.get(file, name)
@@ -240,7 +249,7 @@ func (p *packer) mapOwner(hdr *tar.Header, e entry) error {
 		return nil
 	}
 	uid, gid, err := m.ToContainer(e.st.Uid, e.st.Gid)
-	if err != nil && p.overlay != nil && isWhiteout(&e.st) {
+	if err != nil && e.whiteout {
 		// The kernel makes whiteouts as whoever mounted the overlay. Nobody reads their owner, and losing one would bring a file back.
 		uid, gid, err = 0, 0, nil
 	}
