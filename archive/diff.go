@@ -106,7 +106,11 @@ type packing struct {
 	overlay *overlayNames // nil for a plain tree, where character devices 0:0 are just that
 	lowers  *lowerRoots   // with overlay only
 	links   map[fileID]string
+	lastDir *dirRef // only compared
 }
+
+// dirCost is what a directory counts for in a batch beside its entries: it bounds the directories that are open for entries under way.
+const dirCost = batchCost / 16
 
 // fileID tells files apart that have several names.
 type fileID struct{ dev, ino uint64 }
@@ -147,25 +151,28 @@ func (p *packing) write(ctx context.Context, w io.Writer, produce func(context.C
 	return r.run(ctx, w)
 }
 
-// emitFile sends one existing file on its way. dir is retained for it.
+// emitFile sends one existing file on its way. Sockets have no meaning without the process that bound them, and don't go.
 func (p *packing) emitFile(dir *dirRef, name, path string, st *unix.Stat_t, emit func(entry, int64) error) error {
-	e := entry{dir: dir.retain(), name: name, path: path, st: *st, whiteout: p.overlay != nil && isWhiteout(st)}
-	cost := int64(1024 + len(path))
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFSOCK: // has no meaning without the process that bound it
-		dir.release()
+	kind := st.Mode & unix.S_IFMT
+	if kind == unix.S_IFSOCK {
 		return nil
-	case unix.S_IFREG:
-		cost += st.Size
 	}
+	e := entry{dir: dir.retain(), name: name, path: path, st: *st, whiteout: p.overlay != nil && isWhiteout(st)}
 	if st.Nlink > 1 && !isDir(st) {
 		id := fileID{st.Dev, st.Ino}
 		if first, ok := p.links[id]; ok {
 			e.as, e.link = hardLink, first
-			cost = int64(1024 + len(path) + len(first))
 		} else {
 			p.links[id] = e.tarName()
 		}
+	}
+	cost := int64(1024 + len(path) + len(e.link))
+	if kind == unix.S_IFREG && e.as == asFile {
+		cost += st.Size
+	}
+	if dir != p.lastDir {
+		cost += dirCost
+		p.lastDir = dir
 	}
 	return emit(e, cost)
 }
