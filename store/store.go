@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -99,6 +100,11 @@ func (s *Store) open(ctx context.Context) (*rooms, error) {
 	}
 	if s.rooms != nil {
 		return s.rooms, nil
+	}
+	for _, root := range []string{s.cfg.GraphRoot, s.cfg.RunRoot} {
+		if err := os.MkdirAll(root, 0o700); err != nil { // nobody but the owner may reach what layers hold
+			return nil, fmt.Errorf("store %s: %w", s.cfg.GraphRoot, err)
+		}
 	}
 	driver, err := openDriver(ctx, s.cfg)
 	if err != nil {

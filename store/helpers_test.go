@@ -1,0 +1,109 @@
+package store_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/internal/testutil"
+	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/mount"
+	"github.com/shalestore/shale/store"
+)
+
+func TestMain(m *testing.M) { testutil.Main(m) }
+
+// roots makes a graph root and a run root. What a failed test leaves mounted there is unmounted.
+func roots(t *testing.T) config.Config {
+	t.Helper()
+	testutil.Root(t)
+	dir := t.TempDir()
+	t.Cleanup(func() { testutil.UnmountBelow(dir) })
+	return config.Config{GraphRoot: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run"), Driver: "overlay"}
+}
+
+// open opens a store that is closed when the test ends.
+func open(t *testing.T, cfg config.Config) *store.Store {
+	t.Helper()
+	s, err := store.Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// id makes an ID as long as real ones out of a short word.
+func id(word string) string {
+	return (hex.EncodeToString([]byte(word)) + strings.Repeat("e", 64))[:64]
+}
+
+// layerTar makes a tar: names that end in a slash are directories, others files whose content is their name, whiteouts are empty.
+func layerTar(t testing.TB, names ...string) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for n, name := range names {
+		h := &tar.Header{Name: name, Mode: 0o644, Uid: n, Gid: 2 * n, Typeflag: tar.TypeReg, Size: int64(len(name))}
+		if strings.HasSuffix(name, "/") {
+			h.Typeflag, h.Mode, h.Size = tar.TypeDir, 0o755, 0
+		}
+		if strings.HasPrefix(filepath.Base(name), ".wh.") {
+			h.Size = 0
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if h.Size > 0 {
+			w.Write([]byte(name))
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// importLayer imports a tar and fails the test if that fails.
+func importLayer(t testing.TB, s *store.Store, id, parent string, tar []byte, names ...string) layers.Layer {
+	t.Helper()
+	l, err := s.ImportLayer(context.Background(), layers.CreateOptions{ID: id, Parent: parent, Names: names}, bytes.NewReader(tar), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// export returns a layer's tar.
+func export(t testing.TB, s *store.Store, ref string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	if err := s.Diff(context.Background(), &out, ref, "", store.DiffOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// noGarbage fails the test if anything is left that no record knows.
+func noGarbage(t testing.TB, s *store.Store) {
+	t.Helper()
+	g, err := s.Check(context.Background())
+	if err != nil || !g.Empty() {
+		t.Fatalf("garbage: %+v, %v", g, err)
+	}
+}
+
+func isMounted(t testing.TB, path string) bool {
+	t.Helper()
+	mounted, err := mount.IsMountPoint(path)
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	return mounted
+}
