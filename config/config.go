@@ -80,7 +80,7 @@ type LayerStore struct {
 
 // AutoUserns bounds user namespaces that are sized automatically. Sizes are in IDs.
 type AutoUserns struct {
-	// User is whose ranges of /etc/subuid and /etc/subgid are handed out, when the store belongs to root.
+	// User is whose ranges of /etc/subuid and /etc/subgid are handed out, when the store belongs to root; "" stands for "containers".
 	User             string
 	MinSize, MaxSize uint32
 }
@@ -108,15 +108,16 @@ type Overrides struct {
 	GraphRoot, RunRoot, ImageStore string // --graph, --run, --image-store; "" for not given
 	Driver                         string // --storage-driver
 	Options                        []string
-	TransientStore                 *bool  // --transient-store; nil for not given
-	File                           string // the one file to read instead of those of the search path
-	// Strict turns unknown keys into errors.
+	TransientStore                 *bool // --transient-store; nil for not given
+	// File is the one file to read instead of those of the search path. When it is given, it stays in force beside the other flags.
+	File string
+	// Strict turns keys that are unknown or without effect into errors.
 	Strict bool
 }
 
 // explicit reports whether the command line stands in for the files.
 func (o Overrides) explicit() bool {
-	return o.GraphRoot != "" || o.RunRoot != "" || o.Driver != "" || len(o.Options) > 0
+	return o.File == "" && (o.GraphRoot != "" || o.RunRoot != "" || o.Driver != "" || len(o.Options) > 0)
 }
 
 // Load reads what concerns this process. Mistakes are errdefs.ErrInvalid; a driver that exists but that Shale lacks is errdefs.ErrUnsupported;

@@ -20,66 +20,25 @@ type loader struct {
 }
 
 func (l *loader) load() error {
-	if l.over.explicit() {
-		return l.loadExplicit()
-	}
-	if err := l.readFiles(); err != nil {
-		return err
-	}
-	c := &l.cfg
-	if err := l.setDriver(); err != nil {
-		return err
-	}
-	if err := l.setRoots(); err != nil {
-		return err
-	}
-	if err := l.setImageStore(); err != nil {
-		return err
-	}
-	if err := l.setOthers(); err != nil {
-		return err
-	}
-	c.options = l.fileOptions()
-	if opts, ok := l.env.Lookup("STORAGE_OPTS"); ok {
-		c.options = nil
-		if opts != "" {
-			var err error
-			if c.options, err = splitOptions(strings.Split(opts, ","), Origin{Env: "STORAGE_OPTS"}); err != nil {
-				return err
-			}
-		}
-	}
-	return c.decodeOptions()
-}
-
-// loadExplicit is load when the command line stands in for the files.
-func (l *loader) loadExplicit() error {
-	c, o := &l.cfg, l.over
-	if o.GraphRoot == "" || o.RunRoot == "" {
+	explicit := l.over.explicit()
+	if !explicit || l.over.GraphRoot == "" || l.over.RunRoot == "" {
 		if err := l.readFiles(); err != nil {
 			return err
 		}
 	}
-	c.AutoUserns = AutoUserns{MinSize: defaultAutoMin, MaxSize: defaultAutoMax}
-	if err := l.nameDriver(o.Driver, Origin{Flag: "--storage-driver"}); err != nil {
-		return err
-	}
 	if err := l.setRoots(); err != nil {
 		return err
 	}
-	clear(l.entries) // the files had a say about the roots only
-	if err := l.setImageStore(); err != nil {
-		return err
+	if explicit { // about the rest, neither files nor environment have a say
+		clear(l.entries)
+		l.env.Lookup = func(string) (string, bool) { return "", false }
 	}
-	if o.TransientStore != nil {
-		l.set("storage.transient_store", Origin{Flag: "--transient-store"})
-		c.TransientStore = *o.TransientStore
+	for _, step := range []func() error{l.setDriver, l.setImageStore, l.setOthers, l.setOptions, l.cfg.decodeOptions} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	var err error
-	if c.options, err = splitOptions(o.Options, Origin{Flag: "--storage-opt"}); err != nil {
-		return err
-	}
-	return c.decodeOptions()
+	return nil
 }
 
 // readFiles reads every file that applies into l.entries.
@@ -137,6 +96,9 @@ func (l *loader) setDriver() error {
 	name, at := l.value("storage.driver")
 	if v := l.env.get("STORAGE_DRIVER"); v != "" {
 		name, at = v, Origin{Env: "STORAGE_DRIVER"}
+	}
+	if l.over.Driver != "" {
+		name, at = l.over.Driver, Origin{Flag: "--storage-driver"}
 	}
 	if err := l.nameDriver(name, at); err != nil {
 		return err
@@ -310,6 +272,18 @@ func (l *loader) setOthers() error {
 		c.PullOptions.OSTreeRepos = strings.Split(v, ":")
 	}
 	return nil
+}
+
+// setOptions takes the driver options from the strongest place that has any.
+func (l *loader) setOptions() (err error) {
+	if opts := l.over.Options; len(opts) > 0 {
+		l.cfg.options, err = splitOptions(opts, Origin{Flag: "--storage-opt"})
+	} else if opts, ok := l.env.Lookup("STORAGE_OPTS"); ok && opts != "" {
+		l.cfg.options, err = splitOptions(strings.Split(opts, ","), Origin{Env: "STORAGE_OPTS"})
+	} else if !ok {
+		l.cfg.options = l.fileOptions()
+	}
+	return err
 }
 
 // number is an integer of the files; 0 stands for the default.

@@ -41,8 +41,8 @@ func (c Config) Settings() []Setting {
 		{Key: "storage.options.overlay.skip_mount_home", Value: strconv.FormatBool(c.Overlay.SkipMountHome)},
 		{Key: "storage.options.overlay.use_composefs", Value: strconv.FormatBool(c.Overlay.UseComposefs)},
 		{Key: "storage.options.overlay.force_mask", Value: c.Overlay.mask()},
-		{Key: "storage.options.overlay.size", Value: strconv.FormatUint(c.Overlay.Size, 10)},
-		{Key: "storage.options.overlay.inodes", Value: strconv.FormatUint(c.Overlay.Inodes, 10)},
+		{Key: "storage.options.overlay.size", Value: bound(c.Overlay.Size)},
+		{Key: "storage.options.overlay.inodes", Value: bound(c.Overlay.Inodes)},
 		{Key: "storage.options.overlay.sync", Value: c.Overlay.Sync},
 		{Key: "storage.options.vfs.ignore_chown_errors", Value: strconv.FormatBool(c.VFS.IgnoreChownErrors)},
 		{Key: "storage.options.vfs.sync", Value: c.VFS.Sync},
@@ -61,6 +61,14 @@ func (c Config) DriverOptions() []string {
 		list = append(list, o.String())
 	}
 	return list
+}
+
+// bound is a limit, of which 0 is none.
+func bound(n uint64) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 func (o Overlay) mask() string {

@@ -408,6 +408,11 @@ auto-userns-min-size = 5
 			t.Errorf("%+v gives %+v, %v, %v", tt.over, c, warnings, err)
 		}
 	}
+	file := filepath.Join(h.root, "etc/containers/storage.conf")
+	if c := h.mustLoad(config.Overrides{File: file, Driver: "overlay", RunRoot: "/r", Options: []string{"size=1k"}}); c.Driver != "overlay" ||
+		c.RunRoot != "/r" || c.GraphRoot != "/file/graph" || c.ImageStore != "/file/images" || c.Overlay.Size != 1024 {
+		t.Errorf("a file that the command line names stays in force: %+v", c)
+	}
 	h.env["STORAGE_OPTS"] = ""
 	if c := h.mustLoad(config.Overrides{ImageStore: "/i", TransientStore: &no}); c.ImageStore != "/i" || c.GraphRoot != "/file/graph" || c.AutoUserns.MinSize != 5 {
 		t.Errorf("these two flags leave the files in force: %+v", c)

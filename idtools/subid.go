@@ -46,7 +46,7 @@ func subordinate(path, name string) ([]Map, error) {
 		return nil, err
 	}
 	if len(ranges) == 0 {
-		return nil, fmt.Errorf("%s: ranges of user %q: %w", path, name, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("ranges of user %s in %s: %w", name, path, errdefs.ErrNotFound)
 	}
 	maps := Consecutive(ranges)
 	if err := ValidateMaps(maps); err != nil {
