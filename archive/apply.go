@@ -41,6 +41,9 @@ func Apply(ctx context.Context, dir string, r io.Reader, tarSplit io.Writer, opt
 		return ApplyResult{}, err
 	}
 	err = a.run(r, tarSplit)
+	if a.shadowed != nil {
+		a.shadowed.file.Close()
+	}
 	if cerr := a.tree.close(); err == nil {
 		err = cerr
 	}
@@ -92,8 +95,8 @@ func newApplier(ctx context.Context, dir string, opts ApplyOptions) (*applier, e
 	}
 	a.writers = writers{a: a, tasks: make(chan *fileTask, queued)}
 	a.tree.drain, a.tree.pending = a.writers.drain, a.writers.pending
+	a.tree.passed = func(d *directory, name string) { a.take(d, name) }
 	a.tree.parent = func(d *directory, name string) error {
-		a.take(d, name)
 		return a.makeParent(d, name, rootUID, rootGID)
 	}
 	return a, nil
@@ -185,7 +188,7 @@ func (a *applier) members(tr *tarReader) error {
 
 // content reads the content of h, for the record and for the task, if there is one, which it gives to the writers.
 func (a *applier) content(tr *tarReader, h *header, t *fileTask, inline bool) error {
-	inline = inline || h.size > 0 && (t == nil || h.sparse != nil)
+	inline = inline || h.size > 0 && (t == nil || h.sparse != nil || t.aliased || !findable(h.name))
 	given := false
 	if t != nil && h.size > wholeFile {
 		t.more = make(chan contentPiece, 16)
@@ -225,6 +228,11 @@ func (a *applier) content(tr *tarReader, h *header, t *fileTask, inline bool) er
 		a.writers.give(t)
 	}
 	return nil
+}
+
+// findable reports whether a file can be looked up by its name as it stands in the tar, which is what readers of the record do.
+func findable(name string) bool {
+	return !strings.HasSuffix(name, "/") && !strings.HasSuffix(name, "/.") && !strings.Contains("/"+name+"/", "/../")
 }
 
 // drop lets go of a task that no writer will get.

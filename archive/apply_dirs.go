@@ -30,6 +30,7 @@ type tree struct {
 	facts   map[uint64]dirFacts
 	drain   func() error                          // waits until no file is being written
 	pending func(*directory, string) bool         // whether that name is a file being written
+	passed  func(d *directory, name string)       // notes that entries lie below that name
 	parent  func(d *directory, name string) error // makes a directory that no entry has announced
 }
 
@@ -188,6 +189,9 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 	}
 	switch err {
 	case nil:
+		if create {
+			t.passed(d, name)
+		}
 		child, err := t.adopt(fd, path, dirFacts{fresh: made}, made)
 		if err != nil {
 			return nil, "", err

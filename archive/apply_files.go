@@ -27,6 +27,8 @@ type fileTask struct {
 	pieces []contentPiece
 	more   chan contentPiece // for a large file: the pieces to come
 	done   atomic.Bool
+	// aliased says that the member's name leads through symlinks, which later members may change.
+	aliased bool
 }
 
 // contentPiece is part of a file's content, in memory that block owns.

@@ -91,11 +91,11 @@ func (a *applier) plan(h *header) (*fileTask, error) {
 	if white.is {
 		return nil, a.applyWhiteout(d, white, &at)
 	}
-	return a.create(h, d, p.base, &at)
+	return a.create(h, d, p.base, &at, d.path != p.dir)
 }
 
-// create makes base in d.
-func (a *applier) create(h *header, d *directory, base string, at *attrs) (*fileTask, error) {
+// create makes base in d. aliased says that symlinks led to d.
+func (a *applier) create(h *header, d *directory, base string, at *attrs, aliased bool) (*fileTask, error) {
 	typeflag := h.typeflag
 	if a.opts.ForceMask != nil {
 		switch typeflag {
@@ -112,7 +112,7 @@ func (a *applier) create(h *header, d *directory, base string, at *attrs) (*file
 	}
 	switch typeflag {
 	case tar.TypeReg, tar.TypeCont, typeGNUSparse:
-		t := &fileTask{h: h, dir: d.hold(), name: base, at: *at}
+		t := &fileTask{h: h, dir: d.hold(), name: base, at: *at, aliased: aliased}
 		a.result.ContentSize += h.realSize
 		return t, nil
 	case tar.TypeDir:
@@ -150,30 +150,30 @@ const (
 
 // makeWay makes sure that nothing is at base in d, and notes that something will be. With merge a directory may stay.
 func (a *applier) makeWay(d *directory, base string, merge bool) (occupant, error) {
-	fresh := a.take(d, base)
-	if fresh && d.fresh {
+	first := a.take(d, base)
+	if first && d.fresh {
 		return nobody, nil
 	}
-	return a.remove(d, base, merge)
+	return a.remove(d, base, merge, !first)
 }
 
 // take notes that base in d is given away and reports whether it is for the first time.
 func (a *applier) take(d *directory, base string) bool {
-	return a.taken.add(a.nameHash(d, base))
+	return a.taken.add(a.nameHash(d.ino, base))
 }
 
-func (a *applier) nameHash(d *directory, base string) uint64 {
+func (a *applier) nameHash(dir uint64, base string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(a.seed)
 	var ino [8]byte
-	binary.NativeEndian.PutUint64(ino[:], d.ino)
+	binary.NativeEndian.PutUint64(ino[:], dir)
 	h.Write(ino[:])
 	h.WriteString(base)
 	return h.Sum64()
 }
 
-// remove removes what is at base in d.
-func (a *applier) remove(d *directory, base string, keepDir bool) (occupant, error) {
+// remove removes what is at base in d. ours says that it may be of this layer.
+func (a *applier) remove(d *directory, base string, keepDir, ours bool) (occupant, error) {
 	if a.writers.pending(d, base) {
 		if err := a.writers.drain(); err != nil {
 			return nobody, err
@@ -202,8 +202,10 @@ func (a *applier) remove(d *directory, base string, keepDir bool) (occupant, err
 	case unix.S_IFLNK:
 		a.tree.forgetPaths()
 	case unix.S_IFREG:
-		if err := a.shadow(d.fd, base, &st); err != nil {
-			return nobody, err
+		if ours {
+			if err := a.shadow(d.fd, base, &st); err != nil {
+				return nobody, err
+			}
 		}
 	}
 	if err := unix.Unlinkat(d.fd, base, 0); err != nil {

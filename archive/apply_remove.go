@@ -30,7 +30,7 @@ func (a *applier) removeTree(d *directory, base string) error {
 		if err != nil {
 			return err
 		}
-		subs, err := a.removeFiles(fd)
+		subs, err := a.removeFiles(fd, ino)
 		stack = append(stack, level{ino, name, subs})
 		return err
 	}
@@ -79,7 +79,7 @@ func (a *applier) removeTree(d *directory, base string) error {
 }
 
 // removeFiles removes everything from the directory but directories, and returns the names of those.
-func (a *applier) removeFiles(fd int) (subs []string, err error) {
+func (a *applier) removeFiles(fd int, ino uint64) (subs []string, err error) {
 	names, err := readNames(fd)
 	if err != nil {
 		return nil, err
@@ -94,8 +94,10 @@ func (a *applier) removeFiles(fd int) (subs []string, err error) {
 			subs = append(subs, name)
 			continue
 		case unix.S_IFREG:
-			if err := a.shadow(fd, name, &st); err != nil {
-				return nil, err
+			if a.taken.has(a.nameHash(ino, name)) {
+				if err := a.shadow(fd, name, &st); err != nil {
+					return nil, err
+				}
 			}
 		}
 		if err := unix.Unlinkat(fd, name, 0); err != nil {

@@ -103,8 +103,8 @@ func (a *applier) removeLower(d *directory) error {
 		return err
 	}
 	for _, name := range names {
-		if !a.taken.has(a.nameHash(d, name)) {
-			if _, err := a.remove(d, name, false); err != nil {
+		if !a.taken.has(a.nameHash(d.ino, name)) {
+			if _, err := a.remove(d, name, false, false); err != nil {
 				return fmt.Errorf("%q: %w", name, err)
 			}
 			continue

@@ -175,6 +175,7 @@ func (t *tarReader) endMarker() error {
 	if !isZero(block) {
 		return errHeader
 	}
+	t.split.flushSegment() // as tar-split has it: what follows is a record of its own
 	return io.EOF
 }
 

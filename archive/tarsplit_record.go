@@ -107,9 +107,7 @@ func (s *splitRecorder) file(name string) {
 	if s == nil {
 		return
 	}
-	if len(s.pending) > 0 {
-		s.segment()
-	}
+	s.flushSegment()
 	s.out = append(s.out, `{"type":1,`...)
 	switch {
 	case name == "":
@@ -135,6 +133,13 @@ func (s *splitRecorder) file(name string) {
 	}
 	s.end()
 	s.crc, s.size = 0, 0
+}
+
+// flushSegment writes a record of the pending bytes, if there are any.
+func (s *splitRecorder) flushSegment() {
+	if s != nil && len(s.pending) > 0 {
+		s.segment()
+	}
 }
 
 // segment writes a record of the pending bytes.
@@ -166,9 +171,7 @@ func (s *splitRecorder) close() {
 	if s == nil {
 		return
 	}
-	if len(s.pending) > 0 {
-		s.segment()
-	}
+	s.flushSegment()
 	s.flush()
 	close(s.full)
 }
