@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -133,6 +134,16 @@ func ModuleRoot() (string, error) {
 		}
 		dir = parent
 	}
+}
+
+// GoRoot is the directory of the Go toolchain, a real tree of some ten thousand files.
+func GoRoot(t testing.TB) string {
+	t.Helper()
+	out, err := exec.Command(goTool(), "env", "GOROOT").Output()
+	if err != nil {
+		t.Skipf("needs the go command: %v", err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // goTool finds the go command also where a bare shell's PATH lacks it.

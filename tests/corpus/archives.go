@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -102,7 +101,7 @@ func sparse(format string) func(t testing.TB, path string) {
 
 func goSource(t testing.TB, path string) {
 	bsdtar := testutil.Tool(t, "bsdtar", "libarchive-tools")
-	source := filepath.Join(runtime.GOROOT(), "src")
+	source := filepath.Join(testutil.GoRoot(t), "src")
 	if _, err := os.Stat(source); err != nil {
 		t.Skipf("needs the Go toolchain's source: %v", err)
 	}
