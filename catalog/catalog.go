@@ -39,7 +39,7 @@ func (c *Catalog[R]) View(ctx context.Context, fn func(tx *ReadTx[R]) error) err
 	if err != nil {
 		return err
 	}
-	// The file lock keeps writers out already. This one tells the same to the race detector and to Go's memory model.
+	// The file lock keeps writers out already, so nobody ever waits for this one; it tells Go's memory model the same.
 	st.inUse.RLock()
 	defer st.inUse.RUnlock()
 	tx := &ReadTx[R]{c: c, st: st}
@@ -66,7 +66,7 @@ func (c *Catalog[R]) Update(ctx context.Context, fn func(tx *WriteTx[R]) error) 
 	}
 	st.inUse.Lock()
 	defer st.inUse.Unlock()
-	tx := &WriteTx[R]{ReadTx: ReadTx[R]{c: c, st: st}, lock: lock}
+	tx := &WriteTx[R]{ReadTx: ReadTx[R]{c: c, st: st}, ctx: ctx, lock: lock}
 	defer func() { // also when fn panics
 		if tx.unsaved() {
 			c.forget(st)
@@ -87,8 +87,13 @@ func (c *Catalog[R]) fresh(lock *lockfile.Lock) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.state != nil && c.state.token == token && c.state.unchanged(c.files) {
-		return c.state, nil
+	if st := c.state; st != nil {
+		st.inUse.RLock()
+		current := st.token == token && st.unchanged(c.files)
+		st.inUse.RUnlock()
+		if current {
+			return st, nil
+		}
 	}
 	c.state = nil
 	st, err := load(c.files)

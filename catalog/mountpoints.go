@@ -48,7 +48,14 @@ func (m *Mountpoints) View(ctx context.Context, fn func(tx *MountsTx) error) err
 // Update runs fn with the lock exclusive and saves what it changed, like Catalog.Update.
 func (m *Mountpoints) Update(ctx context.Context, fn func(tx *MountsWriteTx) error) error {
 	return m.table.Update(ctx, func(tx *WriteTx[Mountpoint]) error {
-		return fn(&MountsWriteTx{MountsTx{&tx.ReadTx}, tx})
+		if err := fn(&MountsWriteTx{MountsTx{&tx.ReadTx}, tx}); err != nil || !tx.unsaved() {
+			return err
+		}
+		unmounted, err := tx.Hidden() // a table that is written has only what is mounted
+		for _, m := range unmounted {
+			err = errors.Join(err, tx.Remove(m.ID))
+		}
+		return err
 	})
 }
 

@@ -61,15 +61,9 @@ func (tx *ReadTx[R]) Lookup(ref string) (R, error) {
 	if r != nil || err != nil {
 		return deref(r), err
 	}
-	if tx.c.schema.Names != nil {
-		owners, err := tx.owners()
-		if err != nil {
-			return none, err
-		}
-		r, err := tx.visible(owners[ref])
-		if r != nil || err != nil {
-			return deref(r), err
-		}
+	r, err = tx.byName(ref)
+	if r != nil || err != nil {
+		return deref(r), err
 	}
 	if alias := tx.c.schema.Alias; alias != "" {
 		found, err := tx.Find(alias, ref)
@@ -82,6 +76,30 @@ func (tx *ReadTx[R]) Lookup(ref string) (R, error) {
 	}
 	r, err = tx.byPrefix(ref)
 	return deref(r), err
+}
+
+// Named returns the record with exactly this name, or errdefs.ErrNotFound.
+func (tx *ReadTx[R]) Named(name string) (R, error) {
+	var none R
+	if err := tx.check(); err != nil {
+		return none, err
+	}
+	r, err := tx.byName(name)
+	if err == nil && r == nil {
+		err = tx.notFound(name, "")
+	}
+	return deref(r), err
+}
+
+func (tx *ReadTx[R]) byName(name string) (*R, error) {
+	if tx.c.schema.Names == nil {
+		return nil, nil
+	}
+	owners, err := tx.owners()
+	if err != nil {
+		return nil, err
+	}
+	return tx.visible(owners[name])
 }
 
 func (tx *ReadTx[R]) byPrefix(prefix string) (*R, error) {
@@ -135,13 +153,18 @@ func (tx *ReadTx[R]) Find(kind, value string) ([]R, error) {
 
 // holds returns a quick test for whether a record's JSON may contain a string. It errs on the side of yes.
 func holds(value string) func(raw []byte) bool {
+	spellings := [][]byte{[]byte(value), []byte(`\u00`)} // any ASCII character may be written as \u00xx
 	for _, c := range []byte(value) {
-		if !(c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || strings.IndexByte("-._:+@ ", c) >= 0) {
-			return func([]byte) bool { return true } // JSON has more than one spelling of these
+		switch {
+		case c == '/':
+			spellings = append(spellings[:2], []byte(`\/`))
+		case c < ' ' || c > '~' || strings.IndexByte("\"\\<>&", c) >= 0:
+			return func([]byte) bool { return true } // can't be written as it is, or is written in several ways
 		}
 	}
-	plain, escape := []byte(value), []byte(`\u00`)
-	return func(raw []byte) bool { return bytes.Contains(raw, plain) || bytes.Contains(raw, escape) }
+	return func(raw []byte) bool {
+		return slices.ContainsFunc(spellings, func(s []byte) bool { return bytes.Contains(raw, s) })
+	}
 }
 
 // All returns all records in the order of the files.

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,12 +11,14 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/atomicfile"
 	"github.com/shalestore/shale/internal/lockfile"
+	"github.com/shalestore/shale/internal/step"
 )
 
 // WriteTx changes the records of a catalog while its lock is held exclusively. It sees its own changes. It is not safe for
 // concurrent use.
 type WriteTx[R any] struct {
 	ReadTx[R]
+	ctx    context.Context // only for the steps that tests watch: once begun, a save is not called off
 	lock   *lockfile.Lock
 	dirty  map[int]bool // the files to be saved
 	broken error        // why nothing can be saved any more
@@ -136,6 +139,7 @@ func (tx *WriteTx[R]) save() error {
 		return err
 	}
 	tx.st.token = token
+	step.Reached(tx.ctx, tx.c.schema.Kind+" token written")
 	for i, f := range tx.c.files {
 		if !tx.dirty[i] {
 			continue
@@ -151,6 +155,7 @@ func (tx *WriteTx[R]) save() error {
 		if fs.stamp, err = stampAt(f.Path); err != nil {
 			return err
 		}
+		step.Reached(tx.ctx, tx.c.schema.Kind+" records written")
 	}
 	return nil
 }
