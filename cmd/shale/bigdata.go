@@ -3,9 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 
 	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -144,7 +147,7 @@ func (d bigData) getCommand() *cobra.Command {
 	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		item, err := d.get(ctx, s, args[0], args[1])
 		if err != nil {
-			return err
+			return d.missing(ctx, s, args[0], args[1], err)
 		}
 		defer item.Close()
 		if *file == "" {
@@ -199,7 +202,7 @@ func (d bigData) sizeCommand() *cobra.Command {
 	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		size, err := d.size(ctx, s, args[0], args[1])
 		if err != nil {
-			return err
+			return d.missing(ctx, s, args[0], args[1], err)
 		}
 		d.p.printf("%d\n", size)
 		return nil
@@ -220,13 +223,30 @@ func (d bigData) digestCommand() *cobra.Command {
 	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		value, err := d.digest(ctx, s, args[0], args[1])
 		if err != nil {
-			return err
+			return d.missing(ctx, s, args[0], args[1], err)
 		}
 		d.p.printf("%s\n", value)
 		return nil
 	})
 	return command
 }
+
+// missing tells whether it is the object or its item that does not exist, in words that scripts for containers-storage look for.
+func (d bigData) missing(ctx context.Context, s *store.Store, ref, key string, err error) error {
+	if !errors.Is(err, errdefs.ErrNotFound) {
+		return err
+	}
+	if _, listErr := d.list(ctx, s, ref); listErr != nil {
+		return missingError(fmt.Sprintf("%q: %s not known", ref, d.kind))
+	}
+	return missingError(fmt.Sprintf("%s %q: data item %q does not exist", d.kind, ref, key))
+}
+
+// missingError is an errdefs.ErrNotFound in other words.
+type missingError string
+
+func (e missingError) Error() string   { return string(e) }
+func (missingError) Is(err error) bool { return err == errdefs.ErrNotFound }
 
 func (d bigData) placeholder() string { return placeholders[d.kind] }
 func (d bigData) sample() string      { return samples[d.kind] }
