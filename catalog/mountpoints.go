@@ -83,6 +83,9 @@ func (t MountsTx) At(path string) (Mountpoint, error) {
 // All returns everything that is mounted.
 func (t MountsTx) All() ([]Mountpoint, error) { return t.tx.All() }
 
+// Save writes what was changed so far, before the transaction ends.
+func (t MountsWriteTx) Save() error { return t.tx.Save() }
+
 // Set enters a mount, in place of what the table says of that layer so far. A count of 0 or an empty path takes it out.
 func (t MountsWriteTx) Set(m Mountpoint) error {
 	_, err := t.tx.FileOf(m.ID)

@@ -58,14 +58,26 @@ func (s *Store) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer 
 		return "", err
 	}
 	opts.IDMap = idtools.Mapping{}
-	specs, err := s.driver.Mounts(ctx, layer.ID, opts)
-	if err != nil {
-		return "", err
-	}
 	info, err := s.driver.Stat(ctx, layer.ID)
 	if err != nil {
 		return "", err
 	}
+	specs, err := s.driver.Mounts(ctx, layer.ID, opts)
+	if err != nil {
+		return "", err
+	}
+	if len(specs) > 0 {
+		// A process that was killed between its mount and its count, or between its count and its unmount, left a mount that nobody counts.
+		// A second one on top would write to the same directory.
+		leftover, err := mount.IsMountPoint(info.MountPoint)
+		if err != nil {
+			return "", err
+		}
+		if leftover {
+			specs = nil
+		}
+	}
+	step.Reached(ctx, "about to mount")
 	for _, spec := range specs {
 		if err := mount.Perform(ctx, spec); err != nil {
 			return "", errors.Join(err, s.unmountAt(ctx, layer.ID, info.MountPoint))
@@ -126,11 +138,19 @@ func (s *Store) unmount(ctx context.Context, mounts *catalog.MountsWriteTx, m ca
 		}
 		path = info.MountPoint
 	}
+	// The count goes first: a mount that nobody counts is found by the next Mount, while a count without a mount would never end.
+	if err := mounts.Set(catalog.Mountpoint{ID: m.ID}); err != nil {
+		return err
+	}
+	if err := mounts.Save(); err != nil {
+		return err
+	}
+	step.Reached(ctx, "mount count removed")
 	if err := s.unmountAt(ctx, m.ID, path); err != nil {
-		return fmt.Errorf("layer %s: unmount: %w", m.ID, err)
+		return errors.Join(fmt.Errorf("layer %s: unmount: %w", m.ID, err), mounts.Set(m), mounts.Save())
 	}
 	step.Reached(ctx, "unmounted")
-	return mounts.Set(catalog.Mountpoint{ID: m.ID})
+	return nil
 }
 
 func (s *Store) unmountAt(ctx context.Context, id, path string) error {

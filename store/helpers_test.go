@@ -17,7 +17,13 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-func TestMain(m *testing.M) { testutil.Main(m) }
+func TestMain(m *testing.M) {
+	if work := os.Getenv(killWork); work != "" {
+		killed(work)
+		return
+	}
+	testutil.Main(m)
+}
 
 // roots makes a graph root and a run root. What a failed test leaves mounted there is unmounted.
 func roots(t *testing.T) config.Config {
