@@ -50,3 +50,7 @@ func TestContractAsOrdinaryUser(t *testing.T) {
 	}
 	drivertest.Run(t, drivertest.Suite{Open: open})
 }
+
+func BenchmarkDriver(b *testing.B) {
+	drivertest.Bench(b, drivertest.Suite{Open: open, Depth: 500})
+}

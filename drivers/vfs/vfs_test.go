@@ -30,3 +30,7 @@ func TestContractInUserNamespace(t *testing.T) {
 	}
 	drivertest.Run(t, drivertest.Suite{Open: open})
 }
+
+func BenchmarkDriver(b *testing.B) {
+	drivertest.Bench(b, drivertest.Suite{Open: open})
+}
