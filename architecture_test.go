@@ -23,7 +23,8 @@ const module = "github.com/shalestore/shale"
 
 // floors are the folders of the module from top to bottom. A package imports from floors below its own, and from its own folder.
 var floors = [][]string{
-	{"tests", "hack", ""},
+	{"hack", ""},
+	{"tests"},
 	{"cmd"},
 	{"transfer", "snapshotter", "compat"},
 	{"store"},
