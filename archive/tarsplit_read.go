@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/shalestore/shale/errdefs"
 )
@@ -52,7 +53,7 @@ func (r *splitReader) next() (splitEntry, error) {
 			return splitEntry{}, err
 		}
 		r.line++
-		if len(bytes.TrimSpace(line)) == 0 {
+		if len(bytes.Trim(line, " \t\r\n")) == 0 {
 			continue
 		}
 		e, err := r.parse(line)
@@ -112,24 +113,14 @@ func (r *splitReader) parse(line []byte) (splitEntry, error) {
 		case "name":
 			name, ok = p.text()
 		case "name_raw":
-			var b []byte
-			if b, ok = p.text(); ok {
-				nameRaw = make([]byte, base64.StdEncoding.DecodedLen(len(b)))
-				n, err := base64.StdEncoding.Decode(nameRaw, b)
-				nameRaw, ok = nameRaw[:n], err == nil
-			}
+			nameRaw, ok = p.base64(nil)
 		case "payload":
 			if p.null() {
+				e.payload = nil
 				break
 			}
-			var b []byte
-			if b, ok = p.text(); ok {
-				if need := base64.StdEncoding.DecodedLen(len(b)); cap(r.raw) < need {
-					r.raw = make([]byte, need)
-				}
-				n, err := base64.StdEncoding.Decode(r.raw[:cap(r.raw)], b)
-				e.payload, ok = r.raw[:n], err == nil
-			}
+			r.raw, ok = p.base64(r.raw)
+			e.payload = r.raw
 		default:
 			return e, fmt.Errorf("unknown key %.40q", key)
 		}
@@ -137,7 +128,7 @@ func (r *splitReader) parse(line []byte) (splitEntry, error) {
 			return e, fmt.Errorf("bad value of %q", key)
 		}
 	}
-	if len(bytes.TrimSpace(p.rest)) > 0 {
+	if p.space(); len(p.rest) > 0 {
 		return e, errSyntax
 	}
 	e.name = string(name)
@@ -188,9 +179,48 @@ func (p *jsonLine) number() (int64, bool) {
 	for n < len(p.rest) && (p.rest[n] == '-' || (p.rest[n] >= '0' && p.rest[n] <= '9')) {
 		n++
 	}
+	digits := bytes.TrimPrefix(p.rest[:n], []byte("-"))
+	if len(digits) > 1 && digits[0] == '0' {
+		return 0, false
+	}
 	v, err := strconv.ParseInt(string(p.rest[:n]), 10, 64)
 	p.rest = p.rest[n:]
 	return v, err == nil
+}
+
+// plain reports whether the bytes of a string stand for themselves: printable ASCII without escapes. Names of other alphabets take the
+// longer way through encoding/json.
+func plain(s []byte) bool {
+	for _, c := range s {
+		if c < ' ' || c > '~' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// base64 takes a string of base64 and decodes it, into buf if it has the room.
+func (p *jsonLine) base64(buf []byte) ([]byte, bool) {
+	p.space()
+	if len(p.rest) == 0 || p.rest[0] != '"' {
+		return buf, false
+	}
+	var text []byte
+	if end := bytes.IndexByte(p.rest[1:], '"'); end >= 0 && bytes.IndexByte(p.rest[1:1+end], '\\') < 0 {
+		text, p.rest = p.rest[1:1+end], p.rest[end+2:]
+	} else {
+		var ok bool
+		if text, ok = p.text(); !ok {
+			return buf, false
+		}
+	}
+	want := base64.StdEncoding.DecodedLen(len(text))
+	if cap(buf) < want {
+		buf = make([]byte, want)
+	}
+	n, err := base64.StdEncoding.Decode(buf[:cap(buf)], text)
+	want -= len(text) - len(bytes.TrimRight(text, "="))
+	return buf[:n], err == nil && n == want && len(text)%4 == 0 // it would pass over line ends, which no JSON string has
 }
 
 // text takes a string. Most have no escapes and come back as they lie in the line.
@@ -202,7 +232,7 @@ func (p *jsonLine) text() ([]byte, bool) {
 	if end < 0 {
 		return nil, false
 	}
-	if bytes.IndexByte(p.rest[:end], '\\') < 0 {
+	if plain(p.rest[:end]) {
 		s := p.rest[:end]
 		p.rest = p.rest[end+1:]
 		return s, true
@@ -216,7 +246,7 @@ func (p *jsonLine) text() ([]byte, bool) {
 		return nil, false
 	}
 	var s string
-	if json.Unmarshal(append(append([]byte{'"'}, p.rest[:end]...), '"'), &s) != nil {
+	if !utf8.Valid(p.rest[:end]) || json.Unmarshal(append(append([]byte{'"'}, p.rest[:end]...), '"'), &s) != nil {
 		return nil, false
 	}
 	p.rest = p.rest[end+1:]
