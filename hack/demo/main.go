@@ -26,17 +26,19 @@ func main() {
 	shale := flag.String("shale", "bin/shale", "the program to show")
 	source := flag.String("source", filepath.Join(runtime.GOROOT(), "src"), "the directory to make a layer of")
 	parent := flag.String("dir", "", "work below this directory (default: the first of $TMPDIR, /var/tmp and /dev/shm that will do)")
+	driver := flag.String("driver", "", "use the driver overlay or vfs (default: overlay where it can be mounted)")
 	flag.Parse()
-	if err := start(*shale, *source, *parent); err != nil {
+	if err := start(*shale, *source, *parent, *driver); err != nil {
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) { // the child has said itself what is wrong
-			fmt.Fprintf(os.Stderr, "demo: %v\n", err)
+		if errors.As(err, &exit) && exit.ExitCode() > 0 {
+			os.Exit(exit.ExitCode()) // the child has said itself what is wrong
 		}
+		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func start(shale, source, parent string) error {
+func start(shale, source, parent, driver string) error {
 	shale, err := filepath.Abs(shale)
 	if err != nil {
 		return err
@@ -50,14 +52,14 @@ func start(shale, source, parent string) error {
 	if directory := os.Getenv(insideVariable); directory != "" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 		defer stop()
-		return show(ctx, shale, source, directory)
+		return show(ctx, shale, source, directory, driver)
 	}
-	return supervise(shale, source, parent)
+	return supervise(shale, source, parent, driver)
 }
 
 // supervise runs this program again with the rights it needs, in a mount namespace that takes its mounts along when it goes, and removes the
 // directory it worked in. Root gets a mount namespace; anybody else a user namespace as well, by "shale unshare".
-func supervise(shale, source, parent string) error {
+func supervise(shale, source, parent, driver string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
@@ -86,7 +88,7 @@ func supervise(shale, source, parent string) error {
 		return fmt.Errorf("none of %v can be written to: name a directory with --dir", candidates)
 	}
 
-	child := exec.Command(self, "--shale", shale, "--source", source)
+	child := exec.Command(self, "--shale", shale, "--source", source, "--driver", driver)
 	if os.Geteuid() == 0 {
 		// Go makes all mounts private after unsharing, so that ours don't spread to the host.
 		child.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM}
@@ -122,9 +124,9 @@ func supervise(shale, source, parent string) error {
 }
 
 // show is the demonstration itself, with the rights to mount.
-func show(ctx context.Context, shale, source, directories string) (err error) {
+func show(ctx context.Context, shale, source, directories, driver string) (err error) {
 	began := time.Now()
-	place, err := choosePlace(filepath.SplitList(directories))
+	place, err := choosePlace(filepath.SplitList(directories), driver)
 	if err != nil {
 		return err
 	}
@@ -133,12 +135,12 @@ func show(ctx context.Context, shale, source, directories string) (err error) {
 		if cleanErr := d.clean(); err == nil {
 			err = cleanErr
 		}
+		if ctx.Err() != nil {
+			fmt.Fprintln(os.Stderr, "demo: interrupted; all that was made is gone again")
+			os.Exit(130)
+		}
 		if err != nil {
-			if ctx.Err() != nil {
-				err = errors.New("interrupted; all that was made is gone again")
-			}
-			fmt.Fprintf(os.Stderr, "demo: %v\n", err)
-			os.Exit(1)
+			return
 		}
 		d.say("done", "in %.1f s; nothing is left behind", time.Since(began).Seconds())
 	}()

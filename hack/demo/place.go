@@ -23,11 +23,14 @@ type place struct {
 
 // choosePlace takes the first directory that overlayfs accepts as an upper layer. Overlayfs itself isn't one, so that inside a container the
 // usual places may all fail; then a tmpfs of our own will do, and where nothing can be mounted, plain copies.
-func choosePlace(directories []string) (place, error) {
+func choosePlace(directories []string, driver string) (place, error) {
 	var p place
 	for _, directory := range directories {
 		if directory == "" {
 			continue
+		}
+		if driver == "vfs" {
+			return place{directory: directory, driver: driver}.probe(), nil
 		}
 		err := tryOverlay(directory)
 		if err == nil {
@@ -49,6 +52,9 @@ func choosePlace(directories []string) (place, error) {
 			return p.probe(), nil
 		}
 		unix.Unmount(p.directory, unix.MNT_DETACH)
+	}
+	if driver == "overlay" {
+		return p, fmt.Errorf("overlayfs can't be mounted: %s", strings.Join(p.notes, "; "))
 	}
 	p.driver = "vfs"
 	p.notes = append(p.notes, "working with the vfs driver instead, which copies whole trees: slower and larger, but it runs anywhere")
