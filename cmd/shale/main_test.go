@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asShale) != "" {
 		main()
 	}
-	os.Exit(m.Run())
+	testutil.Main(m)
 }
 
 // result is what one command line did.
@@ -38,11 +38,8 @@ func in(t *testing.T, stdin string, args ...string) result {
 // process prepares shale as a process of its own.
 func process(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := exec.CommandContext(t.Context(), self, args...)
+	// By this name an ordinary user can run it, too, who may not enter the directory where go test has put it.
+	command := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
 	command.Env = append(os.Environ(), asShale+"=1")
 	return command
 }

@@ -35,27 +35,8 @@ func (p *program) openStore(command *cobra.Command) (*store.Store, error) {
 	p.log.Debugf("Root: %s", settings.GraphRoot)
 	p.log.Debugf("Run Root: %s", settings.RunRoot)
 	p.log.Debugf("Driver Name: %s", settings.Driver)
-	p.log.Debugf("Driver Options: %s", driverOptions(settings))
+	p.log.Debugf("Driver Options: %s", settings.DriverOptions())
 	return store.Open(command.Context(), settings)
-}
-
-// driverOptions lists the driver options that somebody has set, as --storage-opt takes them.
-func driverOptions(settings config.Config) []string {
-	var options []string
-	set := settings.Origins()
-	for _, setting := range settings.Settings() {
-		if _, isSet := set[setting.Key]; !isSet {
-			continue
-		}
-		option, is := strings.CutPrefix(setting.Key, "storage.options.")
-		switch {
-		case option == "additionalimagestores":
-			options = append(options, "overlay.imagestore="+setting.Value)
-		case is && (strings.HasPrefix(option, "overlay.") || strings.HasPrefix(option, "vfs.")):
-			options = append(options, option+"="+setting.Value)
-		}
-	}
-	return options
 }
 
 // storeOptions is the configuration as containers-storage's "config" prints it.
@@ -81,7 +62,7 @@ func peerOptions(settings config.Config) storeOptions {
 		ImageStore:      settings.ImageStore,
 		Driver:          settings.Driver,
 		DriverPriority:  settings.DriverPriority,
-		DriverOptions:   driverOptions(settings),
+		DriverOptions:   settings.DriverOptions(),
 		RootAutoNsUser:  settings.AutoUserns.User,
 		DisableVolatile: settings.DisableVolatile,
 		TransientStore:  settings.TransientStore,
