@@ -2,9 +2,10 @@ package corpus
 
 import (
 	"archive/tar"
-	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"path"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,8 +97,8 @@ func check(t *testing.T, archive Archive, driver string) {
 	if !reflect.DeepEqual(record, peerRecord) {
 		t.Errorf("the records differ:\nshale %v\npeer  %v", record, peerRecord)
 	}
-	if ours, theirs := tarSplit(t, root), tarSplit(t, peerRoot); !bytes.Equal(ours, theirs) {
-		t.Errorf("the tar-split data differ: %d bytes, the peer's %d; first at %s", len(ours), len(theirs), firstDifference(ours, theirs))
+	if ours, theirs := tarSplit(t, root), tarSplit(t, peerRoot); !slices.Equal(ours, theirs) {
+		t.Errorf("the tar-split data differ: %d entries, the peer's %d; first in %s", len(ours), len(theirs), firstDifference(ours, theirs))
 	}
 }
 
@@ -166,9 +168,20 @@ func firstField(line string) string {
 	return field
 }
 
-// tarSplit returns the uncompressed tar-split data of a root's only layer.
-func tarSplit(t *testing.T, root harness.Root) []byte {
+// splitEntry is a line of tar-split data: raw bytes of the archive, or a file whose content is in the layer.
+type splitEntry struct {
+	Type    int    `json:"type"`
+	Name    string `json:"name"`
+	NameRaw string `json:"name_raw"`
+	Size    int64  `json:"size"`
+	Payload string `json:"payload"`
+}
+
+// tarSplit reads the tar-split data of a root's only layer. Raw bytes that follow one another become one entry:
+// where they are cut is chance, since it hangs on how much a read from a pipe returns.
+func tarSplit(t *testing.T, root harness.Root) (entries []splitEntry) {
 	t.Helper()
+	const raw = 2
 	found, err := filepath.Glob(filepath.Join(root.Graph, "*-layers", "*.tar-split.gz"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("tar-split files: %v, %v", found, err)
@@ -182,21 +195,37 @@ func tarSplit(t *testing.T, root harness.Root) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
+	for lines := json.NewDecoder(r); ; {
+		var entry splitEntry
+		err := lines.Decode(&entry)
+		if errors.Is(err, io.EOF) {
+			return entries
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if entry.Type == raw {
+			data, err := base64.StdEncoding.DecodeString(entry.Payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if last := len(entries) - 1; last >= 0 && entries[last].Type == raw {
+				entries[last].Payload += string(data)
+				continue
+			}
+			entry.Payload = string(data)
+		}
+		entries = append(entries, entry)
 	}
-	return data
 }
 
-func firstDifference(a, b []byte) string {
-	la, lb := bytes.Split(a, []byte("\n")), bytes.Split(b, []byte("\n"))
-	for i := range min(len(la), len(lb)) {
-		if !bytes.Equal(la[i], lb[i]) {
-			return fmt.Sprintf("line %d:\nshale %.300s\npeer  %.300s", i+1, la[i], lb[i])
+func firstDifference(a, b []splitEntry) string {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return fmt.Sprintf("entry %d:\nshale %.300q\npeer  %.300q", i, a[i], b[i])
 		}
 	}
-	return fmt.Sprintf("line %d: one ends there", min(len(la), len(lb))+1)
+	return fmt.Sprintf("entry %d: one ends there", min(len(a), len(b)))
 }
 
 // TestSmallFilesIsAlwaysTheSame keeps the timed archive comparable between machines and years.
