@@ -222,7 +222,7 @@ func tarSplit(t *testing.T, root harness.Root) (entries []splitEntry) {
 func firstDifference(a, b []splitEntry) string {
 	for i := range min(len(a), len(b)) {
 		if a[i] != b[i] {
-			return fmt.Sprintf("entry %d:\nshale %.300q\npeer  %.300q", i, a[i], b[i])
+			return fmt.Sprintf("entry %d:\nshale %.300q\npeer  %.300q", i, fmt.Sprint(a[i]), fmt.Sprint(b[i]))
 		}
 	}
 	return fmt.Sprintf("entry %d: one ends there", min(len(a), len(b)))

@@ -45,7 +45,7 @@ func SmallArchive(t testing.TB, dir, name string, n, size int) Archive {
 		file := at + strconv.Itoa(i)
 		switch {
 		case i%50 == 49:
-			put(&tar.Header{Typeflag: tar.TypeLink, Name: file, Linkname: at + strconv.Itoa(i-1)}, nil)
+			put(&tar.Header{Typeflag: tar.TypeLink, Name: file, Linkname: at + strconv.Itoa(i-1), Mode: 0o4755}, nil)
 		case i%50 == 48:
 			put(&tar.Header{Typeflag: tar.TypeReg, Name: file, Mode: 0o4755,
 				PAXRecords: map[string]string{"SCHILY.xattr.user.note": name}}, testutil.Noise(file, size))

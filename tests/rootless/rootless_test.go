@@ -117,13 +117,15 @@ func layer(t *testing.T, path string, owner func(*tar.Header)) harness.Archive {
 		{Name: "./usr/", Typeflag: tar.TypeDir, Mode: 0o755},
 		{Name: "./usr/bin/", Typeflag: tar.TypeDir, Mode: 0o2755},
 		{Name: "./usr/bin/tool", Mode: 0o4755},
-		{Name: "./usr/bin/hard", Typeflag: tar.TypeLink, Linkname: "./usr/bin/tool"},
+		{Name: "./usr/bin/hard", Typeflag: tar.TypeLink, Linkname: "./usr/bin/tool", Mode: 0o4755},
 		{Name: "./usr/pipe", Typeflag: tar.TypeFifo, Mode: 0o600},
 	} {
 		h.ModTime, h.Format = time.Unix(1_600_000_000, 250_000_000), tar.FormatPAX
 		var content []byte
 		if h.Typeflag == 0 {
 			content = testutil.Noise(h.Name, 5000)
+		}
+		if h.Typeflag == 0 || h.Typeflag == tar.TypeLink { // a link's header says again what its file's did
 			owner(h)
 		}
 		h.Size = int64(len(content))
