@@ -5,6 +5,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +77,16 @@ func layerTar(t testing.TB, names ...string) []byte {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
+}
+
+// writeTar writes a tar with one file of so many bytes.
+func writeTar(w io.Writer, name string, size int64) error {
+	t := tar.NewWriter(w)
+	err := t.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Typeflag: tar.TypeReg, Size: size})
+	if err == nil {
+		_, err = io.CopyN(t, rand.NewChaCha8([32]byte{}), size)
+	}
+	return errors.Join(err, t.Close())
 }
 
 // importLayer imports a tar and fails the test if that fails.

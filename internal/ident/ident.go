@@ -39,7 +39,11 @@ func Validate(id string) error {
 		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 		ok = ok && (letter || i > 0 && (c == '_' || c == '-' || c == '.'))
 	}
-	if !ok || id == "tmp" || strings.HasSuffix(id, ".json") || strings.HasSuffix(id, ".lock") || strings.HasSuffix(id, ".tar-split.gz") {
+	switch id {
+	case "tmp", "l", "tempdirs", "staging":
+		ok = false
+	}
+	if !ok || strings.HasSuffix(id, ".json") || strings.HasSuffix(id, ".lock") || strings.HasSuffix(id, ".tar-split.gz") {
 		return fmt.Errorf("ID %.200q: %w", id, errdefs.ErrInvalid)
 	}
 	return nil

@@ -1,0 +1,41 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store"
+)
+
+// Import a layer tar, mount it and look inside.
+func Example() {
+	ctx := context.Background()
+	cfg, _, err := config.Load(config.Overrides{}) // storage.conf, as Podman reads it
+	if err != nil {
+		log.Fatal(err)
+	}
+	s, err := store.Open(ctx, cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+	tar, err := os.Open("layer.tar.gz")
+	if err != nil {
+		log.Fatal(err)
+	}
+	layer, err := s.ImportLayer(ctx, layers.CreateOptions{Names: []string{"base"}}, tar, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	path, err := s.Mount(ctx, layer.ID, store.MountOptions{ReadOnly: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Unmount(ctx, layer.ID, false)
+	files, err := os.ReadDir(path)
+	fmt.Println(layer.DiffID, len(files), err)
+}
