@@ -30,6 +30,7 @@ type result struct {
 // in runs a command line in this process.
 func in(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
+	t.Setenv(asShale, "1") // for an ordinary user this becomes a process in a user namespace
 	var stdout, stderr bytes.Buffer
 	status := run(args, strings.NewReader(stdin), &stdout, &stderr)
 	return result{status, stdout.String(), stderr.String()}

@@ -19,6 +19,7 @@ import (
 
 // program is one run of shale: its streams and its global flags. There is no other state, so that tests can run many in one process.
 type program struct {
+	args   []string // the command line, without the program's name
 	stdin  io.Reader
 	stdout io.Writer // the stream itself, for asking whether it is a terminal; commands print to out
 	stderr io.Writer
@@ -29,7 +30,7 @@ type program struct {
 
 // run executes one command line and returns its exit status: see exitStatus.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, out: bufio.NewWriterSize(stdout, 64<<10), log: logrus.New()}
+	p := &program{args: args, stdin: stdin, stdout: stdout, stderr: stderr, out: bufio.NewWriterSize(stdout, 64<<10), log: logrus.New()}
 	p.log.SetOutput(stderr)
 	ctx, stop := untilSignalled(context.Background())
 	defer stop()

@@ -51,8 +51,10 @@ func (p *program) reenter(command *cobra.Command) (done bool, err error) {
 	} else if needed, err := namespace.Caller.NeedsUserNamespace(); err != nil || !needed {
 		return false, err
 	}
+	// Most commands do very well with a single ID, and those that don't say so.
+	namespace.Warn = func(err error) { p.log.Debug(err) }
 	p.log.Debug("entering a user namespace")
-	return true, asChildStatus(namespace.Reexec(context.WithoutCancel(command.Context()), os.Args))
+	return true, asChildStatus(namespace.Reexec(context.WithoutCancel(command.Context()), append([]string{os.Args[0]}, p.args...)))
 }
 
 // namespace is a user namespace for whoever runs this.
