@@ -1,7 +1,6 @@
 package mount
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -12,15 +11,10 @@ import (
 const maxString = 256
 
 // byContext mounts with the new mount API. It returns errNoContextAPI, with nothing done, when mount(2) should be tried instead.
-func byContext(s Spec) error {
-	err := configureAndMove(s, true)
-	if errors.Is(err, errNoDescriptors) {
-		err = configureAndMove(s, false)
-	}
-	return err
-}
-
-func configureAndMove(s Spec, descriptors bool) error {
+//
+// Directories go by path, and by descriptor if their path is too long for that or if descriptors says so. (Measured with 500 lowers on Linux
+// 6.18: 4.0 ms by path, 5.4 ms by descriptor, 6.4 ms with mount(2).)
+func byContext(s Spec, descriptors bool) error {
 	fs, err := unix.Fsopen(s.Type, unix.FSOPEN_CLOEXEC)
 	switch err {
 	case nil:
@@ -62,7 +56,7 @@ func moveTo(mnt int, target string) error {
 // fsContext is a file system being configured (fsopen(2)).
 type fsContext struct {
 	fd          int
-	descriptors bool // hand directories over as descriptors
+	descriptors bool // hand every directory over as a descriptor
 }
 
 func (c *fsContext) configure(s Spec) error {
@@ -71,14 +65,8 @@ func (c *fsContext) configure(s Spec) error {
 			return err
 		}
 	}
-	for i, dir := range s.Lower {
-		err := c.setDir("lowerdir+", dir)
-		switch {
-		case i == 0 && c.descriptors && errors.Is(err, unix.EINVAL):
-			return errNoDescriptors // before Linux 6.13; or a bad directory, which comes out when its path is tried
-		case i == 0 && !c.descriptors && errors.Is(err, unix.EINVAL):
-			return errNoContextAPI // before Linux 6.8 there is no lowerdir+, and a whole lowerdir list seldom fits into one value
-		case err != nil:
+	for _, dir := range s.Lower {
+		if err := c.setDir("lowerdir+", dir); err != nil {
 			return err
 		}
 	}
@@ -98,29 +86,37 @@ func (c *fsContext) configure(s Spec) error {
 	return nil
 }
 
-// errNoDescriptors says that overlayfs wants its directories by path.
-var errNoDescriptors = errors.New("directories can't be passed as descriptors")
-
-// setDir gives the file system a directory. By string, overlayfs undoes backslash escapes in upperdir and workdir but not in lowerdir+.
+// setDir gives the file system a directory. By path, overlayfs undoes backslash escapes in upperdir and workdir but not in lowerdir+.
 func (c *fsContext) setDir(key, dir string) error {
-	if c.descriptors {
-		fd, err := openPath(dir, 0)
-		if err != nil {
-			return fmt.Errorf("%s: %w", key, err)
-		}
-		defer unix.Close(fd)
-		if err := unix.FsconfigSetFd(c.fd, key, fd); err != nil {
-			return c.explain(key+"="+dir, err)
-		}
+	value := dir
+	if key != "lowerdir+" {
+		value = escapeOption(dir)
+	}
+	if c.descriptors || len(value) >= maxString {
+		return c.setDescriptor(key, dir)
+	}
+	err := unix.FsconfigSetString(c.fd, key, value)
+	if err == nil {
 		return nil
 	}
-	if key != "lowerdir+" {
-		dir = escapeOption(dir)
+	err = c.explain(key+"="+dir, err)
+	if key == "lowerdir+" && strings.Contains(err.Error(), "Unknown parameter") {
+		return errNoContextAPI // Linux 6.5 to 6.7
 	}
-	if len(dir) >= maxString {
-		return errNoContextAPI
+	return err
+}
+
+// setDescriptor needs Linux 6.13, before which overlayfs takes strings only.
+func (c *fsContext) setDescriptor(key, dir string) error {
+	fd, err := openPath(dir, 0)
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
 	}
-	if err := unix.FsconfigSetString(c.fd, key, dir); err != nil {
+	defer unix.Close(fd)
+	switch err := unix.FsconfigSetFd(c.fd, key, fd); {
+	case err == unix.EINVAL && len(dir) >= maxString:
+		return errNoContextAPI // mount(2) takes longer paths
+	case err != nil:
 		return c.explain(key+"="+dir, err)
 	}
 	return nil

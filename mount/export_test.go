@@ -2,16 +2,13 @@ package mount
 
 import "context"
 
-// PerformByString is Perform on a kernel from 6.8 to 6.12, where overlayfs takes directories by path only.
-func PerformByString(ctx context.Context, s Spec) error {
+// PerformByDescriptor is Perform with every directory handed over as a descriptor, however short its path.
+func PerformByDescriptor(ctx context.Context, s Spec) error {
 	if s.Type == "bind" {
 		return Perform(ctx, s)
 	}
-	return describe(s, configureAndMove(s, false))
+	return describe(s, byContext(s, true))
 }
-
-// ErrNoContextAPI is what Perform falls back on.
-var ErrNoContextAPI = errNoContextAPI
 
 // IsPrivateByTable is IsPrivate on a kernel before 6.8.
 var IsPrivateByTable = isPrivateByTable

@@ -17,7 +17,7 @@ const MaxLower = 500
 var errNoContextAPI = errors.New("no usable fsopen")
 
 // Perform makes the mount. It goes through the new mount API (fsopen, fsconfig, fsmount, move_mount), where each lower directory is
-// an option of its own (lowerdir+, Linux 6.8) and directories are handed over as descriptors (Linux 6.13), so that neither the number of lowers nor the
+// an option of its own (lowerdir+, Linux 6.8) and long paths go as descriptors (Linux 6.13), so that neither the number of lowers nor the
 // length and spelling of their paths matters; where the kernel lacks that it falls back to mount(2), as PerformClassic does.
 //
 // The error wraps the kernel's errno, and errdefs.ErrUnsupported or errdefs.ErrInvalid where one applies, and says what the kernel said.
@@ -30,10 +30,17 @@ func Perform(ctx context.Context, s Spec) error {
 	if s.Type == "bind" {
 		err = bind(s)
 	} else {
-		err = byContext(s)
+		err = byContext(s, false)
 	}
-	if errors.Is(err, errNoContextAPI) {
+	switch {
+	case errors.Is(err, errNoContextAPI):
 		err = classic(s)
+	case errors.Is(err, unix.EINVAL):
+		// Before Linux 6.5 overlayfs lets fsconfig collect any option, and refuses lowerdir+ only when all is put together. If it wasn't that,
+		// mount(2) won't do either, and has less to say.
+		if classic(s) == nil {
+			err = nil
+		}
 	}
 	return describe(s, err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -104,13 +105,18 @@ func (d *Driver) chainOf(ctx context.Context, id, dir string) (chain, error) {
 
 // linksOf reads the short names of layers.
 func (d *Driver) linksOf(ids []string) ([]string, error) {
+	homes, err := d.openHomes()
+	if err != nil {
+		return nil, err
+	}
+	defer homes.close()
 	links := make([]string, len(ids))
 	for i, id := range ids {
-		dir, err := d.parentDir(id)
+		home, err := homes.holding(id)
 		if err != nil {
 			return nil, err
 		}
-		if links[i], err = readLink(dir); err != nil {
+		if links[i], err = readLink(filepath.Join(home.path, id)); err != nil {
 			return nil, err
 		}
 	}
@@ -131,39 +137,80 @@ func (d *Driver) lowers(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	dirs := appendGenerations(nil, dir)
+	homes, err := d.openHomes()
+	if err != nil {
+		return nil, err
+	}
+	defer homes.close()
+	dirs := homes.appendGenerations(nil, homes.of(dir), filepath.Base(dir))
 	for _, id := range ids {
-		parent, err := d.parentDir(id)
+		home, err := homes.holding(id)
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", filepath.Base(dir), err)
 		}
-		dirs = appendGenerations(append(dirs, filepath.Join(parent, "diff")), parent)
+		dirs = homes.appendGenerations(append(dirs, home.path+"/"+id+"/diff"), home, id)
 	}
 	return dirs, nil
 }
 
-// parentDir finds the directory of a layer that must have a diff. It follows diff where that is a symlink into an additional layer store.
-func (d *Driver) parentDir(id string) (string, error) {
-	for _, home := range d.homes {
-		dir := filepath.Join(home, id)
-		switch err := unix.Access(filepath.Join(dir, "diff"), unix.F_OK); err {
-		case nil:
-			return dir, nil
-		case unix.ENOENT, unix.ENOTDIR:
-		default:
-			return "", fmt.Errorf("parent layer %s: %w", id, err)
+// openHome is a home with a descriptor, since looking into hundreds of layers from there takes half the time that it takes from the root directory.
+type openHome struct {
+	path string
+	fd   int
+}
+
+type openHomes []openHome
+
+func (d *Driver) openHomes() (openHomes, error) {
+	var homes openHomes
+	for _, path := range d.homes {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			homes.close()
+			return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		homes = append(homes, openHome{path, fd})
+	}
+	return homes, nil
+}
+
+func (h openHomes) close() {
+	for _, home := range h {
+		unix.Close(home.fd)
+	}
+}
+
+// of is the home in which a layer's directory lies.
+func (h openHomes) of(dir string) openHome {
+	for _, home := range h {
+		if home.path == filepath.Dir(dir) {
+			return home
 		}
 	}
-	return "", fmt.Errorf("parent layer %s: %w: its files are gone", id, errdefs.ErrCorrupt)
+	return h[0]
+}
+
+// holding is the home with a layer's diff, which may be a symlink into an additional layer store.
+func (h openHomes) holding(id string) (openHome, error) {
+	for _, home := range h {
+		switch err := unix.Faccessat(home.fd, id+"/diff", unix.F_OK, 0); err {
+		case nil:
+			return home, nil
+		case unix.ENOENT, unix.ENOTDIR:
+		default:
+			return openHome{}, fmt.Errorf("parent layer %s: %w", id, err)
+		}
+	}
+	return openHome{}, fmt.Errorf("parent layer %s: %w: its files are gone", id, errdefs.ErrCorrupt)
 }
 
 // appendGenerations appends a layer's diff1, diff2 and so on, as many as there are.
-func appendGenerations(dirs []string, layer string) []string {
+func (h openHomes) appendGenerations(dirs []string, home openHome, id string) []string {
 	for n := 1; ; n++ {
-		dir := filepath.Join(layer, "diff"+strconv.Itoa(n))
-		if unix.Access(dir, unix.F_OK) != nil {
+		generation := id + "/diff" + strconv.Itoa(n)
+		if unix.Faccessat(home.fd, generation, unix.F_OK, 0) != nil {
 			return dirs
 		}
-		dirs = append(dirs, dir)
+		dirs = append(dirs, home.path+"/"+generation)
 	}
 }

@@ -122,7 +122,12 @@ func (s *staged) copyContent(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("content of %w", err)
 	}
-	for _, from := range appendGenerations([]string{filepath.Join(dir, "diff")}, dir) {
+	homes, err := s.driver.openHomes()
+	if err != nil {
+		return err
+	}
+	defer homes.close()
+	for _, from := range homes.appendGenerations([]string{filepath.Join(dir, "diff")}, homes.of(dir), id) {
 		to := filepath.Join(s.path, filepath.Base(from))
 		if to != s.Content() {
 			if err := os.Mkdir(to, 0o700); err != nil {
