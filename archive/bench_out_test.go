@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/internal/testutil"
+	"golang.org/x/sys/unix"
 )
 
 // manyFiles makes 60,000 files of 10 KiB on average, ten to a directory, as a large npm or Python layer has them: about 600 MB.
@@ -34,9 +36,24 @@ func manyFiles(b *testing.B) string {
 	return dir
 }
 
+// processor reports the processor time of a benchmark's loop, user's and kernel's, which says more than the wall on a busy machine.
+func processor(b *testing.B) (report func()) {
+	start := usage(b)
+	return func() { b.ReportMetric((usage(b)-start).Seconds()/float64(b.N), "cpu-s/op") }
+}
+
+func usage(b *testing.B) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
 // hashed measures a tar writer as its callers use it: with the digest of what it writes.
 func hashed(b *testing.B, write func(ctx context.Context, w io.Writer) error) {
 	b.Helper()
+	defer processor(b)()
 	for b.Loop() {
 		hash, n := sha256.New(), &counter{}
 		if err := write(b.Context(), io.MultiWriter(hash, n)); err != nil {
@@ -65,6 +82,11 @@ func BenchmarkOut(b *testing.B) {
 		b.Fatal(err)
 	}
 	split := record(b, data.Bytes(), "")
+	if save := os.Getenv("SHALE_BENCH_TAR"); save != "" {
+		if err := os.WriteFile(save, data.Bytes(), 0o600); err != nil {
+			b.Fatal(err)
+		}
+	}
 	data = bytes.Buffer{}
 	b.Run("Replay", func(b *testing.B) {
 		hashed(b, func(ctx context.Context, w io.Writer) error {
@@ -76,6 +98,7 @@ func BenchmarkOut(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Run("OverlayChanges", func(b *testing.B) {
+		defer processor(b)()
 		for b.Loop() {
 			if _, err := archive.OverlayChanges(b.Context(), dir, []string{other}, false); err != nil {
 				b.Fatal(err)
@@ -83,6 +106,7 @@ func BenchmarkOut(b *testing.B) {
 		}
 	})
 	b.Run("TreeChanges", func(b *testing.B) {
+		defer processor(b)()
 		for b.Loop() {
 			if _, err := archive.TreeChanges(b.Context(), dir, other, archive.DiffOptions{}); err != nil {
 				b.Fatal(err)

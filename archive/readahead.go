@@ -27,6 +27,8 @@ type readAhead[J any] struct {
 	worker func() filler[J]
 	// progress is called with the bytes written so far; may be nil.
 	progress func(int64)
+
+	spare chan []J // lists of pieces to fill anew
 }
 
 // filler turns pieces into bytes, in one goroutine.
@@ -58,6 +60,7 @@ func (r *readAhead[J]) run(ctx context.Context, w io.Writer) error {
 	defer wg.Wait()
 	defer cancel()
 
+	r.spare = make(chan []J, queuedBatches)
 	order := make(chan *batch[J], queuedBatches)
 	work := make(chan *batch[J], queuedBatches)
 	wg.Go(func() {
@@ -109,6 +112,11 @@ func (r *readAhead[J]) feed(ctx context.Context, order, work chan<- *batch[J]) {
 	err := r.produce(ctx, func(piece J, c int64) error {
 		if b == nil {
 			b = &batch[J]{chunks: make(chan chunk, 2)}
+			select {
+			case b.pieces = <-r.spare:
+			default:
+				b.pieces = make([]J, 0, batchPieces)
+			}
 		}
 		b.pieces = append(b.pieces, piece)
 		cost += c
@@ -148,6 +156,11 @@ func (r *readAhead[J]) fillBatches(ctx context.Context, work <-chan *batch[J]) {
 				b.err = f.fill(ctx, piece, out)
 			}
 			f.drop(piece)
+		}
+		clear(b.pieces)
+		select {
+		case r.spare <- b.pieces[:0]:
+		default:
 		}
 		if err := out.flush(ctx); b.err == nil {
 			b.err = err
