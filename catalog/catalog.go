@@ -13,7 +13,7 @@ type Catalog[R any] struct {
 	schema Schema[R]
 	lock   string
 	files  []File
-	known  []string // names of R's members
+	decode *decoder
 
 	mu    sync.Mutex // guards state while it is checked and loaded
 	state *state     // what the files held when the lock was last given back; nil when nothing is known
@@ -22,7 +22,7 @@ type Catalog[R any] struct {
 // New describes a catalog. It does no I/O: the lock file is created at the first transaction and a file of records by the
 // first save that has something to put into it.
 func New[R any](schema Schema[R], lock string, files ...File) *Catalog[R] {
-	return &Catalog[R]{schema: schema, lock: lock, files: files, known: memberNamesOf(reflect.TypeFor[R]())}
+	return &Catalog[R]{schema: schema, lock: lock, files: files, decode: newDecoder(reflect.TypeFor[R]())}
 }
 
 // View runs fn with the lock shared. The transaction is over when fn returns: after that its methods only return errors.

@@ -39,7 +39,7 @@ func (c *Catalog[R]) encode(r *R, before *element) (*element, error) {
 		return nil, fmt.Errorf("%w: %w", errdefs.ErrInvalid, err)
 	}
 	if before != nil {
-		raw = appendUnknown(raw, before.raw, c.known)
+		raw = appendUnknown(raw, before.raw, c.decode.known)
 	}
 	array := make([]byte, 0, len(raw)+2)
 	array = append(append(append(array, '['), raw...), ']')

@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -251,7 +250,7 @@ func (tx *ReadTx[R]) visible(e *element) (*R, error) {
 
 func (tx *ReadTx[R]) decode(e *element) (*R, error) {
 	r := new(R)
-	if err := json.Unmarshal(e.raw, r); err != nil {
+	if err := tx.c.decode.decode(e.raw, r); err != nil {
 		return nil, tx.misfit(e, err)
 	}
 	if e.names == nil || tx.c.schema.Names == nil || len(tx.c.schema.Names(r)) == 0 {

@@ -145,7 +145,7 @@ func FuzzRecords(f *testing.F) {
 				t.Fatalf("%q became %q: %v", elements[i].raw, e.raw, err)
 			}
 			for name, value := range before {
-				if !isKnown(name, c.known) && string(after[name]) != string(value) {
+				if !isKnown(name, c.decode.known) && string(after[name]) != string(value) {
 					t.Fatalf("%q became %q: member %q", elements[i].raw, e.raw, name)
 				}
 			}

@@ -1,0 +1,193 @@
+package catalog
+
+import (
+	"bytes"
+	"encoding"
+	"encoding/json"
+	"math"
+	"reflect"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// decoder turns records into structs several times faster than encoding/json, by doing only what nearly every record
+// needs: exact member names, strings without escapes, whole numbers, times. It relies on the scanner having accepted
+// the record. Whatever else turns up goes to encoding/json, a field or the whole record, so that there is one meaning of a record
+// and not two.
+type decoder struct {
+	fields map[string]field
+	known  []string
+}
+
+type field struct {
+	number int // in the order of the struct
+	index  []int
+	set    func(v reflect.Value, raw []byte) bool // false: let encoding/json do it
+}
+
+func newDecoder(t reflect.Type) *decoder {
+	d := &decoder{fields: map[string]field{}, known: memberNamesOf(t)}
+	if t.Kind() != reflect.Struct {
+		return d
+	}
+	for i, f := range reflect.VisibleFields(t) {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || name == "-" || f.Anonymous || len(f.Index) != 1 || strings.Contains(options, "string") || i >= 64 {
+			continue
+		}
+		d.fields[name] = field{number: i, index: f.Index, set: setterFor(f.Type)}
+	}
+	return d
+}
+
+// decode sets the fields of the struct v points to, which is zero, from a record.
+func (d *decoder) decode(raw []byte, v any) error {
+	if s := reflect.ValueOf(v).Elem(); s.Kind() == reflect.Struct {
+		if d.quick(raw, s) {
+			return nil
+		}
+		s.SetZero()
+	}
+	return json.Unmarshal(raw, v)
+}
+
+// quick decodes a record in which every member is either a field, by its very name and only once, or unknown.
+func (d *decoder) quick(raw []byte, s reflect.Value) bool {
+	var seen uint64
+	sc := scanner{data: raw}
+	end := sc.members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
+		if !plain {
+			return false
+		}
+		f, ok := d.fields[string(raw[name+1:nameEnd-1])]
+		if !ok {
+			return !isKnown(string(raw[name+1:nameEnd-1]), d.known)
+		}
+		if seen&(1<<f.number) != 0 {
+			return false
+		}
+		seen |= 1 << f.number
+		v := s.FieldByIndex(f.index)
+		if f.set != nil && f.set(v, raw[value:valueEnd]) {
+			return true
+		}
+		return json.Unmarshal(raw[value:valueEnd], v.Addr().Interface()) == nil
+	})
+	return end >= 0
+}
+
+// setterFor returns how to set a field of a type from JSON, nil for what encoding/json has to do.
+func setterFor(t reflect.Type) func(reflect.Value, []byte) bool {
+	p := reflect.PointerTo(t)
+	switch {
+	case t == reflect.TypeFor[time.Time]():
+		return setTime
+	case t == reflect.TypeFor[[]string]():
+		return setStrings
+	case t == reflect.TypeFor[[]uint32]():
+		return setUint32s
+	case p.Implements(reflect.TypeFor[json.Unmarshaler]()), p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
+		return nil
+	case t.Kind() == reflect.String:
+		return setString
+	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
+		return setInt
+	}
+	return nil
+}
+
+func setTime(v reflect.Value, raw []byte) bool {
+	return v.Addr().Interface().(*time.Time).UnmarshalJSON(raw) == nil
+}
+
+func setString(v reflect.Value, raw []byte) bool {
+	s, ok := plainString(raw)
+	if ok {
+		v.SetString(s)
+	}
+	return ok
+}
+
+func setInt(v reflect.Value, raw []byte) bool {
+	n, ok := plainInt(raw)
+	ok = ok && !v.OverflowInt(n)
+	if ok {
+		v.SetInt(n)
+	}
+	return ok
+}
+
+func setStrings(v reflect.Value, raw []byte) bool {
+	list, ok := plainArray(raw, plainString)
+	if ok {
+		*v.Addr().Interface().(*[]string) = list
+	}
+	return ok
+}
+
+func setUint32s(v reflect.Value, raw []byte) bool {
+	list, ok := plainArray(raw, func(raw []byte) (uint32, bool) {
+		n, ok := plainInt(raw)
+		return uint32(n), ok && n >= 0 && n <= math.MaxUint32
+	})
+	if ok {
+		*v.Addr().Interface().(*[]uint32) = list
+	}
+	return ok
+}
+
+// plainString decodes a string that has no escapes.
+func plainString(raw []byte) (string, bool) {
+	if raw[0] != '"' {
+		return "", false
+	}
+	text := raw[1 : len(raw)-1]
+	if bytes.IndexByte(text, '\\') >= 0 || !utf8.Valid(text) {
+		return "", false
+	}
+	return string(text), true
+}
+
+// plainInt decodes a whole number of up to 18 digits.
+func plainInt(raw []byte) (int64, bool) {
+	digits := bytes.TrimPrefix(raw, []byte{'-'})
+	if len(digits) > 18 {
+		return 0, false
+	}
+	var n int64
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false // a fraction, an exponent, or no number
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if raw[0] == '-' {
+		n = -n
+	}
+	return n, true
+}
+
+// plainArray decodes an array all of whose elements decode by one.
+func plainArray[T any](raw []byte, one func([]byte) (T, bool)) ([]T, bool) {
+	if raw[0] != '[' {
+		return nil, false
+	}
+	list := []T{}
+	sc := scanner{data: raw}
+	for i := sc.space(1); raw[i] != ']'; i = sc.space(i) {
+		end := sc.value(i, 1)
+		if end < 0 {
+			return nil, false
+		}
+		v, ok := one(raw[i:end])
+		if !ok {
+			return nil, false
+		}
+		list = append(list, v)
+		if i = sc.space(end); raw[i] == ',' {
+			i = sc.space(i + 1)
+		}
+	}
+	return list, true
+}
