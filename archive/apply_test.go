@@ -608,7 +608,7 @@ func TestApplyStopsWithItsContext(t *testing.T) {
 // checkLeaks fails the test if it ends with more goroutines or descriptors than it began with.
 func checkLeaks(t *testing.T) {
 	t.Helper()
-	goroutines, files := runtime.NumGoroutine(), openDescriptors(t)
+	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	t.Cleanup(func() {
 		deadline := time.Now().Add(5 * time.Second)
 		for runtime.NumGoroutine() > goroutines {
@@ -618,16 +618,8 @@ func checkLeaks(t *testing.T) {
 			}
 			runtime.Gosched()
 		}
-		if n := openDescriptors(t); n > files {
+		if n := openFiles(t); n > files {
 			t.Errorf("%d open files more than before", n-files)
 		}
 	})
-}
-
-func openDescriptors(t *testing.T) int {
-	names, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(names)
 }

@@ -26,11 +26,11 @@ type tarReader struct {
 func (t *tarReader) next() (*header, error) {
 	var pax *paxRecords
 	var longName, longLink string
-	for {
-		if err := t.skipPadding(); err != nil {
-			return nil, err
+	for announced := false; ; announced = true {
+		block, err := t.headerBlock()
+		if err == io.EOF && announced {
+			err = unexpected(err) // an extended header is about a member, which is missing
 		}
-		block, err := t.block()
 		if err != nil {
 			return nil, err
 		}
@@ -132,6 +132,14 @@ func (t *tarReader) block() ([]byte, error) {
 		return nil, unexpected(io.EOF) // blocks of the stream are whole multiples, except at its end
 	}
 	return b, nil
+}
+
+// headerBlock reads the block after the padding.
+func (t *tarReader) headerBlock() ([]byte, error) {
+	if err := t.skipPadding(); err != nil {
+		return nil, err
+	}
+	return t.block()
 }
 
 // metadata reads the content of an extended header or long name.
