@@ -21,7 +21,7 @@ func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts Dif
 	return rooms.layers.Diff(ctx, w, to, from, layers.DiffOptions(opts))
 }
 
-// Changes lists, sorted by path, what layer to has changed against layer from, or against its parent when from is "".
+// Changes lists, in an order that depends on nothing but the files, what layer to has changed against layer from, or against its parent when from is "".
 func (s *Store) Changes(ctx context.Context, to, from string) ([]archive.Change, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/mount"
 	"github.com/shalestore/shale/store"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -28,11 +29,16 @@ func TestMain(m *testing.M) {
 	testutil.Main(m)
 }
 
-// roots makes a graph root and a run root. What a failed test leaves mounted there is unmounted.
+// roots makes a graph root and a run root, in memory: every operation syncs its file system, and on a disk it would wait for what others write
+// there. What a failed test leaves mounted is unmounted.
 func roots(t *testing.T) config.Config {
 	t.Helper()
 	testutil.Root(t)
 	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755,size=256m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	t.Cleanup(func() { testutil.UnmountBelow(dir) })
 	return config.Config{GraphRoot: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run"), Driver: "overlay"}
 }

@@ -7,17 +7,28 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 )
 
 // A layer goes in, an image and a container stand on it, files change through the mount, the change goes out and into another layer, and everything
 // is deleted again.
-func TestFromTarToMountAndBack(t *testing.T) {
+func TestFromTarToMountAndBack(t *testing.T) { fromTarToMountAndBack(t) }
+
+// The same as root of a user namespace, where overlay keeps its marks in user.* attributes.
+func TestFromTarToMountAndBackInUserNamespace(t *testing.T) {
+	if testutil.InUserNS(t) {
+		fromTarToMountAndBack(t)
+	}
+}
+
+func fromTarToMountAndBack(t *testing.T) {
 	ctx := context.Background()
 	for _, driver := range []string{"overlay", "vfs"} {
 		t.Run(driver, func(t *testing.T) {
@@ -68,6 +79,9 @@ func TestFromTarToMountAndBack(t *testing.T) {
 			if _, err := s.ApplyDiff(ctx, copied.ID, bytes.NewReader(diff), nil); err != nil {
 				t.Fatal(err)
 			}
+			if native, err := s.DiffSize(ctx, copied.ID, ""); err != nil || native < int64(len("changed")+len("new")) {
+				t.Fatalf("diff size %d, %v", native, err)
+			}
 			if path, err = s.Mount(ctx, copied.ID, store.MountOptions{}); err != nil {
 				t.Fatal(err)
 			}
@@ -95,4 +109,76 @@ func TestFromTarToMountAndBack(t *testing.T) {
 			noGarbage(t, s)
 		})
 	}
+}
+
+// A layer can be compared with any other: with its grandparent, with one that it has nothing to do with. The driver's own directories don't tell that;
+// both are mounted aside for it, and nothing of that stays.
+func TestCompareWithAnyLayer(t *testing.T) {
+	ctx := context.Background()
+	cfg := roots(t)
+	s := open(t, cfg)
+	importLayer(t, s, id("a"), "", layerTar(t, "one", "two"), "a")
+	importLayer(t, s, id("b"), "a", layerTar(t, "three"), "b")
+	importLayer(t, s, id("c"), "b", layerTar(t, ".wh.one", "four"), "c")
+	importLayer(t, s, id("other"), "", layerTar(t, "two"), "other")
+	for _, try := range []struct {
+		to, from string
+		want     []archive.Change
+	}{
+		{"c", "", []archive.Change{{Path: "/four", Kind: archive.Added}, {Path: "/one", Kind: archive.Deleted}}},
+		{"c", "a", []archive.Change{{Path: "/four", Kind: archive.Added}, {Path: "/one", Kind: archive.Deleted}, {Path: "/three", Kind: archive.Added}}},
+		{"a", "c", []archive.Change{{Path: "/four", Kind: archive.Deleted}, {Path: "/one", Kind: archive.Added}, {Path: "/three", Kind: archive.Deleted}}},
+		{"a", "a", nil},
+	} {
+		got, err := s.Changes(ctx, try.to, try.from)
+		slices.SortFunc(got, func(a, b archive.Change) int { return strings.Compare(a.Path, b.Path) })
+		if err != nil || !slices.Equal(got, try.want) {
+			t.Errorf("changes from %q to %q: %v, %v; want %v", try.from, try.to, got, err, try.want)
+		}
+		var out bytes.Buffer
+		if err := s.Diff(ctx, &out, try.to, try.from, store.DiffOptions{}); err != nil {
+			t.Errorf("diff from %q to %q: %v", try.from, try.to, err)
+		}
+	}
+	// What the diff says, applied to the one layer, makes the other.
+	var out bytes.Buffer
+	if err := s.Diff(ctx, &out, "c", "a", store.DiffOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	importLayer(t, s, id("again"), "a", out.Bytes())
+	if changes, err := s.Changes(ctx, id("again"), "c"); err != nil || len(changes) > 0 {
+		t.Fatalf("differs by %v, %v", changes, err)
+	}
+	if left, err := testutil.MountsBelow(cfg.GraphRoot); err != nil || len(left) > 0 {
+		t.Fatalf("mounts left: %q, %v", left, err)
+	}
+	noGarbage(t, s)
+}
+
+// With a transient store, containers and what they stand on in the run root go with it; images stay.
+func TestTransientStore(t *testing.T) {
+	ctx := context.Background()
+	cfg := roots(t)
+	cfg.TransientStore = true
+	s := open(t, cfg)
+	base(t, cfg, s)
+	image(t, s)
+	c, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box"}, Image: "img"})
+	if err != nil || !c.Volatile() {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if err := os.RemoveAll(cfg.RunRoot); err != nil { // a reboot
+		t.Fatal(err)
+	}
+	s = open(t, cfg)
+	if all, err := s.Containers(ctx); err != nil || len(all) > 0 {
+		t.Fatalf("containers %v, %v", all, err)
+	}
+	if all, err := s.Layers(ctx); err != nil || len(all) != 1 {
+		t.Fatalf("layers %v, %v", all, err)
+	}
+	if g, err := s.GC(ctx); err != nil || !slices.Equal(g.Layers, []string{c.LayerID}) {
+		t.Fatalf("garbage %+v, %v", g, err)
+	}
+	noGarbage(t, s)
 }
