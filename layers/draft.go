@@ -106,7 +106,8 @@ func (d *Draft) Fill(ctx context.Context, r io.Reader, progress func(read int64)
 	if err != nil {
 		return err
 	}
-	recipe, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	// Readable too: where an entry of the tar replaces the file of an earlier one, Apply rewrites what it has recorded.
+	recipe, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
