@@ -37,8 +37,8 @@ func (tx *WriteTx) deleteIncomplete(ctx context.Context) error {
 }
 
 // tidy removes what dead processes had staged or thrown away. Each temporary directory has a lock of its own, so no store lock is needed. It
-// is done once in the life of a Store, before its first change, and what can't be removed now is no reason to refuse that change: Recover, which
-// garbage collection calls, reports it.
+// is done once in the life of a Store, when it is first used, as containers/storage does it, and costs the reading of two small directories. What can't
+// be removed now is no reason to refuse anything: Recover, which garbage collection calls, reports it.
 func (s *Store) tidy(ctx context.Context) {
 	s.tidied.Do(func() { _ = s.Recover(ctx) })
 }

@@ -90,6 +90,7 @@ const (
 
 // View calls fn with the lock shared. fn must not keep tx.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
+	s.tidy(ctx)
 	return s.records.View(ctx, func(tx *catalog.ReadTx[Layer]) error {
 		return fn(&ReadTx{store: s, records: tx})
 	})

@@ -74,8 +74,8 @@ func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (cre
 		Volatile:       opts.Volatile,
 		MountLabel:     plan.mountLabel,
 		IDMap:          opts.IDMap,
-		HostUIDMapping: opts.HostUIDMapping,
-		HostGIDMapping: opts.HostGIDMapping,
+		HostUIDMapping: len(opts.IDMap.UIDs) == 0, // a container without a map has the host's IDs, whatever its image's layers have
+		HostGIDMapping: len(opts.IDMap.GIDs) == 0,
 	})
 	if err != nil {
 		return containers.Container{}, fmt.Errorf("new container: %w", err)

@@ -78,14 +78,25 @@ func TestRefusals(t *testing.T) {
 	if existing.ID != id("base") || len(existing.Names) != 1 || err == nil {
 		t.Errorf("the layer that has the ID isn't returned: %+v, %v", existing, err)
 	}
+	if _, err := s.CreateLayer(ctx, layers.CreateOptions{Names: []string{"mapped"}, IDMap: foreign}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"mapped"}, TopLayer: "mapped"}); err != nil {
+		t.Fatal(err)
+	}
 	for name, try := range map[string]struct {
 		do   func() error
 		want error
 	}{
-		"an image's layer":            {func() error { return s.DeleteLayer(ctx, "base") }, errdefs.ErrInUse},
-		"a container's layer":         {func() error { return s.DeleteLayer(ctx, c.LayerID) }, errdefs.ErrInUse},
-		"a container's image":         {func() error { _, err := s.DeleteImage(ctx, "img", true); return err }, errdefs.ErrInUse},
-		"an image that doesn't exist": {func() error { _, err := s.DeleteImage(ctx, "box", true); return err }, errdefs.ErrNotFound},
+		"a mapped container of an image without a map": {func() error {
+			_, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "img", IDMap: foreign})
+			return err
+		}, errdefs.ErrUnsupported},
+		"a container without a map of a mapped image": {func() error { _, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "mapped"}); return err }, errdefs.ErrUnsupported},
+		"an image's layer":                            {func() error { return s.DeleteLayer(ctx, "base") }, errdefs.ErrInUse},
+		"a container's layer":                         {func() error { return s.DeleteLayer(ctx, c.LayerID) }, errdefs.ErrInUse},
+		"a container's image":                         {func() error { _, err := s.DeleteImage(ctx, "img", true); return err }, errdefs.ErrInUse},
+		"an image that doesn't exist":                 {func() error { _, err := s.DeleteImage(ctx, "box", true); return err }, errdefs.ErrNotFound},
 		"a container of a taken name": {func() error {
 			_, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box"}})
 			return err

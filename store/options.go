@@ -20,9 +20,9 @@ type ContainerOptions struct {
 	// Layer is the ID that the container's new layer shall have; "" draws one at random.
 	Layer    string
 	Metadata string
-	// IDMap is the mapping the container runs with; the zero value is that of its image's top layer.
+	// IDMap is the mapping the container runs with; the zero value is none.
 	IDMap idtools.Mapping
-	// HostUIDMapping and HostGIDMapping ask for no mapping, whatever the image's layer has.
+	// HostUIDMapping and HostGIDMapping ask for no mapping whatever IDMap says.
 	HostUIDMapping, HostGIDMapping bool
 	// LabelOpts are SELinux label options as Podman gives them ("disable", "level:s0:c1,c2"). They matter where SELinux is on, and when Flags
 	// doesn't hold both a ProcessLabel and a MountLabel.

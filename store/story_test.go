@@ -12,9 +12,11 @@ import (
 
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
+	"golang.org/x/sys/unix"
 )
 
 // A layer goes in, an image and a container stand on it, files change through the mount, the change goes out and into another layer, and everything
@@ -181,4 +183,43 @@ func TestTransientStore(t *testing.T) {
 		t.Fatalf("garbage %+v, %v", g, err)
 	}
 	noGarbage(t, s)
+}
+
+// A mapped layer's files have the host's owners, and its tar the archive's; a container with the same map stands on it.
+func TestMappedLayer(t *testing.T) {
+	ctx := context.Background()
+	cfg := roots(t)
+	s := open(t, cfg)
+	foreign := idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 1000}}, GIDs: []idtools.Map{{HostID: 200000, Size: 1000}}}
+	tar := layerTar(t, "a/", "a/b", "c")
+	opts := layers.CreateOptions{ID: id("mapped"), IDMap: foreign}
+	if _, err := s.ImportLayer(ctx, opts, bytes.NewReader(tar), nil); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(export(t, s, id("mapped")), tar) {
+		t.Fatal("exports other bytes")
+	}
+	if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"img"}, TopLayer: id("mapped")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box"}, Image: "img", IDMap: foreign}); err != nil {
+		t.Fatal(err)
+	}
+	path, err := s.Mount(ctx, "box", store.MountOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][2]uint32{"": {100000, 200000}, "a": {100000, 200000}, "a/b": {100001, 200002}, "c": {100002, 200004}} {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(path, name), &st); err != nil || st.Uid != want[0] || st.Gid != want[1] {
+			t.Errorf("%q belongs to %d:%d, %v; want %v", name, st.Uid, st.Gid, err, want)
+		}
+	}
+	uids, gids, err := s.ContainerParentOwners(ctx, "box")
+	if err != nil || !slices.Equal(uids, []int{0}) || !slices.Equal(gids, []int{0}) {
+		t.Errorf("owners above the mount: %v, %v, %v", uids, gids, err)
+	}
+	if err := s.DeleteContainer(ctx, "box"); err != nil {
+		t.Fatal(err)
+	}
 }
