@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/opencontainers/selinux/go-selinux"
@@ -25,8 +26,11 @@ func (p *containerPlan) label(opts ContainerOptions, l *layers.ReadTx) error {
 			return err
 		}
 		for _, layer := range all {
-			if layer.MountLabel != "" {
-				selinux.ReserveLabel(layer.MountLabel)
+			if layer.MountLabel == "" {
+				continue
+			}
+			if err := selinux.ReserveLabelV2(layer.MountLabel); err != nil && !errors.Is(err, selinux.ErrMCSAlreadyExists) {
+				return fmt.Errorf("layer %s: SELinux label %q: %w", layer.ID, layer.MountLabel, err)
 			}
 		}
 		if process, mount, err = label.InitLabels(opts.LabelOpts); err != nil {
