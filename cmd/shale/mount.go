@@ -78,8 +78,8 @@ are no longer mounted, which is when the last one was taken back.`,
 		var outcomes []refError
 		var failed error
 		for _, ref := range args {
-			still, err := unmountOne(ctx, s, ref, *force)
-			if err == nil && !still {
+			gone, err := unmountOne(ctx, s, ref, *force)
+			if gone {
 				p.printf("%s mountpoint unmounted\n", ref)
 			}
 			outcomes = append(outcomes, refError{ref, errorText(err)})
@@ -137,15 +137,17 @@ func mountOne(ctx context.Context, s *store.Store, ref string, options store.Mou
 	return s.Mount(ctx, ref, options)
 }
 
-// unmountOne unmounts a layer, a container, or what mountOne has mounted of an image.
-func unmountOne(ctx context.Context, s *store.Store, ref string, force bool) (stillMounted bool, err error) {
-	stillMounted, err = s.Unmount(ctx, ref, force)
+// unmountOne unmounts a layer, a container, or what mountOne has mounted of an image, and returns whether to say so: of an image,
+// containers-storage says nothing.
+func unmountOne(ctx context.Context, s *store.Store, ref string, force bool) (gone bool, err error) {
+	still, err := s.Unmount(ctx, ref, force)
 	if errors.Is(err, errdefs.ErrNotFound) {
 		if image, imageErr := s.Image(ctx, ref); imageErr == nil {
-			return s.Unmount(ctx, image.TopLayer, force)
+			_, err = s.Unmount(ctx, image.TopLayer, force)
+			return false, err
 		}
 	}
-	return stillMounted, err
+	return err == nil && !still, err
 }
 
 // refError is how one of several objects fared; "" is well.

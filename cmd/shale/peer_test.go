@@ -163,6 +163,7 @@ func TestWritingLikePeer(t *testing.T) {
 		{"mount", digits("3")}, {"mount", digits("3")}, {"mounted", digits("3")}, {"mount", "-j", digits("3"), "nothing"}, {"layers", "-t"},
 		{"unmount", digits("3")}, {"unmount", "-j", digits("3")}, {"unmount", digits("3")}, {"mounted", digits("3")}, {"unmount", "nothing"},
 		{"mount", "five"}, {"mount", "five"}, {"umount", "--force", "five"}, {"mounted", "five"},
+		{"mount", "--read-only", "image:1"}, {"mount", "--ro", digits("e")}, {"mount", "-r", "nothing"}, {"unmount", "image:1"}, {"unmount", "-j", digits("e")},
 		{"delete-layer", digits("a")}, {"delete-image", "IV"}, {"delete-image", "-j", "nothing"}, {"delete-container", "-j", "five", "nothing"},
 		{"delete-image", "-j", "IV"}, {"delete-image", "IV"}, {"layers"},
 		{"delete", "-j", digits("c")}, {"delete", "nothing"},

@@ -29,9 +29,9 @@ func main() {
 	driver := flag.String("driver", "", "use the driver overlay or vfs (default: overlay where it can be mounted)")
 	flag.Parse()
 	if err := start(*shale, *source, *parent, *driver); err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && exit.ExitCode() > 0 {
-			os.Exit(exit.ExitCode()) // the child has said itself what is wrong
+		var child childFailed
+		if errors.As(err, &child) {
+			os.Exit(int(child))
 		}
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
 		os.Exit(1)
@@ -56,6 +56,11 @@ func start(shale, source, parent, driver string) error {
 	}
 	return supervise(shale, source, parent, driver)
 }
+
+// childFailed is the exit status of the process that did the work, and has said itself what was wrong.
+type childFailed int
+
+func (c childFailed) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
 
 // supervise runs this program again with the rights it needs, in a mount namespace that takes its mounts along when it goes, and removes the
 // directory it worked in. Root gets a mount namespace; anybody else a user namespace as well, by "shale unshare".
@@ -117,6 +122,10 @@ func supervise(shale, source, parent, driver string) error {
 				for _, directory := range directories {
 					exec.Command(shale, "unshare", "rm", "-rf", directory).Run()
 				}
+			}
+			var exit *exec.ExitError
+			if errors.As(err, &exit) && exit.ExitCode() > 0 {
+				return childFailed(exit.ExitCode())
 			}
 			return err
 		}
