@@ -14,13 +14,15 @@ import (
 //
 //	staged, err := d.Stage(ctx, parent, opts)  // a new layer directory, aside, seen by nobody
 //	... fill staged.Content() ...              // minutes, perhaps; no lock held
-//	... syncfs ...                             // the caller's durability policy
+//	... syncfs of its file system ...          // which covers the driver's own small files too
 //	err = staged.Commit(ctx, id)               // under the layer lock: rename into place, fsync both directories
 //
 // and goes in two steps as well: Delete renames it away under the lock, Trash.Empty removes the files afterwards.
 //
-// All methods may be called from several goroutines. Of different processes, only those that hold the store's layer lock may call Commit and
-// Delete; the other methods need no lock, and may find that a layer has gone meanwhile (errdefs.ErrNotFound).
+// All methods may be called from several goroutines. Of different processes, only those that hold the store's layer lock may call Commit,
+// Replace and Delete; the other methods need no lock, and may find that a layer has gone meanwhile (errdefs.ErrNotFound).
+//
+// An ID that ValidateID refuses is errdefs.ErrInvalid everywhere. A layer whose files are damaged, or whose parent's are gone, is errdefs.ErrCorrupt.
 type Driver interface {
 	// Name is the driver's name in storage.conf and in the store's directories: "overlay", "vfs".
 	Name() string
@@ -30,8 +32,10 @@ type Driver interface {
 	// Delete makes the layer vanish by renaming it away, and returns what is left to empty. A layer that does not exist is no error:
 	// an interrupted deletion can be repeated. It does not unmount.
 	Delete(ctx context.Context, id string) (Trash, error)
-	// Mounts describes how to mount the layer at Info.MountPoint. An empty result means that the layer needs no mount and that
-	// Info.MountPoint is its content already.
+	// Mounts describes how to mount the layer at Info.MountPoint, in the order in which the mounts are to be made. An empty result means that
+	// the layer needs no mount and that Info.MountPoint is its content already. It may tidy up what would stand in a mount's way, so it is not called for
+	// a layer that is mounted, unless opts ask for a read-only mount. Options that the driver doesn't allow are errdefs.ErrInvalid, those that it can't
+	// carry out errdefs.ErrUnsupported.
 	Mounts(ctx context.Context, id string, opts MountOptions) ([]mount.Spec, error)
 	// Stat tells where a layer lies; errdefs.ErrNotFound when there is none.
 	Stat(ctx context.Context, id string) (Info, error)
@@ -62,7 +66,7 @@ type StageOptions struct {
 type Staged interface {
 	// Content is the absolute path of the directory to fill. Its own mode and owner are already those of the parent's root.
 	Content() string
-	// Commit moves the layer into place as id and returns when both directories of the rename are durable. A directory left there by an
+	// Commit moves the layer into place as id and returns when that is durable. A directory left there by an
 	// interrupted operation is moved away first. It fails with errdefs.ErrNotFound if the parent changed or went since Stage.
 	// The caller holds the layer lock. After an error the staged layer can still be discarded.
 	Commit(ctx context.Context, id string) error

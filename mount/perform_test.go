@@ -55,10 +55,22 @@ var ways = map[string]func(context.Context, mount.Spec) error{
 
 func TestOverlayOfManyLowers(t *testing.T) {
 	testutil.Root(t)
+	manyLowers(t)
+}
+
+// Every way works for root of a user namespace as well, with attributes in user.overlay.*.
+func TestOverlayOfManyLowersInUserNamespace(t *testing.T) {
+	if testutil.InUserNS(t) {
+		manyLowers(t, "userxattr")
+	}
+}
+
+func manyLowers(t *testing.T, options ...string) {
 	for way, perform := range ways {
 		for _, n := range []int{1, 2, 39, 60, 200, 500} {
 			t.Run(fmt.Sprintf("%s/%d", way, n), func(t *testing.T) {
 				s := stack(t, n, "store")
+				s.Data = options
 				if err := perform(t.Context(), s); err != nil {
 					t.Fatal(err)
 				}
