@@ -132,7 +132,7 @@ func (a *applier) setFile(fd int, d *directory, at *attrs) error {
 
 // newGroup is the group that the kernel gives a new file in d.
 func (a *applier) newGroup(d *directory) uint32 {
-	if d.setgid {
+	if d.mode&unix.S_ISGID != 0 {
 		return d.gid
 	}
 	return a.proc.gid

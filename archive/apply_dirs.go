@@ -43,7 +43,8 @@ type directory struct {
 	place *list.Element
 	alias []string
 	dirFacts
-	gid uint32 // what files in it inherit when it has the setgid bit
+	// As fstat(2) has it, or as it was set since. New files get the group when the directory has the setgid bit.
+	uid, gid, mode uint32
 	// times, when an entry has set them, are put on when the descriptor is closed: every file made in a directory changes them.
 	times [2]unix.Timespec
 }
@@ -53,7 +54,6 @@ type dirFacts struct {
 	fresh  bool // made by this apply: no name is in it that the planner has not put there
 	timed  bool // an entry has set its times
 	acl    bool // it has a default ACL, which new files inherit and the archive's files must not
-	setgid bool // new files inherit its group
 }
 
 func (d *directory) hold() *directory { d.refs.Add(1); return d }
@@ -237,8 +237,7 @@ func (t *tree) adopt(fd int, path string, facts dirFacts, known bool) (*director
 			facts.acl = err == nil && n > 0
 		}
 	}
-	facts.setgid = st.Mode&unix.S_ISGID != 0
-	d := &directory{fd: fd, ino: st.Ino, path: path, dirFacts: facts, gid: st.Gid, times: [2]unix.Timespec{st.Atim, st.Mtim}}
+	d := &directory{fd: fd, ino: st.Ino, path: path, dirFacts: facts, uid: st.Uid, gid: st.Gid, mode: st.Mode & 0o7777, times: [2]unix.Timespec{st.Atim, st.Mtim}}
 	d.place = t.recent.PushFront(d)
 	t.open[st.Ino] = d
 	t.paths[path] = d

@@ -254,7 +254,7 @@ func (a *applier) makeParent(d *directory, name string, uid, gid uint32) error {
 		return err
 	}
 	plain := a.proc.umask&0o755 == 0 && !d.acl
-	ours := uid == a.proc.uid && gid == a.proc.gid && !d.setgid || a.opts.ForceMask != nil
+	ours := uid == a.proc.uid && gid == a.proc.gid && d.mode&unix.S_ISGID == 0 || a.opts.ForceMask != nil
 	if plain && ours {
 		return nil
 	}
@@ -282,21 +282,18 @@ func dropInherited(fd int) {
 
 // setDir puts the attributes of an entry on a directory.
 func (a *applier) setDir(d *directory, at *attrs) error {
-	var st unix.Stat_t
-	if err := unix.Fstat(d.fd, &st); err != nil {
-		return err
-	}
-	if a.opts.ForceMask == nil && (st.Uid != at.uid || st.Gid != at.gid) {
+	if a.opts.ForceMask == nil && (d.uid != at.uid || d.gid != at.gid) {
 		if err := unix.Fchown(d.fd, int(at.uid), int(at.gid)); err == nil {
-			st.Gid = at.gid
+			d.uid, d.gid = at.uid, at.gid
 		} else if !a.opts.IgnoreChownErrors {
 			return ownerError(at, err)
 		}
 	}
-	if st.Mode&0o7777 != at.mode {
+	if d.mode != at.mode {
 		if err := unix.Fchmod(d.fd, at.mode); err != nil {
 			return fmt.Errorf("set mode: %w", err)
 		}
+		d.mode = at.mode
 	}
 	if err := a.setXattrs(at, func(name string, value []byte) error {
 		if name == "system.posix_acl_default" {
@@ -306,8 +303,14 @@ func (a *applier) setDir(d *directory, at *attrs) error {
 	}); err != nil {
 		return err
 	}
+	if len(at.xattrs) > 0 { // an ACL among them is another way to set the mode
+		var st unix.Stat_t
+		if err := unix.Fstat(d.fd, &st); err != nil {
+			return err
+		}
+		d.mode = st.Mode & 0o7777
+	}
 	d.timed, d.times = true, at.times
-	d.setgid, d.gid = at.mode&unix.S_ISGID != 0, st.Gid
 	a.tree.remember(d)
 	return nil
 }
