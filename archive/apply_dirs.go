@@ -51,9 +51,9 @@ type directory struct {
 
 // dirFacts are what has to be known of a directory for as long as the apply lasts.
 type dirFacts struct {
-	fresh  bool // made by this apply: no name is in it that the planner has not put there
-	timed  bool // an entry has set its times
-	acl    bool // it has a default ACL, which new files inherit and the archive's files must not
+	fresh bool // made by this apply: no name is in it that the planner has not put there
+	timed bool // an entry has set its times
+	acl   bool // it has a default ACL, which new files inherit and the archive's files must not
 }
 
 func (d *directory) hold() *directory { d.refs.Add(1); return d }
