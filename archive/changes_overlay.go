@@ -40,10 +40,10 @@ func OverlayChanges(ctx context.Context, upper string, lowers []string, userXatt
 	s.below = []layerStates{make(layerStates, len(low.fds))}
 	for w.next(ctx) {
 		if err := s.visit(); err != nil {
-			return nil, fmt.Errorf("/%s: %w", w.path, err)
+			return nil, fmt.Errorf("/%.4000s: %w", w.path, err)
 		}
 	}
-	return s.list, w.err
+	return s.changes.list, w.err
 }
 
 // overlayScan compares an upper with its lowers. What is known about the lowers' form of a directory is kept for the directories on the
@@ -54,10 +54,10 @@ type overlayScan struct {
 	names  overlayNames
 	xattrs *xattrBuffers
 
-	list   []Change
-	listed []bool        // for each directory on the way down: whether it is in the list
-	below  []layerStates // for each directory on the way down: what the lowers have there
-	known  []siblings    // for each directory on the way down: what the lowers have of its names
+	changes changeList
+	listed  []bool        // for each directory on the way down: whether it is in the list
+	below   []layerStates // for each directory on the way down: what the lowers have there
+	known   []siblings    // for each directory on the way down: what the lowers have of its names
 }
 
 // layerStates says for each lower what it has in place of a directory of the upper.
@@ -131,9 +131,13 @@ func (s *overlayScan) visit() error {
 	}
 	if listed {
 		if kind != Modified {
-			s.listParents()
+			if err := s.listParents(); err != nil {
+				return err
+			}
 		}
-		s.list = append(s.list, Change{Path: "/" + s.path, Kind: kind})
+		if err := s.changes.add("/"+s.path, kind); err != nil {
+			return err
+		}
 	}
 	if s.typ == unix.DT_DIR {
 		s.listed = append(s.listed, listed)
@@ -144,13 +148,17 @@ func (s *overlayScan) visit() error {
 }
 
 // listParents lists the directories above the current entry that aren't yet.
-func (s *overlayScan) listParents() {
+func (s *overlayScan) listParents() error {
 	for i, done := range s.listed {
-		if !done {
-			s.listed[i] = true
-			s.list = append(s.list, Change{Path: "/" + s.ancestor(i), Kind: Modified})
+		if done {
+			continue
+		}
+		s.listed[i] = true
+		if err := s.changes.add("/"+s.ancestor(i), Modified); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // marks reads overlay's attributes of the current entry. Without lowers there is nothing that they could point to.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,7 +48,7 @@ func TreeChanges(ctx context.Context, newDir, oldDir string, opts DiffOptions) (
 	if err := c.compare(ctx, inBoth); err != nil {
 		return nil, err
 	}
-	return c.list, nil
+	return c.changes.list, nil
 }
 
 // treeCompare walks two trees side by side, with a stack of its own so that depth is no concern.
@@ -56,7 +57,7 @@ type treeCompare struct {
 	new, old             *dirStack
 	frames               []compareFrame
 	prefix               []byte // path of the current directory with a final slash
-	list                 []Change
+	changes              changeList
 	newXattrs, oldXattrs *xattrBuffers
 }
 
@@ -138,23 +139,26 @@ func (c *treeCompare) visit(newOne, oldOne *dirent) error {
 		return nil
 	}
 	if len(c.prefix)+len(name) > pathMax {
-		return fmt.Errorf("directory /%.80s...: path of more than %d bytes", c.prefix, pathMax)
+		return fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", c.prefix, errdefs.ErrInvalid, pathMax)
 	}
 	path := c.dir() + name
 	entry := -1
 	if oldOne == nil {
-		c.list = append(c.list, Change{path, Added})
+		if err := c.changes.add(path, Added); err != nil {
+			return err
+		}
 	} else {
 		same, err := c.same(name, &newSt, &oldSt)
 		if err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
-		switch {
-		case !same:
-			c.list = append(c.list, Change{path, Modified})
-		case isDir(&newSt):
-			entry = len(c.list)
-			c.list = append(c.list, Change{path, Modified})
+		if same && isDir(&newSt) {
+			entry = len(c.changes.list)
+		}
+		if !same || isDir(&newSt) {
+			if err := c.changes.add(path, Modified); err != nil {
+				return err
+			}
 		}
 	}
 	if !isDir(&newSt) {
@@ -203,10 +207,12 @@ func (c *treeCompare) enter(inBoth bool, entry int) (err error) {
 func (c *treeCompare) leave() error {
 	f := c.frames[len(c.frames)-1]
 	for _, name := range f.gone {
-		c.list = append(c.list, Change{c.dir() + name, Deleted})
+		if err := c.changes.add(c.dir()+name, Deleted); err != nil {
+			return err
+		}
 	}
-	if f.entry >= 0 && f.entry == len(c.list)-1 {
-		c.list = c.list[:f.entry]
+	if f.entry >= 0 && f.entry == len(c.changes.list)-1 {
+		c.changes.cut()
 	}
 	c.frames = c.frames[:len(c.frames)-1]
 	if len(c.frames) == 0 {

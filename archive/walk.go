@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
 )
 
@@ -99,7 +100,7 @@ func (w *walk) next(ctx context.Context) bool {
 		f.next++
 		w.dir, w.name, w.typ, w.hasSt = w.stack.top(), e.name, e.typ, false
 		if len(w.prefix)+len(e.name) > pathMax {
-			w.err = fmt.Errorf("directory /%.80s...: path of more than %d bytes", w.prefix, pathMax)
+			w.err = fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", w.prefix, errdefs.ErrInvalid, pathMax)
 			return false
 		}
 		w.path = string(append(w.prefix, e.name...))
