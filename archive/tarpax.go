@@ -88,13 +88,18 @@ func cutPAXRecord(data string) (key, value, rest string, ok bool) {
 	return key, value, data[n:], true
 }
 
-// apply lets the records amend h. An empty value leaves the field as it was.
+// apply lets the records amend h. An empty value leaves the field as it was (pax(1)), but an extended attribute may well be empty: GNU tar and
+// bsdtar write and restore such attributes, which archive/tar loses.
 func (p *paxRecords) apply(h *header) error {
 	if p == nil {
 		return nil
 	}
 	for _, key := range p.keys {
 		value := p.values[key]
+		if name, ok := strings.CutPrefix(key, paxXattrPrefix); ok {
+			h.xattrs = append(h.xattrs, xattr{name: name, value: value})
+			continue
+		}
 		if value == "" {
 			continue
 		}
@@ -117,10 +122,6 @@ func (p *paxRecords) apply(h *header) error {
 			h.atime, err = parsePAXTime(value)
 		case "ctime":
 			_, err = parsePAXTime(value)
-		default:
-			if name, ok := strings.CutPrefix(key, paxXattrPrefix); ok {
-				h.xattrs = append(h.xattrs, xattr{name: name, value: value})
-			}
 		}
 		if err != nil {
 			return errHeader

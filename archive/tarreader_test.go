@@ -66,7 +66,9 @@ func readMembers(data []byte, size int) (lines []string, err error) {
 		}
 		xattrs := map[string]string{}
 		for _, x := range h.xattrs {
-			xattrs[x.name] = x.value
+			if x.value != "" { // archive/tar loses empty ones
+				xattrs[x.name] = x.value
+			}
 		}
 		lines = append(lines, fmt.Sprintf("%q %q %q mode=%d owner=%d:%d dev=%d:%d mtime=%v atime=%v %q %q", h.typeflag, h.name, h.link, h.mode, h.uid, h.gid,
 			h.devMajor, h.devMinor, time.Unix(h.mtime.sec, h.mtime.nsec).UTC(), atime, xattrs, content))
