@@ -31,7 +31,8 @@ var floors = [][]string{
 	{"layers", "images", "containers"},
 	{"catalog", "drivers", "archive"},
 	{"config"},
-	{"mount", "idtools", "quota"},
+	{"mount"},
+	{"idtools", "quota"},
 	{"internal"},
 	{"errdefs"},
 }

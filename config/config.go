@@ -63,6 +63,9 @@ type Overlay struct {
 	Size, Inodes uint64
 	// Sync is "none", "filesystem", or "" when nothing was said.
 	Sync string
+	// DisableIDMap translates owners on disk even where the kernel could do it while mounting. It comes from the environment alone
+	// (_CONTAINERS_OVERLAY_DISABLE_IDMAP=yes).
+	DisableIDMap bool
 }
 
 // VFS holds the vfs driver's options; the fields mean what they mean for Overlay.
@@ -134,6 +137,7 @@ func Load(o Overrides) (Config, []Warning, error) {
 func (env Environment) Load(o Overrides) (Config, []Warning, error) {
 	l := loader{env: env, over: o, entries: map[string]entry{}, cfg: Config{
 		Caller: env.Caller, Rootless: env.Rootless, origins: map[string]Origin{},
+		Overlay: Overlay{DisableIDMap: env.get("_CONTAINERS_OVERLAY_DISABLE_IDMAP") == "yes"},
 	}}
 	if err := l.load(); err != nil {
 		return Config{}, l.warnings, err

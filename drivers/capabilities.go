@@ -1,6 +1,10 @@
 package drivers
 
-import "context"
+import (
+	"context"
+
+	"github.com/shalestore/shale/idtools"
+)
 
 // What only some drivers can do is an interface of its own, found by a type assertion on a Driver. Each says what its absence means.
 
@@ -23,6 +27,20 @@ type Homer interface {
 	HomePrepared() (bool, error)
 	// ReleaseHome undoes PrepareHome, when no layer is mounted any more.
 	ReleaseHome(ctx context.Context) error
+}
+
+// Shifter is a driver that can translate owners while it mounts: a layer's files keep the container's IDs on disk, and one copy serves containers
+// of every mapping. Without it, or where it says no, owners are translated on disk, by Remapper.
+type Shifter interface {
+	// SupportsShifting reports whether MountOptions.IDMap may hold m.
+	SupportsShifting(ctx context.Context, m idtools.Mapping) (bool, error)
+}
+
+// Remapper is a Staged whose owners can be translated on disk, those of everything beneath it included: from is the mapping that the parent's
+// files have, to the one that the layer's shall have. It comes before the layer is filled, and takes minutes for a big layer; when ctx ends it stops, and
+// the staged layer is then good for nothing but Discard. Without it a layer can only have its parent's mapping.
+type Remapper interface {
+	Remap(ctx context.Context, from, to idtools.Mapping) error
 }
 
 // AfterUnmount is a driver that tidies up a layer once its mount is gone. Without it nothing is left to tidy.

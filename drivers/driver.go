@@ -55,6 +55,9 @@ type StageOptions struct {
 	Writable bool
 	// IDMap is applied to the owner of the layer's root directory, when the layer has no parent.
 	IDMap idtools.Mapping
+	// Shift is the mapping that the layer will be mounted with (MountOptions.IDMap), where its parent is kept with the container's own IDs: it
+	// is applied to the owner that the layer's root directory takes over from the parent's.
+	Shift idtools.Mapping
 	// MountLabel is the SELinux label for files made outside a labelled mount; "" for none.
 	MountLabel string
 	// Content fills the layer from the start with a copy of another layer's own content (its diff, not its parents'), before
@@ -93,7 +96,8 @@ type MountOptions struct {
 	Label string
 	// Volatile asks for a mount that is never synced, for content that need not survive a crash. Ignored where the kernel lacks it.
 	Volatile bool
-	// IDMap is the mapping of the container, for drivers that can apply it while mounting.
+	// IDMap translates the owners of everything beneath the layer, whose own files have the host's IDs already. It is for a Shifter that supports
+	// it; elsewhere it is errdefs.ErrUnsupported.
 	IDMap idtools.Mapping
 }
 
@@ -107,6 +111,11 @@ type Info struct {
 	Lower []string
 	// Work is overlay's work directory, else "".
 	Work string
+	// Parent is the layer that this one lies on, where Content alone doesn't hold everything. A copy of a layer with other owners lies on
+	// the original, which is not its record's parent.
+	Parent string
+	// Remapped tells that the layer holds a copy of all that is beneath it, with other owners; Lower then begins with that.
+	Remapped bool
 	// Metadata is what `podman inspect` shows as GraphDriver.Data: LowerDir, UpperDir, WorkDir, MergedDir for overlay.
 	Metadata map[string]string
 }

@@ -70,6 +70,22 @@ func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	return tx.records.Replace(image)
 }
 
+// AddMappedLayer adds a layer to an image's list of mapped copies of its top layer, and makes that durable.
+func (tx *WriteTx) AddMappedLayer(id, layer string) error {
+	image, err := tx.Get(id)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(image.MappedLayers, layer) {
+		return nil
+	}
+	image.MappedLayers = append(slices.Clone(image.MappedLayers), layer)
+	if err := tx.records.Replace(image); err != nil {
+		return err
+	}
+	return tx.records.Save()
+}
+
 // ForgetMappedLayer takes a layer out of an image's list of mapped copies of its top layer.
 func (tx *WriteTx) ForgetMappedLayer(id, layer string) error {
 	image, err := tx.Get(id)

@@ -16,17 +16,23 @@ import (
 // Apply unpacks a tar onto the own content of a layer that exists, and returns the bytes of the files written.
 //
 // The work is done on a copy, aside, which then takes the content's place in one rename: after a crash the layer is as it was or as it was to be.
-// Meanwhile the layer must stay as it is. Apply returns errdefs.ErrInUse if it, or a layer above it, is mounted, and errdefs.ErrBusy if
+// Meanwhile the layer must stay as it is. Apply returns errdefs.ErrInUse if a layer above it is mounted, and errdefs.ErrBusy if
 // it was changed or mounted while the tar was unpacked; nothing has happened to it then.
+//
+// A layer that is mounted itself is unpacked into through the mount, where its users see each file as it comes: see applyMounted.
 func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress func(read int64)) (int64, error) {
 	var before Layer
 	var untouched fingerprint
+	mounted := 0
 	err := s.View(ctx, func(tx *ReadTx) error {
 		var err error
 		if before, err = tx.Lookup(ref); err != nil {
 			return err
 		}
-		if err := tx.checkUnmounted(ctx, before.ID); err != nil {
+		if mounted, err = tx.Mounted(ctx, before.ID); err != nil {
+			return err
+		}
+		if err := tx.checkUnmounted(ctx, before.ID, mounted > 0); err != nil {
 			return err
 		}
 		untouched, err = s.fingerprint(ctx, before.ID)
@@ -34,6 +40,9 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 	})
 	if err != nil {
 		return 0, err
+	}
+	if mounted > 0 {
+		return s.applyMounted(ctx, before, r, progress)
 	}
 	d, err := s.prepareReplacement(ctx, before)
 	if err != nil {
@@ -51,7 +60,7 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 		if err != nil {
 			return err
 		}
-		if err := tx.checkUnmounted(ctx, now.ID); err != nil {
+		if err := tx.checkUnmounted(ctx, now.ID, false); err != nil {
 			return err
 		}
 		print, err := s.fingerprint(ctx, now.ID)
@@ -88,16 +97,11 @@ func (s *Store) prepareReplacement(ctx context.Context, layer Layer) (*Draft, er
 // replaceContent swaps the layer's content for the draft's. Two renames and a save can't be one step, so the record goes through a state that
 // is true at every moment between them: content that nobody has described.
 func (tx *WriteTx) replaceContent(ctx context.Context, d *Draft, layer Layer) error {
-	if layer.DiffID != "" || layer.TOCDigest != "" {
-		layer.forget()
-		if err := tx.records.Replace(layer); err != nil {
-			return err
-		}
-		if err := tx.records.Save(); err != nil {
-			return err
-		}
-		step.Reached(ctx, "former digests forgotten")
+	layer, err := tx.forgetContent(layer)
+	if err != nil {
+		return err
 	}
+	step.Reached(ctx, "former digests forgotten")
 	// From here on the change must come to its end, or as close as it gets.
 	ctx, cancel := undoContext(ctx)
 	defer cancel()
@@ -113,6 +117,23 @@ func (tx *WriteTx) replaceContent(ctx context.Context, d *Draft, layer Layer) er
 		return err
 	}
 	step.Reached(ctx, "content replaced")
+	return tx.described(ctx, d, layer)
+}
+
+// forgetContent makes a layer one whose content nobody has described.
+func (tx *WriteTx) forgetContent(layer Layer) (Layer, error) {
+	if layer.DiffID == "" && layer.TOCDigest == "" {
+		return layer, nil
+	}
+	layer.forget()
+	if err := tx.records.Replace(layer); err != nil {
+		return layer, err
+	}
+	return layer, tx.records.Save()
+}
+
+// described puts the draft's recipe and digests in place, for content that is there already.
+func (tx *WriteTx) described(ctx context.Context, d *Draft, layer Layer) error {
 	if err := unix.Rename(d.tarSplit, tx.store.tarSplitPath(layer.ID)); err != nil {
 		return err
 	}
@@ -128,13 +149,17 @@ func (tx *WriteTx) replaceContent(ctx context.Context, d *Draft, layer Layer) er
 	return tx.records.Save()
 }
 
-// checkUnmounted returns errdefs.ErrInUse if the layer or any above it is mounted: their mounts hold the directory that is to be replaced.
-func (tx *ReadTx) checkUnmounted(ctx context.Context, id string) error {
+// checkUnmounted returns errdefs.ErrInUse if the layer, unless that doesn't matter, or any above it is mounted: their mounts hold the directory that
+// is to be replaced.
+func (tx *ReadTx) checkUnmounted(ctx context.Context, id string, itselfMay bool) error {
 	mounted, err := tx.MountedLayers(ctx)
 	if err != nil {
 		return err
 	}
 	for _, m := range mounted {
+		if m.ID == id && itselfMay {
+			continue
+		}
 		chain, err := tx.Chain(m.ID)
 		if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
 			return err

@@ -62,12 +62,17 @@ func (tx *WriteTx) Commit(ctx context.Context, d *Draft) (Layer, error) {
 		return existing, err
 	}
 	if d.record.Parent != "" {
-		parent, err := tx.Get(d.record.Parent)
+		if _, err := tx.Get(d.record.Parent); err != nil {
+			return Layer{}, fmt.Errorf("parent: %w", err)
+		}
+	}
+	if d.beneath != "" {
+		beneath, err := tx.Get(d.beneath)
 		if err != nil {
 			return Layer{}, fmt.Errorf("parent: %w", err)
 		}
-		if !parent.Mapping().Equal(d.idMap) {
-			return Layer{}, fmt.Errorf("parent %s: ID mapping changed meanwhile: %w", parent.ID, errdefs.ErrBusy)
+		if !beneath.Mapping().Equal(d.under) {
+			return Layer{}, fmt.Errorf("parent %s: ID mapping changed meanwhile: %w", beneath.ID, errdefs.ErrBusy)
 		}
 	}
 	record := d.record

@@ -10,6 +10,7 @@ import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"golang.org/x/sys/unix"
 )
 
@@ -72,13 +73,14 @@ func (s *Store) Changes(ctx context.Context, to, from string) ([]archive.Change,
 
 // comparison is what has to be known to compare two layers. It is gathered under the lock and used without it.
 type comparison struct {
-	store    *Store
-	driver   drivers.Driver
-	to       Layer
-	from     Layer // without ID when to is compared with nothing
-	info     drivers.Info
-	toParent bool     // from is the parent of to
-	recipe   *os.File // of to, or nil
+	store  *Store
+	driver drivers.Driver
+	to     Layer
+	from   Layer // without ID when to is compared with nothing
+	info   drivers.Info
+	recipe *os.File // of to, or nil; of use against the parent only
+
+	toShift, fromShift idtools.Mapping // what mounting them has to translate
 }
 
 func (s *Store) comparison(ctx context.Context, to, from string) (*comparison, error) {
@@ -95,11 +97,16 @@ func (s *Store) comparison(ctx context.Context, to, from string) (*comparison, e
 				return err
 			}
 		}
-		c.toParent = c.from.ID == c.to.Parent
 		if c.info, err = s.driver.Stat(ctx, c.to.ID); err != nil {
 			return err
 		}
-		if c.toParent {
+		if c.toShift, err = tx.shift(c.to, c.info, c.to.Mapping()); err != nil {
+			return err
+		}
+		if c.fromShift, err = tx.ownShift(ctx, c.from); err != nil {
+			return err
+		}
+		if c.from.ID == c.to.Parent {
 			c.recipe, err = openRecipe(s.tarSplitPath(c.to.ID))
 		}
 		return err
@@ -130,7 +137,8 @@ func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) e
 		w = &meter{w: w, report: opts.Progress}
 		return archive.Replay(ctx, w, c.recipe, append([]string{c.info.Content}, c.info.Lower...))
 	}
-	diff := archive.DiffOptions{IDMap: c.to.Mapping(), Progress: opts.Progress}
+	diff := c.options()
+	diff.Progress = opts.Progress
 	upper, err := c.upperdir(ctx)
 	if err != nil {
 		return err
@@ -141,6 +149,11 @@ func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) e
 	return c.inTrees(ctx, func(toDir, fromDir string) error {
 		return archive.WriteTreeDiff(ctx, w, toDir, fromDir, diff)
 	})
+}
+
+// options says how owners on disk become the container's.
+func (c *comparison) options() archive.DiffOptions {
+	return archive.DiffOptions{IDMap: c.to.Mapping(), OldIDMap: c.from.Mapping()}
 }
 
 func (c *comparison) changes(ctx context.Context) ([]archive.Change, error) {
@@ -154,7 +167,7 @@ func (c *comparison) changes(ctx context.Context) ([]archive.Change, error) {
 	var changes []archive.Change
 	err = c.inTrees(ctx, func(toDir, fromDir string) error {
 		var err error
-		changes, err = archive.TreeChanges(ctx, toDir, fromDir, archive.DiffOptions{})
+		changes, err = archive.TreeChanges(ctx, toDir, fromDir, c.options())
 		return err
 	})
 	return changes, err
@@ -163,7 +176,7 @@ func (c *comparison) changes(ctx context.Context) ([]archive.Change, error) {
 // upperdir returns the driver's ability to tell changes from the layer's own directory, or nil when whole trees must be compared.
 func (c *comparison) upperdir(ctx context.Context) (drivers.Upperdir, error) {
 	upper, ok := c.driver.(drivers.Upperdir)
-	if !ok || !c.toParent {
+	if !ok || c.from.ID != c.info.Parent {
 		return nil, nil
 	}
 	native, err := upper.NativeDiff(ctx)

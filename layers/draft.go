@@ -28,8 +28,11 @@ type Draft struct {
 	// record is what will be saved; its ID is settled on commit.
 	record Layer
 	// idMap is what is applied to owners while unpacking.
-	idMap  idtools.Mapping
-	staged drivers.Staged
+	idMap idtools.Mapping
+	// under is the mapping of the layer that the draft lies on, which is beneath.
+	under   idtools.Mapping
+	beneath string
+	staged  drivers.Staged
 	// aside holds the recipe and the data items; nil while there are none.
 	aside    *tempdir.Dir
 	tarSplit string // path within aside, or ""
@@ -40,10 +43,11 @@ type Draft struct {
 
 // Prepare stages a layer on top of parent, nil for a base layer. opts.Parent isn't read: the caller has looked the parent up.
 //
-// A mapping other than the parent's is errdefs.ErrUnsupported.
+// Where the layer's mapping isn't the parent's, the owners of everything beneath are translated into a copy of it, which takes minutes for a big
+// parent; errdefs.ErrUnsupported where the driver can't. With opts.Shift nothing is copied.
 func (s *Store) Prepare(ctx context.Context, parent *Layer, opts CreateOptions) (*Draft, error) {
 	d := &Draft{store: s, opts: opts}
-	if err := d.settleMapping(parent); err != nil {
+	if err := d.settleMapping(ctx, parent); err != nil {
 		return nil, err
 	}
 	d.record = Layer{
@@ -55,35 +59,95 @@ func (s *Store) Prepare(ctx context.Context, parent *Layer, opts CreateOptions) 
 		GIDMap:     d.idMap.GIDs,
 	}
 	if parent != nil {
-		d.record.Parent = parent.ID
+		d.record.Parent, d.beneath = parent.ID, parent.ID
 	}
-	var err error
-	d.staged, err = s.driver.Stage(ctx, d.record.Parent, drivers.StageOptions{
-		Writable:   opts.Writable,
-		IDMap:      d.idMap,
-		MountLabel: opts.MountLabel,
-	})
-	if err != nil {
+	stage := drivers.StageOptions{Writable: opts.Writable, MountLabel: opts.MountLabel, IDMap: d.idMap}
+	if opts.Shift {
+		stage.IDMap, stage.Shift = idtools.Mapping{}, d.idMap
+	}
+	if err := d.stage(ctx, stage); err != nil {
 		return nil, err
 	}
-	step.Reached(ctx, "layer staged")
 	if err := d.stageItems(opts.BigData); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
 }
 
-// settleMapping decides how owners are translated: as asked for, else as the parent's are.
-func (d *Draft) settleMapping(parent *Layer) error {
+// PrepareCopy stages a copy of template in which all owners are those of mapping to. It has template's parent, digests and recipe, and stands for
+// it wherever a layer with this mapping is needed.
+func (s *Store) PrepareCopy(ctx context.Context, template Layer, to idtools.Mapping) (*Draft, error) {
+	d := &Draft{store: s, idMap: to, under: template.Mapping(), beneath: template.ID}
+	d.record = Layer{
+		Parent:           template.Parent,
+		Metadata:         template.Metadata,
+		MountLabel:       template.MountLabel,
+		CompressedDigest: template.CompressedDigest,
+		CompressedSize:   template.CompressedSize,
+		DiffID:           template.DiffID,
+		DiffSize:         template.DiffSize,
+		TOCDigest:        template.TOCDigest,
+		Compression:      template.Compression,
+		UIDs:             template.UIDs,
+		GIDs:             template.GIDs,
+		UIDMap:           to.UIDs,
+		GIDMap:           to.GIDs,
+	}
+	if err := d.stage(ctx, drivers.StageOptions{IDMap: to, MountLabel: template.MountLabel}); err != nil {
+		return nil, fmt.Errorf("copy of layer %s: %w", template.ID, err)
+	}
+	if err := d.copyRecipe(template.ID); err != nil {
+		return nil, errors.Join(fmt.Errorf("copy of layer %s: %w", template.ID, err), d.Close())
+	}
+	return d, nil
+}
+
+// stage has the driver make the layer's directory, with the owners it shall have.
+func (d *Draft) stage(ctx context.Context, opts drivers.StageOptions) (err error) {
+	if d.staged, err = d.store.driver.Stage(ctx, d.beneath, opts); err != nil {
+		return err
+	}
+	step.Reached(ctx, "layer staged")
+	if d.beneath == "" || d.opts.Shift || d.under.Equal(d.idMap) {
+		return nil
+	}
+	remapper, ok := d.staged.(drivers.Remapper)
+	if !ok {
+		err = fmt.Errorf("another ID mapping than layer %s has: %w by the driver", d.beneath, errdefs.ErrUnsupported)
+	} else {
+		err = remapper.Remap(ctx, d.under, d.idMap)
+	}
+	if err != nil {
+		return errors.Join(err, d.staged.Discard())
+	}
+	step.Reached(ctx, "owners translated")
+	return nil
+}
+
+// copyRecipe takes over the recipe of another layer's tar, if it has one.
+func (d *Draft) copyRecipe(id string) error {
+	recipe, err := openRecipe(d.store.tarSplitPath(id))
+	if err != nil || recipe == nil {
+		return err
+	}
+	defer recipe.Close()
+	if d.tarSplit, err = d.addition(); err != nil {
+		return err
+	}
+	return copyToFile(d.tarSplit, recipe)
+}
+
+// settleMapping decides how owners are translated: as asked for, else as the parent's are; and not at all on disk where the driver does it while mounting,
+// except for what a container writes itself.
+func (d *Draft) settleMapping(ctx context.Context, parent *Layer) error {
 	m := d.opts.IDMap
-	var under idtools.Mapping
 	if parent != nil {
-		under = parent.Mapping()
+		d.under = parent.Mapping()
 		if len(m.UIDs) == 0 {
-			m.UIDs = under.UIDs
+			m.UIDs = d.under.UIDs
 		}
 		if len(m.GIDs) == 0 {
-			m.GIDs = under.GIDs
+			m.GIDs = d.under.GIDs
 		}
 	}
 	if d.opts.HostUIDMapping {
@@ -92,16 +156,38 @@ func (d *Draft) settleMapping(parent *Layer) error {
 	if d.opts.HostGIDMapping {
 		m.GIDs = nil
 	}
-	if parent != nil && !m.Equal(under) {
-		return fmt.Errorf("layer on top of %s with another ID mapping than it has: %w", parent.ID, errdefs.ErrUnsupported)
+	if err := m.Validate(); err != nil {
+		return err
+	}
+	if !d.opts.Container && !m.IsIdentity() {
+		shifts, err := d.store.Shifts(ctx, m)
+		if err != nil {
+			return err
+		}
+		if shifts {
+			m = idtools.Mapping{}
+		}
 	}
 	d.idMap = m
 	return nil
 }
 
+// Shifts reports whether the driver translates owners by m while mounting, so that layers keep the container's own IDs.
+func (s *Store) Shifts(ctx context.Context, m idtools.Mapping) (bool, error) {
+	shifter, ok := s.driver.(drivers.Shifter)
+	if !ok || m.IsIdentity() {
+		return false, nil
+	}
+	return shifter.SupportsShifting(ctx, m)
+}
+
 // Fill unpacks a tar, compressed or not, into the draft, and records its digests. It reads r to its end. When it fails the draft is good for
 // nothing but Close.
 func (d *Draft) Fill(ctx context.Context, r io.Reader, progress func(read int64)) error {
+	return d.unpack(ctx, r, progress, d.store.cfg.Apply.Whiteouts)
+}
+
+func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int64), whiteouts archive.WhiteoutForm) error {
 	path, err := d.addition()
 	if err != nil {
 		return err
@@ -114,6 +200,7 @@ func (d *Draft) Fill(ctx context.Context, r io.Reader, progress func(read int64)
 	opts := d.store.cfg.Apply
 	opts.IDMap = d.idMap
 	opts.Progress = progress
+	opts.Whiteouts = whiteouts
 	result, err := archive.Apply(ctx, d.staged.Content(), r, recipe, opts)
 	if cerr := recipe.Close(); err == nil {
 		err = cerr

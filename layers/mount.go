@@ -9,7 +9,6 @@ import (
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/mount"
 )
@@ -26,7 +25,7 @@ func (s *Store) Mount(ctx context.Context, ref string, opts drivers.MountOptions
 			return err
 		}
 		return s.mounts.Update(ctx, func(mounts *catalog.MountsWriteTx) error {
-			path, err = s.mount(ctx, mounts, layer, opts)
+			path, err = tx.mount(ctx, mounts, layer, opts)
 			if err != nil {
 				return fmt.Errorf("layer %s: mount: %w", layer.ID, err)
 			}
@@ -36,7 +35,8 @@ func (s *Store) Mount(ctx context.Context, ref string, opts drivers.MountOptions
 	return path, err
 }
 
-func (s *Store) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer Layer, opts drivers.MountOptions) (string, error) {
+func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer Layer, opts drivers.MountOptions) (string, error) {
+	s := tx.store
 	m, err := mounts.Get(layer.ID)
 	if err != nil {
 		return "", err
@@ -54,12 +54,11 @@ func (s *Store) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer 
 	if opts.Label == "" {
 		opts.Label = layer.MountLabel
 	}
-	if err := checkMapping(layer, opts.IDMap); err != nil {
-		return "", err
-	}
-	opts.IDMap = idtools.Mapping{}
 	info, err := s.driver.Stat(ctx, layer.ID)
 	if err != nil {
+		return "", err
+	}
+	if opts.IDMap, err = tx.shift(layer, info, opts.IDMap); err != nil {
 		return "", err
 	}
 	specs, err := s.driver.Mounts(ctx, layer.ID, opts)
@@ -90,15 +89,6 @@ func (s *Store) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer 
 		return "", errors.Join(err, s.unmountAt(ctx, layer.ID, info.MountPoint))
 	}
 	return m.Path, nil
-}
-
-// checkMapping returns errdefs.ErrUnsupported if the mount itself would have to translate owners: the layer's files have the owners that its record
-// tells, and no driver maps them on the way yet.
-func checkMapping(layer Layer, wanted idtools.Mapping) error {
-	if wanted.IsIdentity() || wanted.Equal(layer.Mapping()) {
-		return nil
-	}
-	return fmt.Errorf("with another ID mapping than the layer has: %w", errdefs.ErrUnsupported)
 }
 
 // Unmount takes one user off a layer's count and unmounts it when that was the last, or at once with force. It reports whether the layer is

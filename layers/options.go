@@ -23,12 +23,15 @@ type CreateOptions struct {
 	// Volatile layers may vanish in a crash. Their record is in volatile-layers.json, which is never synced.
 	Volatile bool
 	// IDMap is how the owners in the layer's content translate to the host's. The zero value takes over the parent's map, and for a base
-	// layer means none.
+	// layer means none. Where the driver translates owners while mounting, only a container's layer has a map.
 	IDMap idtools.Mapping
 	// HostUIDMapping and HostGIDMapping ask for no translation even if the parent has one.
 	HostUIDMapping, HostGIDMapping bool
-	Flags                          map[string]any
-	BigData                        []Item
+	// Container tells that this is the layer of a container that runs with IDMap. With Shift its parent is kept without a mapping and
+	// Mount translates the parent's owners; without it the parent has the same mapping on disk, or is copied.
+	Container, Shift bool
+	Flags            map[string]any
+	BigData          []Item
 
 	// OriginalDigest and OriginalSize are those of the blob as a registry has it, for content that comes in another compression than the
 	// blob had. Without them the stream's own are recorded. The size (in bytes) counts only together with the digest; nil means unknown.

@@ -35,7 +35,7 @@ func (c *comparison) size(ctx context.Context) (int64, error) {
 	}
 	var size int64
 	err = c.inTrees(ctx, func(toDir, fromDir string) error {
-		changes, err := archive.TreeChanges(ctx, toDir, fromDir, archive.DiffOptions{})
+		changes, err := archive.TreeChanges(ctx, toDir, fromDir, c.options())
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/tempdir"
 	"github.com/shalestore/shale/mount"
 )
@@ -16,7 +17,7 @@ import (
 // The mounts are read-only and private to this call. They are made in a temporary directory, so that even after a kill the next writer of the
 // store, whichever program it is, unmounts and removes them.
 func (c *comparison) inTrees(ctx context.Context, fn func(toDir, fromDir string) error) (err error) {
-	toDir, release, err := c.store.tree(ctx, c.driver, c.to)
+	toDir, release, err := c.store.tree(ctx, c.driver, c.to, c.toShift)
 	if err != nil {
 		return err
 	}
@@ -24,7 +25,7 @@ func (c *comparison) inTrees(ctx context.Context, fn func(toDir, fromDir string)
 	if c.from.ID == "" {
 		return fn(toDir, "")
 	}
-	fromDir, releaseFrom, err := c.store.tree(ctx, c.driver, c.from)
+	fromDir, releaseFrom, err := c.store.tree(ctx, c.driver, c.from, c.fromShift)
 	if err != nil {
 		return err
 	}
@@ -32,9 +33,9 @@ func (c *comparison) inTrees(ctx context.Context, fn func(toDir, fromDir string)
 	return fn(toDir, fromDir)
 }
 
-// tree gives a directory with a layer's whole content until release is called.
-func (s *Store) tree(ctx context.Context, driver drivers.Driver, layer Layer) (dir string, release func() error, err error) {
-	specs, err := driver.Mounts(ctx, layer.ID, drivers.MountOptions{ReadOnly: true, Label: layer.MountLabel})
+// tree gives a directory with a layer's whole content until release is called, all of it with the owners that the layer's record tells.
+func (s *Store) tree(ctx context.Context, driver drivers.Driver, layer Layer, shift idtools.Mapping) (dir string, release func() error, err error) {
+	specs, err := driver.Mounts(ctx, layer.ID, drivers.MountOptions{ReadOnly: true, Label: layer.MountLabel, IDMap: shift})
 	if err != nil {
 		return "", nil, err
 	}

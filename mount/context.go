@@ -15,29 +15,38 @@ const maxString = 256
 // Directories go by path, and by descriptor if their path is too long for that or if descriptors says so. (Measured with 500 lowers on Linux
 // 6.18: 4.0 ms by path, 5.4 ms by descriptor, 6.4 ms with mount(2).)
 func byContext(s Spec, descriptors bool) error {
+	mnt, err := detached(s, descriptors, nil)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(mnt)
+	return moveTo(mnt, s.Target)
+}
+
+// detached makes the mount without a place in the tree; it goes with its last descriptor. mapped, when not nil, holds a descriptor for each lower
+// directory.
+func detached(s Spec, descriptors bool, mapped []int) (mnt int, err error) {
 	fs, err := unix.Fsopen(s.Type, unix.FSOPEN_CLOEXEC)
 	switch err {
 	case nil:
 	case unix.ENOSYS, unix.EPERM: // EPERM is also what an old seccomp filter says of calls it doesn't know
-		return errNoContextAPI
+		return -1, errNoContextAPI
 	default:
-		return fmt.Errorf("fsopen: %w", err)
+		return -1, fmt.Errorf("fsopen: %w", err)
 	}
 	defer unix.Close(fs)
 
-	c := &fsContext{fd: fs, descriptors: descriptors}
+	c := &fsContext{fd: fs, descriptors: descriptors, mapped: mapped}
 	if err := c.configure(s); err != nil {
-		return err
+		return -1, err
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
-		return c.explain(fmt.Sprintf("set up with options %q, on which the kernel log (dmesg) may say more", s.Data), err)
+		return -1, c.explain(fmt.Sprintf("set up with options %q, on which the kernel log (dmesg) may say more", s.Data), err)
 	}
-	mnt, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(s.Attr))
-	if err != nil {
-		return c.explain("fsmount", err)
+	if mnt, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, int(s.Attr)); err != nil {
+		return -1, c.explain("fsmount", err)
 	}
-	defer unix.Close(mnt)
-	return moveTo(mnt, s.Target)
+	return mnt, nil
 }
 
 // moveTo attaches a detached mount. The target is opened first and without following a symlink in its last component.
@@ -56,7 +65,8 @@ func moveTo(mnt int, target string) error {
 // fsContext is a file system being configured (fsopen(2)).
 type fsContext struct {
 	fd          int
-	descriptors bool // hand every directory over as a descriptor
+	descriptors bool  // hand every directory over as a descriptor
+	mapped      []int // the lower directories, when their owners are translated
 }
 
 func (c *fsContext) configure(s Spec) error {
@@ -65,7 +75,13 @@ func (c *fsContext) configure(s Spec) error {
 			return err
 		}
 	}
-	for _, dir := range s.Lower {
+	for i, dir := range s.Lower {
+		if c.mapped != nil {
+			if err := unix.FsconfigSetFd(c.fd, "lowerdir+", c.mapped[i]); err != nil {
+				return c.explain("lowerdir+="+dir, err)
+			}
+			continue
+		}
 		if err := c.setDir("lowerdir+", dir); err != nil {
 			return err
 		}

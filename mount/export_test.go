@@ -1,6 +1,10 @@
 package mount
 
-import "context"
+import (
+	"context"
+
+	"github.com/shalestore/shale/idtools"
+)
 
 // PerformByDescriptor is Perform with every directory handed over as a descriptor, however short its path.
 func PerformByDescriptor(ctx context.Context, s Spec) error {
@@ -12,3 +16,18 @@ func PerformByDescriptor(ctx context.Context, s Spec) error {
 
 // IsPrivateByTable is IsPrivate on a kernel before 6.8.
 var IsPrivateByTable = isPrivateByTable
+
+// PerformAttached is Perform with an ID map on a kernel before 6.15.
+func PerformAttached(ctx context.Context, s Spec) error {
+	ns, err := idtools.OpenUserNamespace(*s.IDMap)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	copies, err := mapCopies(s.Lower[s.Unmapped:], ns)
+	if err != nil {
+		return err
+	}
+	defer copies.close()
+	return byAttachedCopies(s, copies)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/shalestore/shale/errdefs"
@@ -26,6 +27,9 @@ func Perform(ctx context.Context, s Spec) error {
 	if err := check(ctx, s); err != nil {
 		return err
 	}
+	if s.IDMap != nil {
+		return describe(s, withIDMap(s))
+	}
 	var err error
 	if s.Type == "bind" {
 		err = bind(s)
@@ -43,6 +47,27 @@ func Perform(ctx context.Context, s Spec) error {
 		}
 	}
 	return describe(s, err)
+}
+
+// Detached makes a mount that has no place in the tree, and returns its root: what it holds is reached beneath the open directory, and it goes
+// when that is closed, by a crash as well. s.Target isn't read. It is errdefs.ErrUnsupported where the kernel's new mount API can't do it
+// (before Linux 6.8), and for a Spec with IDMap.
+func Detached(ctx context.Context, s Spec) (*os.File, error) {
+	s.Target = "/"
+	if err := check(ctx, s); err != nil {
+		return nil, err
+	}
+	if s.IDMap != nil || s.Type == "bind" {
+		return nil, fmt.Errorf("detached mount: %w for a bind mount or with an ID map", errdefs.ErrUnsupported)
+	}
+	mnt, err := detached(s, false, nil)
+	if errors.Is(err, errNoContextAPI) {
+		err = fmt.Errorf("%w: %w", errdefs.ErrUnsupported, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("mount %s: %w", s.Type, err)
+	}
+	return os.NewFile(uintptr(mnt), s.Type+" mount"), nil
 }
 
 // PerformClassic makes the mount with mount(2) alone, as on kernels that lack the new API: all options together must be shorter
@@ -65,6 +90,9 @@ func check(ctx context.Context, s Spec) error {
 	}
 	if len(s.Lower) > MaxLower {
 		return fmt.Errorf("mount on %s: %w: %d lower directories, and the kernel takes %d", s.Target, errdefs.ErrInvalid, len(s.Lower), MaxLower)
+	}
+	if s.IDMap != nil && (s.Type != "overlay" || s.Unmapped > len(s.Lower)) {
+		return fmt.Errorf("mount on %s: %w: an ID map is for the lower directories of an overlay", s.Target, errdefs.ErrInvalid)
 	}
 	if (s.Upper == "") != (s.Work == "") {
 		return fmt.Errorf("mount on %s: %w: an upper directory needs a work directory, and the other way round", s.Target, errdefs.ErrInvalid)

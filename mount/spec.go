@@ -6,6 +6,7 @@ package mount
 import (
 	"strings"
 
+	"github.com/shalestore/shale/idtools"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,6 +26,13 @@ type Spec struct {
 	Data []string
 	// Attr holds MOUNT_ATTR_* flags of mount_setattr(2): MOUNT_ATTR_RDONLY, MOUNT_ATTR_NODEV and so on.
 	Attr uint64
+	// IDMap, when not nil, translates the owners of what lies in Lower: the container's IDs on disk appear as the host's. Upper is not
+	// translated. It isn't among Options: mount(8) has no such option for overlay's directories.
+	IDMap *idtools.Mapping
+	// Unmapped is how many of the first Lower keep the owners they have in spite of IDMap.
+	Unmapped int
+	// MapDir is a directory, made when missing, in which mounts for IDMap appear for a moment on kernels before 6.15.
+	MapDir string
 }
 
 // Options gives everything but type, source and target as options for mount(8) -o, in the order lowerdir, upperdir, workdir, Data, Attr.

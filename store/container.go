@@ -9,6 +9,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/diskusage"
 	"github.com/shalestore/shale/layers"
@@ -51,7 +52,10 @@ func viewContainer[T any](ctx context.Context, s *Store, fn func(*containers.Rea
 // CreateContainer returns, unless the container is volatile.
 //
 // Errors are errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, errdefs.ErrNotFound for the image, errdefs.ErrInvalid for an ID, a key or a map that
-// breaks its grammar, and errdefs.ErrUnsupported for a mapping that would need a translated copy of the image's layer.
+// breaks its grammar.
+//
+// Where the driver can't translate owners while mounting, the first container with a mapping makes a copy of the image's top layer with
+// translated owners, which takes minutes for a big image and no lock, and which the image keeps for the next container with that mapping.
 func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (created containers.Container, err error) {
 	if opts.HostUIDMapping {
 		opts.IDMap.UIDs = nil
@@ -64,9 +68,25 @@ func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (cre
 	if err != nil {
 		return containers.Container{}, err
 	}
-	plan, err := s.planContainer(ctx, opts)
+	if err := opts.IDMap.Validate(); err != nil {
+		return containers.Container{}, fmt.Errorf("new container: %w", err)
+	}
+	shift, err := rooms.layers.Shifts(ctx, opts.IDMap)
 	if err != nil {
 		return containers.Container{}, err
+	}
+	onDisk := opts.IDMap // of the parent of the container's layer
+	if shift {
+		onDisk = idtools.Mapping{}
+	}
+	plan, err := s.planContainer(ctx, opts, onDisk)
+	if err != nil {
+		return containers.Container{}, err
+	}
+	if plan.top != nil && !plan.top.Mapping().Equal(onDisk) {
+		if plan.top, err = s.mapTopLayer(ctx, plan.image, *plan.top, onDisk); err != nil {
+			return containers.Container{}, fmt.Errorf("new container: %w", err)
+		}
 	}
 	draft, err := rooms.layers.Prepare(ctx, plan.top, layers.CreateOptions{
 		ID:             opts.Layer,
@@ -76,6 +96,8 @@ func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (cre
 		IDMap:          opts.IDMap,
 		HostUIDMapping: len(opts.IDMap.UIDs) == 0, // a container without a map has the host's IDs, whatever its image's layers have
 		HostGIDMapping: len(opts.IDMap.GIDs) == 0,
+		Container:      true,
+		Shift:          shift && plan.top != nil,
 	})
 	if err != nil {
 		return containers.Container{}, fmt.Errorf("new container: %w", err)
@@ -122,13 +144,14 @@ func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (cre
 // containerPlan is what a new container starts from.
 type containerPlan struct {
 	image      images.Image  // without ID for a container without an image
-	top        *layers.Layer // the image's top layer, or nil
+	top        *layers.Layer // the image's top layer, or a copy of it with the mapping that was asked for; or nil
 	mountLabel string
 	flags      map[string]any
 }
 
-// planContainer looks up what a new container needs and checks its names, before any work is done.
-func (s *Store) planContainer(ctx context.Context, opts ContainerOptions) (*containerPlan, error) {
+// planContainer looks up what a new container needs and checks its names, before any work is done. Of the image's top layers it takes the one that
+// has the mapping onDisk, if there is one.
+func (s *Store) planContainer(ctx context.Context, opts ContainerOptions, onDisk idtools.Mapping) (*containerPlan, error) {
 	plan := &containerPlan{flags: maps.Clone(opts.Flags)}
 	if plan.flags == nil {
 		plan.flags = map[string]any{}
@@ -147,9 +170,9 @@ func (s *Store) planContainer(ctx context.Context, opts ContainerOptions) (*cont
 			}
 			plan.image = image
 			if image.TopLayer != "" {
-				top, err := l.Get(image.TopLayer)
+				top, err := topLayer(l, image, onDisk)
 				if err != nil {
-					return fmt.Errorf("image %s: top layer: %w", image.ID, err)
+					return err
 				}
 				plan.top = &top
 			}

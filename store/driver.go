@@ -22,6 +22,7 @@ func openDriver(ctx context.Context, cfg config.Config) (drivers.Driver, error) 
 			UseComposefs:  cfg.Overlay.UseComposefs,
 			Size:          cfg.Overlay.Size,
 			Inodes:        cfg.Overlay.Inodes,
+			DisableIDMap:  cfg.Overlay.DisableIDMap,
 		}),
 		vfs.Factory(vfs.Options{}),
 	)

@@ -65,8 +65,10 @@ func viewLayer[T any](ctx context.Context, s *Store, fn func(*layers.ReadTx) (T,
 // CreateLayer makes an empty layer. It survives a power cut from the moment that CreateLayer returns, unless it is volatile.
 //
 // When the ID is taken, the error is errdefs.ErrDuplicateID and the layer that has it is returned too; a name that is taken is
-// errdefs.ErrDuplicateName, a parent that doesn't exist errdefs.ErrNotFound, one that is a container's layer errdefs.ErrInvalid, and an ID mapping
-// that differs from the parent's errdefs.ErrUnsupported.
+// errdefs.ErrDuplicateName, a parent that doesn't exist errdefs.ErrNotFound, one that is a container's layer errdefs.ErrInvalid.
+//
+// With an ID mapping that differs from the parent's, and a driver that can't translate owners while mounting, all that is beneath the layer is copied
+// into it with translated owners.
 func (s *Store) CreateLayer(ctx context.Context, opts layers.CreateOptions) (layers.Layer, error) {
 	return s.putLayer(ctx, opts, nil, nil)
 }

@@ -3,11 +3,15 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/layers"
 )
@@ -37,6 +41,48 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 		return "", err
 	}
 	return rooms.layers.Mount(ctx, ref, wanted)
+}
+
+// MountImage mounts the top layer of an image read-only, with the owners that the image has, and returns where. Where the image has only copies of its top
+// layer with other owners, one more is made.
+func (s *Store) MountImage(ctx context.Context, ref string, opts MountOptions) (path string, err error) {
+	image, top, err := s.imageTop(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	if image.TopLayer == "" {
+		return "", fmt.Errorf("image %s: %w: it has no layer to mount", image.ID, errdefs.ErrInvalid)
+	}
+	if !top.Mapping().IsIdentity() {
+		mapped, err := s.mapTopLayer(ctx, image, top, idtools.Mapping{})
+		if err != nil {
+			return "", fmt.Errorf("image %s: %w", image.ID, err)
+		}
+		top = *mapped
+	}
+	opts.ReadOnly = true
+	return s.Mount(ctx, top.ID, opts)
+}
+
+// UnmountImage takes back a MountImage, or all of them with force; see Unmount.
+func (s *Store) UnmountImage(ctx context.Context, ref string, force bool) (stillMounted bool, err error) {
+	image, top, err := s.imageTop(ctx, ref)
+	if err != nil || image.TopLayer == "" {
+		return false, err
+	}
+	return s.Unmount(ctx, top.ID, force)
+}
+
+// imageTop returns an image and the one of its top layers that has its own owners, if there is one.
+func (s *Store) imageTop(ctx context.Context, ref string) (image images.Image, top layers.Layer, err error) {
+	err = s.viewAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, _ *containers.ReadTx) error {
+		if image, err = i.Lookup(ref); err != nil || image.TopLayer == "" {
+			return err
+		}
+		top, err = topLayer(l, image, idtools.Mapping{})
+		return err
+	})
+	return image, top, err
 }
 
 // prepareHome sees to it that the driver's home is a mount of its own before anything is mounted beneath.

@@ -126,12 +126,9 @@ func (p *program) mounted() *cobra.Command {
 // mountOne mounts a layer or a container, or with ReadOnly the top layer of an image.
 func mountOne(ctx context.Context, s *store.Store, ref string, options store.MountOptions) (string, error) {
 	if options.ReadOnly {
-		image, err := s.Image(ctx, ref)
-		if err == nil {
-			return s.Mount(ctx, image.TopLayer, options)
-		}
+		at, err := s.MountImage(ctx, ref, options)
 		if !errors.Is(err, errdefs.ErrNotFound) {
-			return "", err
+			return at, err
 		}
 	}
 	return s.Mount(ctx, ref, options)
@@ -142,9 +139,8 @@ func mountOne(ctx context.Context, s *store.Store, ref string, options store.Mou
 func unmountOne(ctx context.Context, s *store.Store, ref string, force bool) (gone bool, err error) {
 	still, err := s.Unmount(ctx, ref, force)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		if image, imageErr := s.Image(ctx, ref); imageErr == nil {
-			_, err = s.Unmount(ctx, image.TopLayer, force)
-			return false, err
+		if _, imageErr := s.UnmountImage(ctx, ref, force); !errors.Is(imageErr, errdefs.ErrNotFound) {
+			return false, imageErr
 		}
 	}
 	return err == nil && !still, err

@@ -4,7 +4,8 @@
 //
 //	<id>/             0700, owned by the layer's root user
 //	  diff/           the layer's own files; whiteouts and opaque directories in overlayfs form
-//	  diff1/ diff2/   older generations of them, beneath diff; made by containers/storage when it changes a layer's owners
+//	  diff1/ diff2/   older generations of them, beneath diff; made when the layer's owners are
+//	                changed: diff1 is then all that the layer shows, with the new owners
 //	  link            the layer's short name, 26 letters and digits
 //	  lower           the short names of all parents, nearest first: "l/NAME:l/NAME"; missing without a parent
 //	  lower-layers    the same as IDs: "<id>:<id>"; releases before 1.63 neither write nor read it

@@ -36,6 +36,8 @@ type Options struct {
 	// ForceMask is force_mask: the mode of each layer's root directory, whose true owner and mode go into an xattr. Writable layers can't
 	// have it, because only a mount program reads it back.
 	ForceMask *fs.FileMode
+	// DisableIDMap keeps the driver from translating owners while mounting, even where the kernel can.
+	DisableIDMap bool
 
 	// These are settings of the format that this driver doesn't carry out; Open refuses them by name rather than ignore them.
 
@@ -46,7 +48,7 @@ type Options struct {
 	AdditionalLayerStores []string
 }
 
-// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, AfterUnmount, Recoverer and Pruner, and may be used
+// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, Shifter, AfterUnmount, Recoverer and Pruner, and may be used
 // by several goroutines at once.
 type Driver struct {
 	opts         Options

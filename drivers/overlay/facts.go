@@ -16,7 +16,7 @@ type facts struct {
 	userXattr  sync.Once
 	userXattrs bool
 
-	metacopy, nativeDiff, volatile fact
+	metacopy, nativeDiff, volatile, shifting fact
 }
 
 // fact is one question's answer. An error is no answer: the next one to ask tries again.

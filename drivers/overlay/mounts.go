@@ -32,9 +32,6 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	if err != nil {
 		return mount.Spec{}, err
 	}
-	if !opts.IDMap.IsIdentity() {
-		return mount.Spec{}, fmt.Errorf("mount layer %s with an ID map: %w by the overlay driver", id, errdefs.ErrUnsupported)
-	}
 	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: filepath.Join(dir, "merged")}
 	if spec.Attr, spec.Data, err = d.options(ctx, opts); err != nil {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
@@ -58,6 +55,11 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	}
 	if len(spec.Lower) > mount.MaxLower {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w: %d lower directories, and the kernel takes %d", id, errdefs.ErrInvalid, len(spec.Lower), mount.MaxLower)
+	}
+	if !opts.IDMap.IsIdentity() {
+		if err := d.shift(ctx, &spec, dir, opts.IDMap); err != nil {
+			return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
+		}
 	}
 	return spec, makeMerged(dir, spec.Target)
 }

@@ -179,7 +179,12 @@ func (d *Driver) mountData() ([]string, error) {
 }
 
 // try makes an overlay mount in a temporary directory, lets check look at it and cleans up. prepare may be nil.
-func (d *Driver) try(ctx context.Context, home string, data []string, prepare, check func(probe) error) (err error) {
+func (d *Driver) try(ctx context.Context, home string, data []string, prepare, check func(probe) error) error {
+	return d.trySpec(ctx, home, mount.Spec{Data: data}, prepare, check)
+}
+
+// trySpec is try with more than options; the directories in spec are set here.
+func (d *Driver) trySpec(ctx context.Context, home string, spec mount.Spec, prepare, check func(probe) error) (err error) {
 	temp, err := tempdir.New(filepath.Join(home, tempDirs))
 	if err != nil {
 		return err
@@ -202,10 +207,11 @@ func (d *Driver) try(ctx context.Context, home string, data []string, prepare, c
 			return err
 		}
 	}
-	if d.UserXattr() && !slices.Contains(data, "userxattr") {
-		data = append(data[:len(data):len(data)], "userxattr")
+	if d.UserXattr() && !slices.Contains(spec.Data, "userxattr") {
+		spec.Data = append(spec.Data[:len(spec.Data):len(spec.Data)], "userxattr")
 	}
-	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: p.merged, Lower: p.lower, Upper: p.upper, Work: p.work, Data: data}
+	spec.Type, spec.Source, spec.Target = "overlay", "overlay", p.merged
+	spec.Lower, spec.Upper, spec.Work, spec.MapDir = p.lower, p.upper, p.work, at("mapped")
 	if err := mount.Perform(ctx, spec); err != nil {
 		return err
 	}

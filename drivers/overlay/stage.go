@@ -76,6 +76,11 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 		if root, err = rootAttributes(filepath.Join(dir, "diff")); err != nil {
 			return err
 		}
+		if !opts.Shift.IsIdentity() {
+			if root.uid, root.gid, err = opts.Shift.ToHost(root.uid, root.gid); err != nil {
+				return fmt.Errorf("owner of the root directory: %w", err)
+			}
+		}
 	}
 	onDisk := root
 	if mask := s.driver.opts.ForceMask; mask != nil {

@@ -24,11 +24,19 @@ func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
 	if err != nil {
 		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
 	}
+	parents, err := d.parents(ctx, dir)
+	if err != nil {
+		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
+	}
 	info := drivers.Info{
 		Content:    filepath.Join(dir, "diff"),
 		MountPoint: filepath.Join(dir, "merged"),
 		Work:       filepath.Join(dir, "work"),
 		Lower:      lowers,
+		Remapped:   len(lowers) > 0 && filepath.Dir(lowers[0]) == dir,
+	}
+	if len(parents) > 0 {
+		info.Parent = parents[0]
 	}
 	info.Metadata = map[string]string{"UpperDir": info.Content, "WorkDir": info.Work, "MergedDir": info.MountPoint}
 	var diffs []string
@@ -97,13 +105,14 @@ func (d *Driver) Status(ctx context.Context) []drivers.Property {
 	native, nativeErr := d.NativeDiff(ctx)
 	metacopy, metacopyErr := d.metacopy(ctx)
 	volatile, volatileErr := d.volatile(ctx)
+	shifting, shiftingErr := d.shifting(ctx)
 	dType, dTypeErr := supportsDType(d.homes[0])
 	return []drivers.Property{
 		{Name: "Backing Filesystem", Value: backingName(d.homes[0])},
 		{Name: "Supports d_type", Value: answer(dType, dTypeErr)},
 		{Name: "Native Overlay Diff", Value: answer(native, nativeErr)},
 		{Name: "Using metacopy", Value: answer(metacopy, metacopyErr)},
-		{Name: "Supports shifting", Value: "false"},
+		{Name: "Supports shifting", Value: answer(shifting, shiftingErr)},
 		{Name: "Supports volatile", Value: answer(volatile, volatileErr)},
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
@@ -81,6 +82,14 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 		return err
 	}
 	return os.Chmod(s.path, 0o555)
+}
+
+// Remap changes the owners of the copy.
+func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) error {
+	if err := idtools.ChownTree(ctx, s.path, from, to); err != nil {
+		return fmt.Errorf("vfs: %w", err)
+	}
+	return nil
 }
 
 // Commit renames the staged directory in. A crash before that leaves a stale temporary directory, one after it a whole layer without a record.

@@ -1,0 +1,230 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
+	"golang.org/x/sys/unix"
+)
+
+// Owners are translated by a mount, not by a file system (Documentation/filesystems/idmappings.rst): a copy of the mount that a lower directory
+// lies on gets the mapping (mount_setattr(2), MOUNT_ATTR_IDMAP; overlayfs takes such lowers since Linux 5.19). Lower directories lie side by side
+// as a rule, so one copy of the directory above them all does for hundreds, and each is opened beneath it. overlayfs makes copies of its
+// own of the mounts it is given, so that ours can go when it is set up.
+
+// withIDMap performs a Spec that has an IDMap. The copies stay detached, so that no other process sees them and a crash leaves none,
+// where overlayfs takes directories of detached mounts (Linux 6.15).
+func withIDMap(s Spec) error {
+	ns, err := idtools.OpenUserNamespace(*s.IDMap)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	copies, err := mapCopies(s.Lower[s.Unmapped:], ns)
+	if err != nil {
+		return err
+	}
+	defer copies.close()
+
+	err = byDetachedCopies(s, copies)
+	if errors.Is(err, errNoContextAPI) || errors.Is(err, unix.EINVAL) {
+		if attached := byAttachedCopies(s, copies); attached == nil || errors.Is(err, errNoContextAPI) {
+			return attached
+		}
+	}
+	return err
+}
+
+// mountCopies are ID-mapped copies of mounts and the places of directories in them.
+type mountCopies struct {
+	trees []int    // detached mounts
+	roots []string // what each shows
+	dirs  []mappedDir
+}
+
+type mappedDir struct {
+	tree int    // index in trees
+	rel  string // within the tree, "." for its root
+}
+
+func (c *mountCopies) close() {
+	for _, fd := range c.trees {
+		unix.Close(fd)
+	}
+}
+
+// mapCopies makes one copy for all directories on the same mount.
+func mapCopies(dirs []string, ns *os.File) (*mountCopies, error) {
+	above, mounts, err := commonDirs(dirs)
+	if err != nil {
+		return nil, err
+	}
+	c := &mountCopies{}
+	index := map[string]int{}
+	for i, dir := range dirs {
+		root := above[mounts[i]]
+		rel, err := filepath.Rel(root, dir)
+		if err != nil || !beneath(root, rel, mounts[i]) {
+			root, rel = dir, "."
+		}
+		tree, known := index[root]
+		if !known {
+			fd, err := mapCopy(root, ns)
+			if err != nil {
+				c.close()
+				return nil, err
+			}
+			tree = len(c.trees)
+			index[root], c.trees, c.roots = tree, append(c.trees, fd), append(c.roots, root)
+		}
+		c.dirs = append(c.dirs, mappedDir{tree, rel})
+	}
+	return c, nil
+}
+
+// mapCopy makes a detached copy of the mount that a directory lies on, showing that directory, with owners translated.
+func mapCopy(dir string, ns *os.File) (int, error) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return -1, unsupported(fmt.Errorf("open_tree %s: %w", dir, err))
+	}
+	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Propagation: unix.MS_PRIVATE, Userns_fd: uint64(ns.Fd())}
+	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &attr); err != nil {
+		unix.Close(fd)
+		return -1, unsupported(fmt.Errorf("map the owners in %s: mount_setattr: %w", dir, err))
+	}
+	return fd, nil
+}
+
+// unsupported marks what a kernel or a file system says that can't map owners.
+func unsupported(err error) error {
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: %w", errdefs.ErrUnsupported, err)
+	}
+	return err
+}
+
+// commonDirs returns the mount that each directory lies on and, for each mount, the directory above all of those.
+func commonDirs(dirs []string) (above map[uint64]string, mounts []uint64, err error) {
+	above = map[uint64]string{}
+	for _, dir := range dirs {
+		id, err := mountID(dir)
+		if err != nil {
+			return nil, nil, fmt.Errorf("lower directory: %w", err)
+		}
+		mounts = append(mounts, id)
+		common, known := above[id]
+		if !known {
+			common = filepath.Dir(dir)
+		}
+		for common != "/" && !strings.HasPrefix(dir, common+"/") {
+			common = filepath.Dir(common)
+		}
+		above[id] = common
+	}
+	return above, mounts, nil
+}
+
+func mountID(path string) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, &os.PathError{Op: "statx", Path: path, Err: err}
+	}
+	return st.Mnt_id, nil
+}
+
+// beneath reports whether rel leads from root to a directory of the same mount without a detour.
+func beneath(root, rel string, mount uint64) bool {
+	if id, err := mountID(root); err != nil || id != mount {
+		return false
+	}
+	at, err := openPath(root, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(at)
+	fd, err := openBeneath(at, rel)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
+func openBeneath(at int, rel string) (int, error) {
+	for {
+		fd, err := unix.Openat2(at, rel, &unix.OpenHow{
+			Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if err != unix.EINTR && err != unix.EAGAIN {
+			return fd, err
+		}
+	}
+}
+
+// byDetachedCopies hands the directories over as descriptors.
+func byDetachedCopies(s Spec, c *mountCopies) error {
+	fds := make([]int, 0, len(s.Lower))
+	defer func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+	}()
+	for i, dir := range s.Lower {
+		var fd int
+		var err error
+		if i < s.Unmapped {
+			fd, err = openPath(dir, 0)
+		} else {
+			place := c.dirs[i-s.Unmapped]
+			fd, err = openBeneath(c.trees[place.tree], place.rel)
+		}
+		if err != nil {
+			return fmt.Errorf("lower directory %s: %w", dir, err)
+		}
+		fds = append(fds, fd)
+	}
+	mnt, err := detached(s, false, fds)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(mnt)
+	return moveTo(mnt, s.Target)
+}
+
+// byAttachedCopies mounts the copies in s.MapDir and goes by path. They are unmounted before it returns.
+func byAttachedCopies(s Spec, c *mountCopies) (err error) {
+	if s.MapDir == "" {
+		return fmt.Errorf("%w: this kernel takes lower directories of attached mounts only, and there is no place for these", errdefs.ErrUnsupported)
+	}
+	if err := os.MkdirAll(s.MapDir, 0o700); err != nil {
+		return err
+	}
+	points := make([]string, len(c.trees))
+	for n, tree := range c.trees {
+		points[n] = filepath.Join(s.MapDir, strconv.Itoa(n))
+		if err := os.Mkdir(points[n], 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+		if err := moveTo(tree, points[n]); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, Unmount(points[n])) }()
+	}
+	lower := append([]string(nil), s.Lower[:s.Unmapped]...)
+	for _, dir := range c.dirs {
+		lower = append(lower, filepath.Join(points[dir.tree], dir.rel))
+	}
+	s.Lower = lower
+	if err = byContext(s, false); errors.Is(err, errNoContextAPI) || errors.Is(err, unix.EINVAL) {
+		err = classic(s)
+	}
+	return err
+}
