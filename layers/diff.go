@@ -144,7 +144,11 @@ func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) e
 		return err
 	}
 	if upper != nil {
-		return archive.WriteOverlayDiff(ctx, w, c.info.Content, c.info.Lower, upper.UserXattr(), diff)
+		err := archive.WriteOverlayDiff(ctx, w, c.info.Content, c.info.Lower, upper.UserXattr(), diff)
+		if !errors.Is(err, errdefs.ErrUnsupported) {
+			return err
+		}
+		// Nothing is written yet. The layer was mounted with metacopy or redirect_dir once, so its directory doesn't tell everything.
 	}
 	return c.inTrees(ctx, func(toDir, fromDir string) error {
 		return archive.WriteTreeDiff(ctx, w, toDir, fromDir, diff)
@@ -153,7 +157,11 @@ func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) e
 
 // options says how owners on disk become the container's.
 func (c *comparison) options() archive.DiffOptions {
-	return archive.DiffOptions{IDMap: c.to.Mapping(), OldIDMap: c.from.Mapping()}
+	return archive.DiffOptions{
+		IDMap:        c.to.Mapping(),
+		OldIDMap:     c.from.Mapping(),
+		OverrideStat: c.store.cfg.Apply.ForceMask != nil,
+	}
 }
 
 func (c *comparison) changes(ctx context.Context) ([]archive.Change, error) {
@@ -162,7 +170,10 @@ func (c *comparison) changes(ctx context.Context) ([]archive.Change, error) {
 		return nil, err
 	}
 	if upper != nil {
-		return archive.OverlayChanges(ctx, c.info.Content, c.info.Lower, upper.UserXattr())
+		changes, err := archive.OverlayChanges(ctx, c.info.Content, c.info.Lower, upper.UserXattr())
+		if !errors.Is(err, errdefs.ErrUnsupported) {
+			return changes, err
+		}
 	}
 	var changes []archive.Change
 	err = c.inTrees(ctx, func(toDir, fromDir string) error {

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/shalestore/shale/internal/testutil"
 )
 
 // confFile writes a storage.conf and makes it the one that is read.
@@ -83,7 +85,7 @@ func TestConfigWarns(t *testing.T) {
 }
 
 func TestConfigLikePeer(t *testing.T) {
-	path := peer(t)
+	path := testutil.Peer(t)
 	for _, text := range []string{"", conf, `[storage]
 driver_priority = ["overlay", "vfs"]
 transient_store = true

@@ -9,17 +9,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-)
 
-// peer is the containers-storage program that SHALE_PEER names.
-func peer(t *testing.T) string {
-	t.Helper()
-	path := os.Getenv("SHALE_PEER")
-	if path == "" {
-		t.Skip("SHALE_PEER names no containers-storage program to compare with")
-	}
-	return path
-}
+	"github.com/shalestore/shale/internal/testutil"
+)
 
 // runPeer runs a command of containers-storage on a store.
 func runPeer(t *testing.T, path string, s *stores, stdin string, args ...string) result {
@@ -129,7 +121,7 @@ func mask(text string) string {
 
 // Both programs say the same of the same store.
 func TestReadingLikePeer(t *testing.T) {
-	path := peer(t)
+	path := testutil.Peer(t)
 	s := newStore(t)
 	furnish(t, func(stdin string, args ...string) result { return in(t, stdin, append(s.flags, args...)...) })
 	for _, args := range readings {
@@ -141,7 +133,7 @@ func TestReadingLikePeer(t *testing.T) {
 
 // Both programs say the same while they do the same to two stores.
 func TestWritingLikePeer(t *testing.T) {
-	path := peer(t)
+	path := testutil.Peer(t)
 	ours, theirs := newStore(t), newStore(t)
 	both := func(stdin string, args ...string) result {
 		here, there := in(t, stdin, append(ours.flags, args...)...), runPeer(t, path, theirs, stdin, args...)
@@ -175,7 +167,7 @@ func TestWritingLikePeer(t *testing.T) {
 
 // What one program writes, the other describes in the same words, whichever wrote it.
 func TestPeersStoreReadsTheSame(t *testing.T) {
-	path := peer(t)
+	path := testutil.Peer(t)
 	s := newStore(t)
 	furnish(t, func(stdin string, args ...string) result { return runPeer(t, path, s, stdin, args...) })
 	for _, args := range readings {
