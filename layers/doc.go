@@ -23,7 +23,13 @@
 // writer removes the first, garbage collection the second.
 //
 // Applying a diff to a layer that exists is the same with the layer's own content copied first; the new content then takes the place of the
-// old in one rename.
+// old in one rename. If the layer is mounted, the tar is unpacked through the mount instead.
+//
+// # ID maps
+//
+// A record's map tells the owners of the layer's own files. Where the driver translates while mounting (drivers.Shifter), only containers' layers have
+// a map, and what they lie on has none: Mount translates that. Elsewhere the layers beneath have the same map; Prepare and PrepareCopy
+// make it so (drivers.Remapper).
 //
 // # How a layer goes
 //

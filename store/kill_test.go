@@ -34,6 +34,8 @@ const (
 
 // work is an operation that is killed at each of its steps.
 type work struct {
+	// set changes how the store is opened; nil leaves it.
+	set func(*config.Config)
 	// prepare makes what the operation needs.
 	prepare func(t *testing.T, cfg config.Config, s *store.Store)
 	// do is the operation. It runs in the child, and after the kill once more in the parent, where it must succeed.
@@ -146,6 +148,18 @@ var works = map[string]work{
 		},
 		do: func(ctx context.Context, s *store.Store) error {
 			return unless(s.DeleteContainer(ctx, "box"), errdefs.ErrNotFound)
+		},
+		must: []string{id("base")},
+	},
+	"create a container with owners mapped on disk": {
+		set: func(cfg *config.Config) { cfg.Overlay.DisableIDMap = true },
+		prepare: func(t *testing.T, cfg config.Config, s *store.Store) {
+			base(t, cfg, s)
+			image(t, s)
+		},
+		do: func(ctx context.Context, s *store.Store) error {
+			_, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("box"), Image: "img", IDMap: shifted(100000)})
+			return unless(err, errdefs.ErrDuplicateID)
 		},
 		must: []string{id("base")},
 	},
@@ -288,7 +302,7 @@ func killed(name string) {
 // child runs a work in a process of its own, which dies at step number at, or doesn't when at is 0.
 func child(t *testing.T, cfg config.Config, name string, at int) (steps []string, dead bool) {
 	t.Helper()
-	roots, err := json.Marshal(config.Config{GraphRoot: cfg.GraphRoot, RunRoot: cfg.RunRoot, Driver: cfg.Driver})
+	roots, err := json.Marshal(config.Config{GraphRoot: cfg.GraphRoot, RunRoot: cfg.RunRoot, Driver: cfg.Driver, Overlay: cfg.Overlay})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,13 +322,21 @@ func child(t *testing.T, cfg config.Config, name string, at int) (steps []string
 	return steps, false
 }
 
+func (w work) roots(t *testing.T) config.Config {
+	cfg := roots(t)
+	if w.set != nil {
+		w.set(&cfg)
+	}
+	return cfg
+}
+
 // Every operation is killed at every one of its steps. Then the store must open as if nothing had happened: what was there before is there, what
 // is listed is whole, and only what garbage collection knows is left over. The operation, tried again, succeeds.
 func TestKilledAtEachStep(t *testing.T) {
 	for name, work := range works {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := roots(t)
+			cfg := work.roots(t)
 			work.prepare(t, cfg, open(t, cfg))
 			steps, _ := child(t, cfg, name, 0)
 			t.Logf("%d steps: %s", len(steps), strings.Join(steps, ", "))
@@ -323,7 +345,7 @@ func TestKilledAtEachStep(t *testing.T) {
 			}
 			for at := 1; at <= len(steps); at++ {
 				t.Run(fmt.Sprintf("%d %s", at, steps[at-1]), func(t *testing.T) {
-					cfg := roots(t)
+					cfg := work.roots(t)
 					work.prepare(t, cfg, open(t, cfg))
 					if _, dead := child(t, cfg, name, at); !dead {
 						t.Fatal("the child lived on")
