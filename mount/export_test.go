@@ -17,7 +17,7 @@ func PerformByDescriptor(ctx context.Context, s Spec) error {
 // IsPrivateByTable is IsPrivate on a kernel before 6.8.
 var IsPrivateByTable = isPrivateByTable
 
-// PerformAttached is Perform with an ID map on a kernel before 6.15.
+// PerformAttached is Perform with an ID map where detached mounts are refused.
 func PerformAttached(ctx context.Context, s Spec) error {
 	ns, err := idtools.OpenUserNamespace(*s.IDMap)
 	if err != nil {

@@ -19,7 +19,7 @@ import (
 // own of the mounts it is given, so that ours can go when it is set up.
 
 // withIDMap performs a Spec that has an IDMap. The copies stay detached, so that no other process sees them and a crash leaves none,
-// where overlayfs takes directories of detached mounts (Linux 6.15).
+// where overlayfs takes directories of detached mounts (Linux 6.18 does; not every kernel since 5.19).
 func withIDMap(s Spec) error {
 	ns, err := idtools.OpenUserNamespace(*s.IDMap)
 	if err != nil {

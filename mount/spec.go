@@ -31,7 +31,7 @@ type Spec struct {
 	IDMap *idtools.Mapping
 	// Unmapped is how many of the first Lower keep the owners they have in spite of IDMap.
 	Unmapped int
-	// MapDir is a directory, made when missing, in which mounts for IDMap appear for a moment on kernels before 6.15.
+	// MapDir is a directory, made when missing, in which mounts for IDMap appear for a moment on kernels whose overlayfs refuses detached ones.
 	MapDir string
 }
 
