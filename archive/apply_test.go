@@ -337,7 +337,7 @@ func TestApplyKeepsTheEndAsItIs(t *testing.T) {
 }
 
 func TestApplyOnTheOwnersOfAnIDMap(t *testing.T) {
-	testutil.Root(t)
+	testutil.HostRoot(t)
 	maps := []idtools.Map{{ContainerID: 0, HostID: 100000, Size: 1000}, {ContainerID: 1000, HostID: 5000, Size: 1}}
 	data := tarball(member{name: "./", mode: 0o711}, member{name: "root"}, member{name: "d/sub/user", uid: 1000, gid: 1000},
 		member{name: "l", typ: tar.TypeSymlink, link: "x", uid: 5, gid: 6}, member{name: "p", typ: tar.TypeFifo, uid: 7, gid: 8})
@@ -486,7 +486,7 @@ func listing(t testing.TB, dir string) (lines []string) {
 }
 
 func TestApplyMakesOpaqueDirectories(t *testing.T) {
-	testutil.Root(t)
+	testutil.HostRoot(t)
 	for form, attr := range map[archive.WhiteoutForm]string{archive.OverlayTrusted: "trusted.overlay.opaque", archive.OverlayUser: "user.overlay.opaque"} {
 		dir, _, _ := apply(t, tarball(member{name: "d/.wh..wh..opq"}, member{name: ".wh.gone"}, member{name: "gone/"}, member{name: "gone/new"}), archive.ApplyOptions{Whiteouts: form})
 		got := testutil.Snapshot(t, dir)

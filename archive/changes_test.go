@@ -29,6 +29,7 @@ func short(changes []archive.Change) string {
 
 func setOpaque(t *testing.T, dir, value string) {
 	t.Helper()
+	testutil.HostRoot(t)
 	if err := unix.Lsetxattr(dir, "trusted.overlay.opaque", []byte(value), 0); err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ type peerStore struct {
 }
 
 func newPeerStore(t *testing.T, driver string) *peerStore {
-	testutil.Root(t)
+	testutil.HostRoot(t)
 	s := &peerStore{t: t, cli: testutil.Peer(t), driver: driver, dir: t.TempDir()}
 	if err := os.WriteFile(filepath.Join(s.dir, "storage.conf"), nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -68,7 +68,7 @@ func TestAppliedTarsComeOutAgain(t *testing.T) {
 // A container's changes, taken out as a tar and applied on the same parent, give the same tree: overlay for overlay, xattrs, times in
 // whole seconds and all.
 func TestDiffAppliedElsewhereGivesTheSameUpper(t *testing.T) {
-	testutil.Root(t)
+	testutil.HostRoot(t)
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "lower/gone=x", "lower/replaced/old=x", "lower/etc/passwd=root @5", "upper/ @1700000000", "work/", "merged/", "again/ @1700000000")
 	merged := mountOverlay(t, dir, "")

@@ -59,12 +59,16 @@ func id(word string) string {
 	return (hex.EncodeToString([]byte(word)) + strings.Repeat("e", 64))[:64]
 }
 
-// layerTar makes a tar: names that end in a slash are directories, others files whose content is their name, whiteouts are empty.
+// layerTar makes a tar: names that end in a slash are directories, others files whose content is their name, whiteouts are empty. Each has an owner
+// of its own, unless the tests run as a user who has one ID only.
 func layerTar(t testing.TB, names ...string) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
 	for n, name := range names {
+		if testutil.SingleID() {
+			n = 0
+		}
 		h := &tar.Header{Name: name, Mode: 0o644, Uid: n, Gid: 2 * n, Typeflag: tar.TypeReg, Size: int64(len(name))}
 		if strings.HasSuffix(name, "/") {
 			h.Typeflag, h.Mode, h.Size = tar.TypeDir, 0o755, 0

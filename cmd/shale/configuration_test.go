@@ -85,6 +85,7 @@ func TestConfigWarns(t *testing.T) {
 }
 
 func TestConfigLikePeer(t *testing.T) {
+	testutil.Root(t) // the peer needs more than one ID
 	path := testutil.Peer(t)
 	for _, text := range []string{"", conf, `[storage]
 driver_priority = ["overlay", "vfs"]

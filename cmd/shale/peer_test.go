@@ -121,6 +121,7 @@ func mask(text string) string {
 
 // Both programs say the same of the same store.
 func TestReadingLikePeer(t *testing.T) {
+	testutil.Root(t) // the peer needs more than one ID
 	path := testutil.Peer(t)
 	s := newStore(t)
 	furnish(t, func(stdin string, args ...string) result { return in(t, stdin, append(s.flags, args...)...) })
@@ -133,6 +134,7 @@ func TestReadingLikePeer(t *testing.T) {
 
 // Both programs say the same while they do the same to two stores.
 func TestWritingLikePeer(t *testing.T) {
+	testutil.Root(t) // the peer needs more than one ID
 	path := testutil.Peer(t)
 	ours, theirs := newStore(t), newStore(t)
 	both := func(stdin string, args ...string) result {
@@ -167,6 +169,7 @@ func TestWritingLikePeer(t *testing.T) {
 
 // What one program writes, the other describes in the same words, whichever wrote it.
 func TestPeersStoreReadsTheSame(t *testing.T) {
+	testutil.Root(t) // the peer needs more than one ID
 	path := testutil.Peer(t)
 	s := newStore(t)
 	furnish(t, func(stdin string, args ...string) result { return runPeer(t, path, s, stdin, args...) })

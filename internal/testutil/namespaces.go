@@ -45,6 +45,28 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
+// MainAsRoot is Main for a package whose tests own files as root: an ordinary user runs them all as root of a user namespace that has
+// this one ID, where the kernel allows that. Tests that need more ask for HostRoot.
+func MainAsRoot(m *testing.M) {
+	if os.Getenv(runAs) == "" && os.Geteuid() != 0 && probeUserNamespace() == nil {
+		cmd := self("userns")
+		cmd.Args = append(cmd.Args, os.Args[1:]...)
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		inNewUserNamespace(cmd.SysProcAttr)
+		cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
+		if code, err := runForwarding(cmd); err == nil {
+			os.Exit(code)
+		}
+	}
+	Main(m)
+}
+
+// SingleID reports whether all files must belong to one user: this is a user namespace that has no other.
+func SingleID() bool {
+	data, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.HasSuffix(strings.TrimSpace(string(data)), " 1")
+}
+
 // self is a command that runs this test binary again. The magic link works where the binary's directory is
 // closed to the uid the child gets.
 func self(as string) *exec.Cmd {

@@ -26,6 +26,16 @@ func Root(t testing.TB) {
 	}
 }
 
+// HostRoot skips the test unless it runs as root of the initial user namespace, who alone may make devices, set trusted attributes and
+// give files to anyone.
+func HostRoot(t testing.TB) {
+	t.Helper()
+	Root(t)
+	if !OnHost() {
+		t.Skip("needs the host's root: devices, trusted attributes, any owner")
+	}
+}
+
 // OnHost reports whether the process runs in the initial user namespace, where the devices are.
 func OnHost() bool {
 	data, err := os.ReadFile("/proc/self/uid_map")
