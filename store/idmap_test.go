@@ -381,3 +381,31 @@ func TestApplyToAMountedLayer(t *testing.T) {
 		})
 	}
 }
+
+// In a user namespace the kernel maps no mounts, and owners are translated on disk.
+func TestMappingInUserNamespace(t *testing.T) {
+	if !testutil.InUserNS(t) {
+		return
+	}
+	ctx := context.Background()
+	s := open(t, roots(t))
+	importLayer(t, s, id("base"), "", layerTar(t, "etc/", "etc/hosts", "bin/", "bin/sh"), "base")
+	image(t, s)
+	m := idtools.Mapping{UIDs: []idtools.Map{{HostID: 10, Size: 20}}, GIDs: []idtools.Map{{HostID: 20, Size: 20}}}
+	c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "img", IDMap: m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := s.Mount(ctx, c.ID, store.MountOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Join(path, "bin/sh"), &st); err != nil || st.Uid != 13 || st.Gid != 26 {
+		t.Errorf("bin/sh belongs to %d:%d, %v", st.Uid, st.Gid, err)
+	}
+	if _, err := s.Unmount(ctx, c.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	noGarbage(t, s)
+}
