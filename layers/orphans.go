@@ -107,7 +107,7 @@ func (tx *WriteTx) DiscardOrphans(ctx context.Context, o Orphans) (pruned []stri
 // Stale returns the temporary directories and lock files of processes that are gone.
 func (s *Store) Stale() ([]string, error) {
 	var all []string
-	for _, root := range append([]string{s.tmp()}, s.cfg.TempRoots...) {
+	for _, root := range s.tempRoots() {
 		stale, err := tempdir.Stale(root)
 		if err != nil {
 			return nil, err

@@ -51,3 +51,15 @@ func (s *Store) Recover(ctx context.Context) error {
 	}
 	return err
 }
+
+// Sweep is Recover that leaves nothing: it removes the lock files, too, of processes that died before they had a directory to lock.
+func (s *Store) Sweep(ctx context.Context) error {
+	err := s.Recover(ctx)
+	for _, root := range s.tempRoots() {
+		err = errors.Join(err, tempdir.Sweep(ctx, root))
+	}
+	return err
+}
+
+// tempRoots are all directories with temporary directories in them.
+func (s *Store) tempRoots() []string { return append([]string{s.tmp()}, s.cfg.TempRoots...) }

@@ -67,7 +67,7 @@ func (s *Store) GC(ctx context.Context) (Garbage, error) {
 	if err != nil && !errors.Is(err, errdefs.ErrCorrupt) {
 		return Garbage{}, err
 	}
-	errs := []error{rooms.layers.Recover(ctx)}
+	errs := []error{rooms.layers.Sweep(ctx)}
 	errs = append(errs, s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		orphans, damage, err := findOrphans(ctx, &l.ReadTx, &i.ReadTx, &c.ReadTx)
 		if err != nil {

@@ -149,13 +149,31 @@ func remove(ctx context.Context, path string, lock *lockfile.Lock) error {
 
 // Recover removes the temporary directories in root that no living process holds. A missing root has none. One
 // that can't be removed does not keep Recover from the others; the errors come back joined.
+//
+// A lock file without a directory is left alone. It is garbage only if its process died in the instant before it made the directory; otherwise
+// that process is just about to lock the file, and containers/storage's gives up when it finds it gone. Sweep removes such files too.
 func Recover(ctx context.Context, root string) error {
+	return recoverAll(ctx, root, func(n string) bool {
+		_, err := os.Lstat(filepath.Join(root, dirPrefix+n))
+		return err == nil
+	})
+}
+
+// Sweep is Recover for when someone asked for a clean root: it also removes lock files that have no directory.
+func Sweep(ctx context.Context, root string) error {
+	return recoverAll(ctx, root, func(string) bool { return true })
+}
+
+func recoverAll(ctx context.Context, root string, wanted func(number string) bool) error {
 	numbers, err := list(root)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, n := range numbers {
+		if !wanted(n) {
+			continue
+		}
 		if err := ctx.Err(); err != nil {
 			errs = append(errs, err)
 			break
@@ -183,7 +201,7 @@ func recoverOne(ctx context.Context, root, n string) error {
 	return remove(ctx, filepath.Join(root, dirPrefix+n), lock)
 }
 
-// Stale returns the paths in root that Recover would remove: directories and lock files that nobody holds. It changes nothing.
+// Stale returns the paths in root that Sweep would remove: directories and lock files that nobody holds. It changes nothing.
 func Stale(root string) ([]string, error) {
 	numbers, err := list(root)
 	if err != nil {
