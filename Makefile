@@ -26,7 +26,7 @@ lint: # gofmt, go vet, and staticcheck where the Go proxy can be reached
 	@if go run $(STATICCHECK) -version >/dev/null 2>&1; then go run $(STATICCHECK) ./...; else echo "lint: no staticcheck: the Go proxy is out of reach"; fi
 
 bench: build # ratios to containers-storage; root, a quiet machine
-	hack/scratch go run ./hack/bench $(BENCHFLAGS)
+	unshare --mount --propagation private go run ./hack/bench $(BENCHFLAGS)
 
 peer-suite: build # containers/storage's own tests against bin/shale; DRIVER, TRANSIENT and FILES narrow it
 	hack/scratch hack/peer-suite

@@ -106,7 +106,7 @@ func once(ctx context.Context, dir string, tool harness.Tool, archive string, al
 		return err
 	}
 	defer loop.Close()
-	if data, err := os.ReadFile(archive); err != nil || len(data) == 0 { // in the page cache from here on
+	if _, err := harness.FileDigest(archive); err != nil { // in the page cache from here on
 		return err
 	}
 	root := harness.NewRoot(loop.Dir)
