@@ -24,11 +24,14 @@ func record(t testing.TB, data []byte, dir string) []byte {
 	t.Helper()
 	var split bytes.Buffer
 	gz := gzip.NewWriter(&split)
-	in, err := asm.NewInputTarStream(bytes.NewReader(data), storage.NewJSONPacker(gz), &filePutter{t, dir})
+	in, done, err := asm.NewInputTarStreamWithDone(bytes.NewReader(data), storage.NewJSONPacker(gz), &filePutter{t, dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, in); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
 	if err := gz.Close(); err != nil {

@@ -16,7 +16,6 @@ type tarReader struct {
 	limit int64 // on the number of members
 	count int64 // of members so far
 	pad   int64 // bytes between the last member's content and the next header
-	ended bool  // the end marker has been seen
 }
 
 // next returns the next member with everything that extended headers say of it, or io.EOF at the end of the archive. The content of the

@@ -57,7 +57,7 @@ func TestConfigOrigins(t *testing.T) {
 }
 
 func TestConfigCheck(t *testing.T) {
-	path := confFile(t, conf)
+	confFile(t, conf)
 	if got := in(t, "", "config", "--check"); got.status != 0 || got.stdout != "" || got.stderr != "" {
 		t.Errorf("a sound file: status %d, %q, %q", got.status, got.stdout, got.stderr)
 	}
@@ -66,7 +66,7 @@ func TestConfigCheck(t *testing.T) {
 		"[storage]\ngraphroot = 7\n": ":2",
 		"[storage\n":                 ":1",
 	} {
-		path = confFile(t, text)
+		path := confFile(t, text)
 		for _, args := range [][]string{{"config", "--check"}, {"config", "--check", path}} {
 			if got := in(t, "", args...); got.status != 1 || !strings.Contains(got.stderr, path+says) {
 				t.Errorf("%v of %q: status %d, %q", args, text, got.status, got.stderr)

@@ -14,7 +14,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,9 +22,18 @@ import (
 // insideVariable tells the second process that it is the one to do the work.
 const insideVariable = "SHALE_DEMO_INSIDE"
 
+// goSource is the Go toolchain's own source tree.
+func goSource() string {
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return "/usr/local/go/src"
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "src")
+}
+
 func main() {
 	shale := flag.String("shale", "bin/shale", "the program to show")
-	source := flag.String("source", filepath.Join(runtime.GOROOT(), "src"), "the directory to make a layer of")
+	source := flag.String("source", goSource(), "the directory to make a layer of")
 	parent := flag.String("dir", "", "work below this directory (default: the first of $TMPDIR, /var/tmp and /dev/shm that will do)")
 	driver := flag.String("driver", "", "use the driver overlay or vfs (default: overlay where it can be mounted)")
 	flag.Parse()
