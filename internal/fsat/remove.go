@@ -230,7 +230,8 @@ func openBelow(parent int, name string) (int, error) {
 			continue
 		case attempt >= 16: // a mount on a mount takes a round each
 		case errors.Is(err, unix.EXDEV):
-			if err := unmountBelow(parent, name); err != nil {
+			// EINVAL: it is no mount point, or none any more: somebody is swapping names. Look again.
+			if err := unmountBelow(parent, name); err != nil && !errors.Is(err, unix.EINVAL) {
 				return -1, err
 			}
 			continue
