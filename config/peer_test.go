@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,16 +33,8 @@ type peerOptions struct {
 
 // The same files and variables mean the same to containers-storage: what it refuses we refuse, and what it takes gives the same settings.
 func TestSameAsContainersStorage(t *testing.T) {
-	peer := os.Getenv("PEER")
-	if peer == "" {
-		peer = "containers-storage"
-	}
-	if _, err := exec.LookPath(peer); err != nil {
-		t.Skipf("needs the containers-storage program: %v", err)
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: containers-storage opens a store even to print its settings")
-	}
+	testutil.Root(t) // containers-storage opens a store even to print its settings
+	peer := testutil.Peer(t)
 	for _, tt := range []struct {
 		name  string
 		env   map[string]string

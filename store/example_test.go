@@ -15,27 +15,24 @@ import (
 func Example() {
 	ctx := context.Background()
 	cfg, _, err := config.Load(config.Overrides{}) // storage.conf, as Podman reads it
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	s, err := store.Open(ctx, cfg)
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	defer s.Close()
 	tar, err := os.Open("layer.tar.gz")
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	layer, err := s.ImportLayer(ctx, layers.CreateOptions{Names: []string{"base"}}, tar, nil)
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	path, err := s.Mount(ctx, layer.ID, store.MountOptions{ReadOnly: true})
-	if err != nil {
-		log.Fatal(err)
-	}
+	check(err)
 	defer s.Unmount(ctx, layer.ID, false)
 	files, err := os.ReadDir(path)
-	fmt.Println(layer.DiffID, len(files), err)
+	check(err)
+	fmt.Println(layer.DiffID, len(files))
+}
+
+func check(err error) {
+	if err != nil {
+		log.Fatal(err)
+	}
 }
