@@ -289,3 +289,17 @@ func TestDiffOfALayerThatGoes(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// A mount that can't be leaves no mount behind, not even that of the driver's home on itself.
+func TestMountOfNothingMountsNothing(t *testing.T) {
+	testutil.Root(t)
+	cfg := roots(t)
+	s := open(t, cfg)
+	importLayer(t, s, id("base"), "", layerTar(t, "file"))
+	if _, err := s.Mount(t.Context(), "nothing", store.MountOptions{}); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Fatalf("mount of a layer that isn't there: %v", err)
+	}
+	if mounts, err := testutil.MountsBelow(cfg.GraphRoot); err != nil || len(mounts) > 0 {
+		t.Errorf("mounted: %v, %v", mounts, err)
+	}
+}

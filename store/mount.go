@@ -34,7 +34,13 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 		}
 		wanted.IDMap = container.Mapping()
 		wanted.Volatile = container.Volatile() && !s.cfg.DisableVolatile
-	case !errors.Is(err, errdefs.ErrNotFound):
+	case errors.Is(err, errdefs.ErrNotFound):
+		layer, err := s.Layer(ctx, ref) // before anything is mounted for its sake
+		if err != nil {
+			return "", err
+		}
+		ref = layer.ID
+	default:
 		return "", err
 	}
 	if err := s.prepareHome(ctx, rooms.driver); err != nil {
