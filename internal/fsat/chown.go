@@ -33,6 +33,9 @@ type Owners struct {
 // Several directories are worked on at a time, all by descriptor; symlinks aren't followed and what is mounted within isn't entered. When it
 // fails, or ctx ends, the tree is left half done.
 func ChownTree(ctx context.Context, dir string, owners Owners) error {
+	if err := ctx.Err(); err != nil {
+		return err // with nothing changed: a tree that is half done can't be done again
+	}
 	top, err := openPath(dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
