@@ -1,0 +1,156 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// childArg as first argument makes this program do one task and report.
+const childArg = "do-task"
+
+// input tells a task what to do. Which fields count depends on the task.
+type input struct {
+	Dir     string // where the contestant keeps everything
+	Archive string // a layer's tar
+	Count   int    // layers of a store, depth of a chain
+	Times   int    // how often to repeat
+}
+
+// output is what a task reports.
+type output struct {
+	// Seconds has a list for everything the task timed, one value for each repetition.
+	Seconds map[string][]float64 `json:"seconds,omitempty"`
+	// Tree is where the task put a layer's files, for comparing.
+	Tree string `json:"tree,omitempty"`
+	// Mallocs is how many objects the Go heap gave out while the clock ran.
+	Mallocs uint64 `json:"mallocs,omitempty"`
+	// Written is how many bytes went to write(2) and its like while the clock ran.
+	Written int64 `json:"written,omitempty"`
+
+	// What the parent adds: the most memory the child and its own children had, in KiB, and the processor time of them all.
+	PeakKiB int64
+	CPU     time.Duration
+}
+
+// task is one contestant at one piece of work. It does what isn't to be timed before or after calling the stopwatch.
+type task func(ctx context.Context, in input, watch *stopwatch) (output, error)
+
+// tasks finds a task by "work/contestant".
+func tasks() map[string]task {
+	all := map[string]task{}
+	for _, part := range []map[string]task{shaleTasks(), peerTasks(), containerdTasks(), tarTasks(), kernelTasks()} {
+		for name, t := range part {
+			all[name] = t
+		}
+	}
+	return all
+}
+
+// stopwatch measures stretches of a task.
+type stopwatch struct {
+	seconds map[string][]float64
+	mallocs uint64
+	written int64
+}
+
+// time runs f and notes how long it took.
+func (w *stopwatch) time(what string, f func() error) error {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	bytesBefore := written()
+	begun := time.Now()
+	err := f()
+	w.seconds[what] = append(w.seconds[what], time.Since(begun).Seconds())
+	w.written += written() - bytesBefore
+	runtime.ReadMemStats(&after)
+	w.mallocs += after.Mallocs - before.Mallocs
+	return err
+}
+
+// written is how many bytes this process has handed to the kernel, or 0 where proc(5) doesn't say.
+func written() int64 {
+	data, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(data)) {
+		var n int64
+		if _, err := fmt.Sscanf(line, "wchar: %d", &n); err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// serve is the child: its task is the second argument, its input the third, its output goes to standard output.
+func serve(ctx context.Context) error {
+	name, in := os.Args[2], input{}
+	if err := json.Unmarshal([]byte(os.Args[3]), &in); err != nil {
+		return err
+	}
+	do := tasks()[name]
+	if do == nil {
+		return fmt.Errorf("no task %s", name)
+	}
+	watch := &stopwatch{seconds: map[string][]float64{}}
+	out, err := do(ctx, in, watch)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	out.Seconds, out.Mallocs, out.Written = watch.seconds, watch.mallocs, watch.written
+	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+// perform runs a task in a process of its own, behind the words of a wrapper such as strace.
+func perform(ctx context.Context, name string, in input, wrapper ...string) (output, error) {
+	var out output
+	self, err := os.Executable()
+	if err != nil {
+		return out, err
+	}
+	arg, err := json.Marshal(in)
+	if err != nil {
+		return out, err
+	}
+	words := append(wrapper, self, childArg, name, string(arg))
+	cmd := exec.CommandContext(ctx, words[0], words[1:]...)
+	var answer, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &answer, &complaint
+	cmd.Env = environment(name)
+	if err := cmd.Run(); err != nil {
+		return out, fmt.Errorf("%s: %w: %s", name, err, lastLines(complaint.String()))
+	}
+	if err := json.Unmarshal(answer.Bytes(), &out); err != nil {
+		return out, fmt.Errorf("%s answered %q: %w", name, answer.String(), err)
+	}
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return out, errors.New("no resource usage of a child")
+	}
+	out.PeakKiB = usage.Maxrss
+	out.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return out, nil
+}
+
+// environment is what a contestant finds. containers/storage is a sixth slower with an external pigz than without, so it doesn't find one.
+func environment(task string) []string {
+	env := os.Environ()
+	if strings.HasSuffix(task, "/storage") {
+		env = append(env, "PATH=/nonexistent")
+	}
+	return env
+}
+
+func lastLines(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], "\n")
+}
