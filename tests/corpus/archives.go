@@ -240,11 +240,22 @@ func WriteSmallFiles(path string, n int) error {
 	chance := rand.New(rand.NewPCG(60_000, 1))
 	noise := testutil.Noise("small", 1<<20)
 	at := time.Unix(1_700_000_000, 0)
-	dir := ""
+	dir := "node_modules/"
+	enter := func(name string) error {
+		dir = name
+		return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: at})
+	}
+	if err := enter(dir); err != nil {
+		return err
+	}
 	for i := range n {
+		if i%200 == 0 {
+			if err := enter(fmt.Sprintf("node_modules/package-%d/", i/200)); err != nil {
+				return err
+			}
+		}
 		if i%20 == 0 {
-			dir = fmt.Sprintf("node_modules/package-%d/lib-%d/", i/200, i%200/20)
-			if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: at}); err != nil {
+			if err := enter(fmt.Sprintf("node_modules/package-%d/lib-%d/", i/200, i%200/20)); err != nil {
 				return err
 			}
 		}
