@@ -137,7 +137,7 @@ func (a *applier) run(r io.Reader, tarSplit io.Writer) error {
 		fileWriters.Go(a.writers.run)
 	}
 
-	in := &blockStream{ctx: a.ctx, pieces: src.pieces}
+	in := &blockStream{ctx: a.ctx, pieces: src.pieces, end: &src.end}
 	tr := &tarReader{in: in, split: a.split, limit: a.limits.MaxEntries}
 	if err := a.members(tr); err != nil {
 		a.fail(tr.count, err)

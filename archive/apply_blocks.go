@@ -2,7 +2,6 @@ package archive
 
 import (
 	"context"
-	"io"
 	"sync"
 	"sync/atomic"
 
@@ -82,17 +81,11 @@ func (p *blockPool) put(b *streamBlock) {
 // close unmaps the memory. No stage may be running any more.
 func (p *blockPool) close() { unix.Munmap(p.arena) }
 
-// streamPiece is what comes down the channel of the uncompressed stream: a block, or the error that ends it. At a clean end the channel is
-// closed instead.
-type streamPiece struct {
-	block *streamBlock
-	err   error
-}
-
 // blockStream reads the uncompressed stream for the parser.
 type blockStream struct {
 	ctx    context.Context
-	pieces <-chan streamPiece
+	pieces <-chan *streamBlock
+	end    *error // why pieces was closed; io.EOF for the stream's end
 	cur    *streamBlock
 	rest   []byte // of cur
 	err    error  // io.EOF or what ended the stream
@@ -109,15 +102,12 @@ func (s *blockStream) fill() error {
 			s.cur = nil
 		}
 		select {
-		case piece, ok := <-s.pieces:
-			switch {
-			case !ok:
-				s.err = io.EOF
-			case piece.err != nil:
-				s.err = piece.err
-			default:
-				s.cur, s.rest = piece.block, piece.block.data
+		case block, ok := <-s.pieces:
+			if !ok {
+				s.err = *s.end
+				continue
 			}
+			s.cur, s.rest = block, block.data
 		case <-s.ctx.Done():
 			s.err = context.Cause(s.ctx)
 		}

@@ -25,7 +25,8 @@ type source struct {
 	limits   Limits
 	progress func(int64)
 
-	pieces chan streamPiece  // to the parser
+	pieces chan *streamBlock // to the parser
+	end    error             // why pieces was closed: io.EOF, or what went wrong; to be read once it is closed
 	hashed chan *streamBlock // to the hash of the uncompressed stream
 
 	// Results; to be read after all goroutines have ended.
@@ -39,7 +40,7 @@ type source struct {
 func newSource(ctx context.Context, in io.Reader, pool *blockPool, limits Limits, progress func(int64)) *source {
 	return &source{
 		ctx: ctx, in: in, pool: pool, limits: limits, progress: progress,
-		pieces:       make(chan streamPiece, 4),
+		pieces:       make(chan *streamBlock, 4),
 		hashed:       make(chan *streamBlock, streamBlocks),
 		uncompressed: sha256.New(),
 	}
@@ -56,11 +57,9 @@ func (s *source) start(run func(func())) {
 	run(func() {
 		defer close(s.pieces)
 		defer close(s.hashed)
-		if err := s.produce(run); err != nil && err != io.EOF {
-			select {
-			case s.pieces <- streamPiece{err: err}:
-			case <-s.ctx.Done():
-			}
+		// The channel's closing alone says nothing of how the stream ended: a cancelled one must not look like a short one.
+		if s.end = s.produce(run); s.end == nil {
+			s.end = io.EOF
 		}
 	})
 }
@@ -113,7 +112,7 @@ func (s *source) emit(plain io.Reader) error {
 			b.retain()
 			s.hashed <- b
 			select {
-			case s.pieces <- streamPiece{block: b}:
+			case s.pieces <- b:
 			case <-s.ctx.Done():
 				return context.Cause(s.ctx)
 			}

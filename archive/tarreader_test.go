@@ -15,16 +15,17 @@ import (
 
 // streamOf makes the stream of blocks that a tarReader reads, of any block size that is a multiple of 512.
 func streamOf(data []byte, size int) *blockStream {
-	pieces := make(chan streamPiece, len(data)/size+1)
+	pieces := make(chan *streamBlock, len(data)/size+1)
 	pool := &blockPool{tokens: make(chan struct{}, cap(pieces))}
 	for len(data) > 0 {
 		b := &streamBlock{data: data[:min(size, len(data))], pool: pool}
 		b.retain()
-		pieces <- streamPiece{block: b}
+		pieces <- b
 		data = data[len(b.data):]
 	}
 	close(pieces)
-	return &blockStream{ctx: context.Background(), pieces: pieces}
+	end := io.EOF
+	return &blockStream{ctx: context.Background(), pieces: pieces, end: &end}
 }
 
 // errTooLarge is for members that a fuzz test had better not hold in memory.
