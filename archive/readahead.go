@@ -230,3 +230,18 @@ func (c *chunkWriter) write(ctx context.Context, p []byte) error {
 	}
 	return nil
 }
+
+// zeros appends n zero bytes.
+func (c *chunkWriter) zeros(ctx context.Context, n int64) error {
+	for n > 0 {
+		space, err := c.room(ctx)
+		if err != nil {
+			return err
+		}
+		space = space[:min(int64(len(space)), n)]
+		clear(space)
+		c.grow(len(space))
+		n -= int64(len(space))
+	}
+	return nil
+}

@@ -97,6 +97,8 @@ func readTarSplit(ctx context.Context, tarSplit io.Reader, emit func(replayPiece
 // replayer fills pieces. Each worker has its own.
 type replayer struct {
 	roots []*dirRef
+	// damaged, when not nil, is told of files that aren't what they were. Zeros stand for the rest of such a file, and the stream goes on.
+	damaged func(name string, why error)
 	// The directory of the last file, in one of the roots: a tar's members come directory by directory.
 	lastDir  string
 	lastRoot int
@@ -115,13 +117,18 @@ func (r *replayer) fill(ctx context.Context, p replayPiece, out *chunkWriter) er
 	if p.size == 0 {
 		return out.write(ctx, p.raw)
 	}
+	written := int64(0)
 	fd, err := r.open(p.name, p.size)
 	if err == nil {
-		err = copyChecked(ctx, fd, p.size, p.crc, out)
+		written, err = copyChecked(ctx, fd, p.size, p.crc, out)
 		unix.Close(fd)
 	}
 	if err == nil || ctx.Err() != nil {
 		return err
+	}
+	if r.damaged != nil {
+		r.damaged(p.name, err)
+		return out.zeros(ctx, p.size-written)
 	}
 	return fmt.Errorf("file %q: %w: %w", p.name, errdefs.ErrCorrupt, err)
 }
@@ -168,27 +175,27 @@ func (r *replayer) parent(root int, dir string) (*dirRef, error) {
 	return r.last, nil
 }
 
-// copyChecked writes a file of size bytes to out and compares its checksum.
-func copyChecked(ctx context.Context, fd int, size int64, want uint64, out *chunkWriter) error {
+// copyChecked writes a file of size bytes to out and compares its checksum. It returns how many bytes are out.
+func copyChecked(ctx context.Context, fd int, size int64, want uint64, out *chunkWriter) (written int64, err error) {
 	sum := uint64(0)
-	for left := size; left > 0; {
+	for written < size {
 		space, err := out.room(ctx)
 		if err != nil {
-			return err
+			return written, err
 		}
-		n, err := readFull(fd, space[:min(int64(len(space)), left)])
+		n, err := readFull(fd, space[:min(int64(len(space)), size-written)])
 		if err != nil {
-			return fmt.Errorf("read: %w", err)
+			return written, fmt.Errorf("read: %w", err)
 		}
 		if n == 0 {
-			return fmt.Errorf("shrank from %d to %d bytes while it was read", size, size-left)
+			return written, fmt.Errorf("shrank from %d to %d bytes while it was read", size, written)
 		}
 		sum = crc64.Update(sum, splitCRC, space[:n])
-		left -= int64(n)
-		if left == 0 && sum != want {
-			return errors.New("file integrity checksum failed")
+		if written+int64(n) == size && sum != want {
+			return written, errors.New("file integrity checksum failed")
 		}
+		written += int64(n)
 		out.grow(n)
 	}
-	return nil
+	return written, nil
 }

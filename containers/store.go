@@ -95,6 +95,8 @@ type reader interface {
 	Lookup(ref string) (Container, error)
 	Find(kind, key string) ([]Container, error)
 	All() ([]Container, error)
+	Contradictions() ([]catalog.Contradiction, error)
+	CheckIDs() error
 }
 
 // Lookup finds a container by ID, name, the ID of its layer or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
@@ -120,3 +122,19 @@ func (tx *ReadTx) ByLayer(id string) (Container, error) {
 
 // ByImage returns the containers that were made from the image with this ID.
 func (tx *ReadTx) ByImage(id string) ([]Container, error) { return tx.records.Find(keyImage, id) }
+
+// Contradictions are names and IDs that several records have, which readers get over by a rule. A record without an ID is errdefs.ErrCorrupt.
+func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
+	if err := tx.records.CheckIDs(); err != nil {
+		return nil, err
+	}
+	return tx.records.Contradictions()
+}
+
+// Settle has the records saved without contradictions.
+func (tx *WriteTx) Settle() error { return tx.records.Settle() }
+
+// Salvage replaces damaged files of records by what can be read of them: see catalog.Catalog.Salvage.
+func (s *Store) Salvage(ctx context.Context) ([]catalog.Salvaged, error) {
+	return s.records.Salvage(ctx)
+}

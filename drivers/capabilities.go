@@ -56,6 +56,36 @@ type Recoverer interface {
 
 // Pruner is a driver that can find small leavings which harm nobody and cost too much to look for at every start. Without it there are none.
 type Pruner interface {
-	// Prune removes them and returns their paths. The caller holds the layer lock.
-	Prune(ctx context.Context) (removed []string, err error)
+	// Leavings returns their paths, each a file of its own on the driver's file system, for the caller to remove. The caller holds the layer lock.
+	Leavings(ctx context.Context) ([]string, error)
+}
+
+// PullStager is a driver in which other programs stage partial pulls. Without it there are none.
+type PullStager interface {
+	// StalePulls returns the directories of those whose process is gone, and SweepPulls removes them. No lock is needed: each has its own.
+	StalePulls(ctx context.Context) ([]string, error)
+	SweepPulls(ctx context.Context) error
+}
+
+// Examiner is a driver that can tell whether what it keeps of a layer besides its content is as it must be, and put it right. Without it only a layer's
+// existence can be judged.
+type Examiner interface {
+	// Examine lists what is wrong with a layer. beneath holds the lists of IDs, nearest first, that may rightly lie beneath it; there is at least
+	// one, which is empty for a base layer. The caller holds the layer lock, shared at least. Errors are those of looking only.
+	Examine(ctx context.Context, id string, beneath [][]string) ([]Flaw, error)
+	// Mend makes anew what Examine finds wrong, except what is Lost, for a layer that has the layers of the list beneath it. These must be sound. What it does is
+	// durable. The caller holds the layer lock exclusively.
+	Mend(ctx context.Context, id string, beneath []string) error
+}
+
+// Flaw is one thing that is wrong with a layer's directory.
+type Flaw struct {
+	// Path is absolute.
+	Path string
+	What string
+	// Lost: the layer's own files are gone, or can't be reached, and Mend can't help.
+	Lost bool
+	// Beneath is set when everything that the driver keeps agrees on one list of layers, which exist, and it is none of those that were
+	// asked for: then the one who asked may be wrong.
+	Beneath []string
 }

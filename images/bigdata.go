@@ -69,7 +69,8 @@ func (tx *ReadTx) userData(ref string, home func(id string) string) (string, err
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-// Orphans lists the directories of images that have no record, and what interrupted writes left beside them. Only names that IDs are drawn as count; others belong to someone else.
+// Orphans lists the directories of images that have no record, files in those that have one which are none of their items, and what interrupted writes left. Of
+// directories only those count that are named as IDs are drawn; others belong to someone else.
 func (tx *ReadTx) Orphans() ([]string, error) {
 	var orphans []string
 	for _, home := range []string{tx.store.cfg.Dir, tx.store.cfg.RunDir} {
@@ -85,6 +86,33 @@ func (tx *ReadTx) Orphans() ([]string, error) {
 		}
 		orphans = append(orphans, found...)
 	}
+	all, err := tx.All()
+	if err != nil {
+		return nil, err
+	}
+	for _, image := range all {
+		strays, err := bigdata.Strays(tx.store.dataDir(image.ID), image.BigDataNames)
+		if err != nil {
+			return nil, err
+		}
+		orphans = append(orphans, strays...)
+	}
 	slices.Sort(orphans)
 	return orphans, nil
+}
+
+// ItemPath is the path of a data item's file. Whoever opens it without the lock may find another one, or none.
+func (s *Store) ItemPath(id, key string) (string, error) {
+	name, err := bigdata.FileName(key)
+	return filepath.Join(s.dataDir(id), name), err
+}
+
+// ItemSize is the size of a data item on disk in bytes; errdefs.ErrNotFound when it is missing, errdefs.ErrInvalid when it is no file.
+func (tx *ReadTx) ItemSize(id, key string) (int64, error) {
+	return bigdata.Size(tx.store.dataDir(id), key)
+}
+
+// RestoreItem writes a data item again that the record has already.
+func (tx *WriteTx) RestoreItem(id, key string, data []byte) error {
+	return bigdata.Write(tx.store.dataDir(id), key, data)
 }

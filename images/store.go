@@ -86,6 +86,8 @@ type reader interface {
 	Lookup(ref string) (Image, error)
 	Find(kind, key string) ([]Image, error)
 	All() ([]Image, error)
+	Contradictions() ([]catalog.Contradiction, error)
+	CheckIDs() error
 }
 
 // Lookup finds an image by ID, name or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
@@ -110,4 +112,20 @@ func (tx *ReadTx) ByTopLayer(id string) ([]Image, error) {
 	}
 	mapped, err := tx.records.Find(keyMappedLayer, id)
 	return append(tops, mapped...), err
+}
+
+// Contradictions are names and IDs that several records have, which readers get over by a rule. A record without an ID is errdefs.ErrCorrupt.
+func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
+	if err := tx.records.CheckIDs(); err != nil {
+		return nil, err
+	}
+	return tx.records.Contradictions()
+}
+
+// Settle has the records saved without contradictions.
+func (tx *WriteTx) Settle() error { return tx.records.Settle() }
+
+// Salvage replaces damaged files of records by what can be read of them: see catalog.Catalog.Salvage.
+func (s *Store) Salvage(ctx context.Context) ([]catalog.Salvaged, error) {
+	return s.records.Salvage(ctx)
 }

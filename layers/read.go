@@ -1,7 +1,10 @@
 package layers
 
 import (
+	"context"
+
 	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/catalog"
 )
 
 // ReadTx is a look at the layers while nobody changes them. Layers that others left incomplete don't exist for it.
@@ -16,6 +19,8 @@ type reader interface {
 	Lookup(ref string) (Layer, error)
 	Find(kind, key string) ([]Layer, error)
 	All() ([]Layer, error)
+	Contradictions() ([]catalog.Contradiction, error)
+	CheckIDs() error
 	Hidden() ([]Layer, error)
 }
 
@@ -59,4 +64,20 @@ func (tx *ReadTx) Chain(id string) ([]Layer, error) {
 		id = layer.Parent
 	}
 	return chain, nil
+}
+
+// Contradictions are names and IDs that several records have, which readers get over by a rule. A record without an ID is errdefs.ErrCorrupt.
+func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
+	if err := tx.records.CheckIDs(); err != nil {
+		return nil, err
+	}
+	return tx.records.Contradictions()
+}
+
+// Settle has the records saved without contradictions.
+func (tx *WriteTx) Settle() error { return tx.records.Settle() }
+
+// Salvage replaces damaged files of records by what can be read of them: see catalog.Catalog.Salvage.
+func (s *Store) Salvage(ctx context.Context) ([]catalog.Salvaged, error) {
+	return s.records.Salvage(ctx)
 }

@@ -58,6 +58,9 @@ func (s *Store) Sweep(ctx context.Context) error {
 	for _, root := range s.tempRoots() {
 		err = errors.Join(err, tempdir.Sweep(ctx, root))
 	}
+	if p, ok := s.driver.(drivers.PullStager); ok {
+		err = errors.Join(err, p.SweepPulls(ctx))
+	}
 	return err
 }
 

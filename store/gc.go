@@ -4,84 +4,127 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/internal/diskusage"
 	"github.com/shalestore/shale/layers"
 )
 
-// Garbage is what interrupted operations have left in a store. Nothing that a record names is ever among it.
-type Garbage struct {
-	// Temporary are directories and lock files of processes that are gone: what they had staged or thrown away.
-	Temporary []string
-	// Incomplete are the IDs of layers that a dead process of containers/storage was creating or deleting.
-	Incomplete []string
-	// Layers are the IDs of layer directories without a record.
-	Layers []string
-	// Files are paths of recipes, data items, directories of images and containers, links and half-written files that belong to nothing.
-	Files []string
+// GCOptions says what is done about garbage.
+type GCOptions struct {
+	// DryRun only says what would be removed.
+	DryRun bool
 }
 
-// Empty reports whether there is no garbage.
-func (g Garbage) Empty() bool {
-	return len(g.Temporary)+len(g.Incomplete)+len(g.Layers)+len(g.Files) == 0
+// Collected is what GC has removed.
+type Collected struct {
+	Report
+	// Bytes is what that took on disk, by the sizes of the files.
+	Bytes int64
 }
 
-// Check looks for garbage and touches nothing. It doesn't report links of the driver that lead nowhere, which only GC finds.
-//
-// It returns errdefs.ErrCorrupt, beside the garbage it found, if files without a record are needed by something that has one: see GC.
-func (s *Store) Check(ctx context.Context) (Garbage, error) {
-	rooms, err := s.open(ctx)
-	if err != nil {
-		return Garbage{}, err
-	}
-	stale, err := rooms.layers.Stale()
-	if err != nil {
-		return Garbage{}, err
-	}
-	g := Garbage{Temporary: stale}
-	var damage error
-	err = s.viewAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) error {
-		if g.Incomplete, err = l.Incomplete(); err != nil {
-			return err
-		}
-		orphans, needed, err := findOrphans(ctx, l, i, c)
-		g.Layers, g.Files, damage = orphans.Layers, orphans.Files, needed
-		return err
-	})
-	return g, errors.Join(err, damage)
-}
-
-// GC removes garbage and returns what it was. What living processes are at work on isn't garbage, and what isn't named like the store's own files
-// belongs to someone else. If a catalog can't be read GC removes nothing. It goes on after a single failure and reports all of them.
+// GC removes garbage, the very findings of Check that Finding.Garbage tells, and returns what it was. What living processes are at work on isn't
+// garbage, and what isn't named like the store's own files belongs to someone else. If a catalog can't be read GC removes nothing. It goes on after a
+// single failure and reports all of them.
 //
 // A layer's files that have no record, while an image or another layer still needs them, stay where they are and make the error errdefs.ErrCorrupt:
-// layers are recorded first and removed last, so that doesn't come from a crash. Records have been lost.
-func (s *Store) GC(ctx context.Context) (Garbage, error) {
+// layers are recorded first and removed last, so that doesn't come from a crash. Records have been lost, and Repair can make them again.
+func (s *Store) GC(ctx context.Context, opts GCOptions) (Collected, error) {
+	var done Collected
+	report, err := s.Check(ctx, CheckOptions{Quick: true})
+	if err != nil {
+		return done, err
+	}
+	if damaged := report.Of(KindRecords); len(damaged) > 0 {
+		return done, fmt.Errorf("%s: %w", damaged[0], errdefs.ErrCorrupt)
+	}
+	done.Report = report.Garbage()
+	if done.Bytes, err = s.space(ctx, done.Report); err != nil {
+		return done, err
+	}
+	if opts.DryRun {
+		return done, nil
+	}
+	return done, s.collect(ctx)
+}
+
+// collect removes what is garbage now.
+func (s *Store) collect(ctx context.Context) error {
 	rooms, err := s.open(ctx)
 	if err != nil {
-		return Garbage{}, err
-	}
-	g, err := s.Check(ctx)
-	if err != nil && !errors.Is(err, errdefs.ErrCorrupt) {
-		return Garbage{}, err
+		return err
 	}
 	errs := []error{rooms.layers.Sweep(ctx)}
 	errs = append(errs, s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
-		orphans, damage, err := findOrphans(ctx, &l.ReadTx, &i.ReadTx, &c.ReadTx)
+		orphans, needed, err := findOrphans(ctx, &l.ReadTx, &i.ReadTx, &c.ReadTx)
 		if err != nil {
 			return err
 		}
-		pruned, err := l.DiscardOrphans(ctx, orphans)
-		g.Layers, g.Files = orphans.Layers, append(orphans.Files, pruned...)
-		return errors.Join(err, damage)
+		var damage error
+		for _, need := range needed {
+			if need.by.Kind != KindContainer { // whose deletion may have been cut off
+				damage = errors.Join(damage, fmt.Errorf("layer %s: %w: its files are there and %s needs them, but it has no record", need.layer, errdefs.ErrCorrupt, need.by))
+			}
+		}
+		return errors.Join(l.DiscardOrphans(ctx, orphans), damage)
 	}))
-	return g, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
-// findOrphans returns what belongs to nothing, and an error for each layer that has no record though something needs it.
-func findOrphans(ctx context.Context, l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (orphans layers.Orphans, needed, err error) {
+// space adds up what the findings take on disk.
+func (s *Store) space(ctx context.Context, garbage Report) (bytes int64, err error) {
+	rooms, err := s.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range garbage.Findings {
+		path := f.ID
+		if f.Kind == KindLayer {
+			usage, err := rooms.driver.Usage(ctx, f.ID)
+			if err == nil {
+				bytes += usage.Bytes
+			} else if !gone(err) {
+				return bytes, err
+			}
+			continue
+		}
+		n, err := sizeOf(ctx, path)
+		if err != nil && !gone(err) {
+			return bytes, err
+		}
+		bytes += n
+	}
+	return bytes, nil
+}
+
+func sizeOf(ctx context.Context, path string) (int64, error) {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return 0, err
+	}
+	if !info.IsDir() {
+		return info.Size(), nil
+	}
+	n, _, err := diskusage.Count(ctx, path)
+	return n, err
+}
+
+func gone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, errdefs.ErrNotFound)
+}
+
+// need is a layer without a record that something can't do without.
+type need struct {
+	layer string
+	by    Object
+}
+
+// findOrphans returns what belongs to nothing, and the layers that have no record though something needs them. They come with all that lies beneath them.
+func findOrphans(ctx context.Context, l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (orphans layers.Orphans, needed []need, err error) {
 	if orphans, err = l.Orphans(ctx); err != nil {
 		return orphans, nil, err
 	}
@@ -92,35 +135,50 @@ func findOrphans(ctx context.Context, l *layers.ReadTx, i *images.ReadTx, c *con
 		}
 		orphans.Files = append(orphans.Files, files...)
 	}
-	var unneeded []string
 	for _, id := range orphans.Layers {
-		who, err := whoNeeds(id, l, i)
+		by, err := whoNeeds(id, l, i, c)
 		if err != nil {
 			return orphans, nil, err
 		}
-		if who == "" {
-			unneeded = append(unneeded, id)
-			continue
+		if by.ID != "" {
+			needed = append(needed, need{id, by})
 		}
-		needed = errors.Join(needed, fmt.Errorf("layer %s: %w: its files are there and %s needs them, but it has no record", id, errdefs.ErrCorrupt, who))
 	}
-	orphans.Layers = unneeded
+	isNeeded := func(id string) bool {
+		return slices.ContainsFunc(needed, func(n need) bool { return n.layer == id })
+	}
+	for n := 0; n < len(needed); n++ { // the list grows
+		parent := l.DriverParent(ctx, needed[n].layer)
+		if slices.Contains(orphans.Layers, parent) && !isNeeded(parent) {
+			needed = append(needed, need{parent, Object{KindLayer, needed[n].layer}})
+		}
+	}
+	orphans.Layers = slices.DeleteFunc(orphans.Layers, isNeeded)
+	orphans.Files = slices.DeleteFunc(orphans.Files, func(path string) bool {
+		return slices.ContainsFunc(needed, func(n need) bool { return l.Owns(n.layer, path) })
+	})
 	return orphans, needed, nil
 }
 
-// whoNeeds names a layer or image that can't do without the layer with this ID. A container is none: one whose deletion was interrupted has lost its layer
-// already.
-func whoNeeds(id string, l *layers.ReadTx, i *images.ReadTx) (string, error) {
+// whoNeeds names a layer, image or container that can't do without the layer with this ID.
+func whoNeeds(id string, l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (Object, error) {
 	children, err := l.Children(id)
 	if err != nil {
-		return "", err
+		return Object{}, err
 	}
 	if len(children) > 0 {
-		return "layer " + children[0].ID, nil
+		return Object{KindLayer, children[0].ID}, nil
 	}
 	users, err := i.ByTopLayer(id)
-	if err != nil || len(users) == 0 {
-		return "", err
+	if err != nil {
+		return Object{}, err
 	}
-	return "image " + users[0].ID, nil
+	if len(users) > 0 {
+		return Object{KindImage, users[0].ID}, nil
+	}
+	owner, err := c.ByLayer(id)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return Object{}, nil
+	}
+	return Object{KindContainer, owner.ID}, err
 }

@@ -52,7 +52,7 @@ func TestIncompleteLayers(t *testing.T) {
 			if err != nil || len(all) != 3-len(dead) {
 				t.Fatalf("layers %v, %v", all, err)
 			}
-			if g, err := s.Check(ctx); err != nil || len(g.Incomplete) != len(dead) || len(g.Layers) > 0 {
+			if g, err := s.Check(ctx, store.CheckOptions{}); err != nil || len(g.Garbage().Findings) != len(dead) || len(g.Damage().Findings) > 0 {
 				t.Fatalf("check: %+v, %v", g, err)
 			}
 			for _, again := range ids { // the ID is free
@@ -227,14 +227,14 @@ func TestGarbageCollectionIsCareful(t *testing.T) {
 	if err := os.WriteFile(catalog, good[:len(good)-10], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.GC(ctx); !errors.Is(err, errdefs.ErrCorrupt) {
+	if _, err := s.GC(ctx, store.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) {
 		t.Fatalf("with a torn catalog: %v", err)
 	}
 	exists("lost", true)
 	if err := os.WriteFile(catalog, []byte("[]"), 0o600); err != nil { // all records lost
 		t.Fatal(err)
 	}
-	if _, err := s.GC(ctx); !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), id("top")) {
+	if _, err := s.GC(ctx, store.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), id("top")) {
 		t.Fatalf("with an empty catalog: %v", err)
 	}
 	exists("top", true)

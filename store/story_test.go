@@ -179,7 +179,7 @@ func TestTransientStore(t *testing.T) {
 	if all, err := s.Layers(ctx); err != nil || len(all) != 1 {
 		t.Fatalf("layers %v, %v", all, err)
 	}
-	if g, err := s.GC(ctx); err != nil || !slices.Equal(g.Layers, []string{c.LayerID}) {
+	if g, err := s.GC(ctx, store.GCOptions{}); err != nil || !slices.Equal(g.Objects(), []store.Object{{Kind: store.KindLayer, ID: c.LayerID}}) {
 		t.Fatalf("garbage %+v, %v", g, err)
 	}
 	noGarbage(t, s)

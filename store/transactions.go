@@ -25,6 +25,19 @@ func (s *Store) viewAll(ctx context.Context, fn func(*layers.ReadTx, *images.Rea
 	})
 }
 
+// inspectAll is viewAll that leaves alone what dead processes have staged, for who wants to see it.
+func (s *Store) inspectAll(ctx context.Context, fn func(*layers.ReadTx, *images.ReadTx, *containers.ReadTx) error) error {
+	r, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	return r.layers.Inspect(ctx, func(l *layers.ReadTx) error {
+		return r.images.View(ctx, func(i *images.ReadTx) error {
+			return r.containers.View(ctx, func(c *containers.ReadTx) error { return fn(l, i, c) })
+		})
+	})
+}
+
 // updateAll calls fn with all records to itself.
 func (s *Store) updateAll(ctx context.Context, fn func(*layers.WriteTx, *images.WriteTx, *containers.WriteTx) error) error {
 	r, err := s.open(ctx)

@@ -49,7 +49,6 @@ func (s *Store) Wipe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = l.DiscardOrphans(ctx, orphans)
-		return err
+		return l.DiscardOrphans(ctx, orphans)
 	})
 }

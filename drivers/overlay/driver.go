@@ -48,8 +48,8 @@ type Options struct {
 	AdditionalLayerStores []string
 }
 
-// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, Shifter, AfterUnmount, Recoverer and Pruner, and may be used
-// by several goroutines at once.
+// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, Shifter, AfterUnmount, Recoverer, Pruner and
+// Examiner, and may be used by several goroutines at once.
 type Driver struct {
 	opts         Options
 	homes        []string // directories of layers; the graph root's first, then the image store's

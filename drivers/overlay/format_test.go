@@ -113,8 +113,8 @@ func TestThePeersLayers(t *testing.T) {
 		}
 	}
 	must(t, mount.Unmount(target))
-	if left, err := d.Prune(t.Context()); err != nil || len(left) > 0 {
-		t.Errorf("pruned %v of a sound store (%v)", left, err)
+	if left, err := d.Leavings(t.Context()); err != nil || len(left) > 0 {
+		t.Errorf("leavings %v in a sound store (%v)", left, err)
 	}
 	trash, err := d.Delete(t.Context(), "ours")
 	must(t, err)
@@ -334,10 +334,10 @@ func TestDeleteTakesOnlyItsOwnShortName(t *testing.T) {
 	if _, err := os.Readlink(filepath.Join(root, "overlay/l", string(base))); err != nil {
 		t.Error(err)
 	}
-	pruned, err := d.Prune(t.Context())
+	left, err := d.Leavings(t.Context())
 	must(t, err)
-	if len(pruned) != 1 {
-		t.Errorf("the deleted layer's own short name was to be pruned: %v", pruned)
+	if len(left) != 1 {
+		t.Errorf("the deleted layer's own short name was to be left: %v", left)
 	}
 }
 

@@ -100,30 +100,25 @@ func linkedID(target string) (string, bool) {
 	return id, ok && validateID(id) == nil
 }
 
-// Prune removes the short names that lead to no layer, or to one that has another name by now, and returns their paths. A crash leaves
-// them, and so does containers/storage in an image store. The caller holds the layer lock, under which every name is made.
-func (d *Driver) Prune(ctx context.Context) (removed []string, err error) {
+// Leavings are the short names that lead to no layer, or to one that has another name by now. A crash leaves them, and so does
+// containers/storage in an image store. The caller holds the layer lock, under which every name is made.
+func (d *Driver) Leavings(ctx context.Context) (paths []string, err error) {
 	for _, home := range d.homes {
 		links := filepath.Join(home, linkDir)
 		entries, err := os.ReadDir(links)
 		if err != nil {
-			return removed, err
+			return nil, err
 		}
 		for _, entry := range entries {
 			if err := ctx.Err(); err != nil {
-				return removed, err
+				return nil, err
 			}
-			path := filepath.Join(links, entry.Name())
-			if !validLink(entry.Name()) || d.inUse(home, path, entry.Name()) {
-				continue
+			if path := filepath.Join(links, entry.Name()); validLink(entry.Name()) && !d.inUse(home, path, entry.Name()) {
+				paths = append(paths, path)
 			}
-			if err := os.Remove(path); err != nil {
-				return removed, err
-			}
-			removed = append(removed, path)
 		}
 	}
-	return removed, nil
+	return paths, nil
 }
 
 // inUse is true as well where it can't be told.

@@ -42,7 +42,7 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 
 func takeLayer(ctx context.Context, temp *tempdir.Dir, home, id string) error {
 	dir := filepath.Join(home, id)
-	// The link file may be damaged or name what isn't this layer's; then the symlink stays, for Prune.
+	// The link file may be damaged or name what isn't this layer's; then the symlink stays, for Leavings.
 	if link, err := readLink(dir); err == nil {
 		symlink := filepath.Join(home, linkDir, link)
 		if target, err := os.Readlink(symlink); err == nil && target == linkTarget(id) {

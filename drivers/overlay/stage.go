@@ -149,7 +149,7 @@ func (s *staged) copyContent(ctx context.Context, id string) error {
 // Commit makes the staged directory the layer id.
 //
 // The order is: what lies at id from an interrupted operation goes away, the symlink l/LINK is made, the directory is renamed in. A crash
-// after the first step leaves nothing; after the second, a symlink that leads nowhere, which nobody reads and Prune removes; after the third, a whole
+// after the first step leaves nothing; after the second, a symlink that leads nowhere, which nobody reads and Leavings lists; after the third, a whole
 // layer without a record. Were the symlink made last, a crash could leave a layer that releases of containers/storage before 1.63 can't use as a parent.
 func (s *staged) Commit(ctx context.Context, id string) error {
 	if err := s.commit(ctx, id); err != nil {

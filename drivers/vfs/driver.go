@@ -37,7 +37,7 @@ type Options struct {
 	AdditionalImageStores []string
 }
 
-// Driver is the vfs driver of one store. It implements drivers.Driver and Recoverer, and may be used by several goroutines at once.
+// Driver is the vfs driver of one store. It implements drivers.Driver, Recoverer and Examiner, and may be used by several goroutines at once.
 type Driver struct {
 	homes []string // directories named vfs; the graph root's first, then the image store's
 }
@@ -140,6 +140,21 @@ func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
 	}
 	return drivers.Usage{Bytes: bytes, Inodes: inodes}, nil
 }
+
+// Examine tells whether the layer is there; there is nothing else to it.
+func (d *Driver) Examine(ctx context.Context, id string, _ [][]string) ([]drivers.Flaw, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	_, _, err := d.find(id)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return []drivers.Flaw{{Path: filepath.Join(d.homes[0], layerDir, id), What: "the layer's directory is missing", Lost: true}}, nil
+	}
+	return nil, err
+}
+
+// Mend has nothing that it could mend.
+func (d *Driver) Mend(context.Context, string, []string) error { return nil }
 
 // List returns the directories that can be layers.
 func (d *Driver) List(ctx context.Context) ([]string, error) {

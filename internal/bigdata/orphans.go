@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/ident"
 )
 
@@ -65,4 +66,48 @@ func Interrupted(dir string) ([]string, error) {
 // interrupted recognizes the temporary files of package atomicfile, which containers/storage makes under the same name.
 func interrupted(e os.DirEntry) bool {
 	return e.Type().IsRegular() && strings.HasPrefix(e.Name(), ".tmp-")
+}
+
+// Strays lists the regular files in an owner's directory that are none of its items: those of writes that were cut off before the owner's record
+// named them. Directories there belong to the owner's users.
+func Strays(dir string, keys []string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	items := map[string]bool{}
+	for _, key := range keys {
+		if name, err := FileName(key); err == nil {
+			items[name] = true
+		}
+	}
+	var strays []string
+	for _, e := range entries {
+		if e.Type().IsRegular() && !items[e.Name()] && !interrupted(e) {
+			strays = append(strays, filepath.Join(dir, e.Name()))
+		}
+	}
+	return strays, nil
+}
+
+// Size returns the size of an item in bytes without opening it; errdefs.ErrNotFound when it is missing, errdefs.ErrInvalid when it is no file.
+func Size(dir, key string) (int64, error) {
+	name, err := FileName(key)
+	if err != nil {
+		return 0, err
+	}
+	info, err := os.Lstat(filepath.Join(dir, name))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, errdefs.ErrNotFound
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, errdefs.ErrInvalid
+	}
+	return info.Size(), nil
 }

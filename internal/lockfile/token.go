@@ -77,3 +77,16 @@ func preadFull(fd int, buf []byte) (int, error) {
 	}
 	return done, nil
 }
+
+// Sound reports whether the file can hold a token: 64 bytes or none. A missing file has none. Whoever finds another length reads it as a token that
+// nobody wrote.
+func Sound(path string) (bool, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return info.Mode().IsRegular() && (info.Size() == 0 || info.Size() >= int64(len(Token{}))), nil
+}

@@ -1,0 +1,228 @@
+package archive
+
+import (
+	"archive/tar"
+	"path"
+	"strings"
+)
+
+// expectation is the tree that the members of a layer's tar describe, or those of several layers one after another: what Verify finds in a
+// directory if nobody has touched it. It follows the rules of Apply. Where a tar means something that only the making of it can tell (names that go
+// through symlinks), it expects less rather than something wrong.
+type expectation struct {
+	root *expected
+	// layer counts the tars, from 0. What comes from an earlier one has been copied since.
+	layer int
+	// carryOut: whiteouts remove what earlier layers hold, as a driver that copies has it; else they are marks of their own.
+	carryOut bool
+	// unclear: some name led through a symlink, or to something that isn't there. What else is in the directory can't be told then.
+	unclear bool
+	count   int64 // of nodes
+}
+
+// expected is a name that ought to be there, and the file behind it.
+type expected struct {
+	same     *expected // for another name of a file: the name that has the rest
+	kind     byte      // a tar type flag, or one of the two below
+	layer    int
+	as       []attributesOf // one for each header that describes it: hard links have several, and which of them counts depends on the tool
+	size     int64
+	crc      uint64
+	checked  bool // the content was compared already, while the tar was put together
+	link     string
+	major    int64
+	minor    int64
+	opaque   bool
+	timeless bool // its time has changed since, rightly
+	children map[string]*expected
+	seen     bool
+	inode    uint64 // where it was found first
+}
+
+// The kinds of node that a tar has no type flag for.
+const (
+	kindImplied  = 'd' // a directory that names go through and that no member describes
+	kindWhiteout = 'w'
+)
+
+// attributesOf is what a header says besides the content.
+type attributesOf struct {
+	uid, gid int64
+	mode     uint32
+	mtime    timestamp
+	xattrs   []xattr
+}
+
+func newExpectation(carryOut bool) *expectation {
+	return &expectation{root: &expected{kind: kindImplied, children: map[string]*expected{}}, carryOut: carryOut}
+}
+
+// add takes the next member in. It returns the regular file that the member's content belongs to, or nil.
+func (e *expectation) add(h *header) *expected {
+	if h.typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	p, err := parseName(h.name)
+	if err != nil {
+		e.unclear = true
+		return nil
+	}
+	if p.base == "" {
+		e.root.describe(h, e.layer)
+		return nil
+	}
+	first, _, _ := strings.Cut(path.Join(p.dir, p.base), "/")
+	if strings.HasPrefix(first, aufsPrefix) && first != whiteoutOpaque {
+		return nil
+	}
+	dir := e.directory(p.dir)
+	if dir == nil {
+		e.unclear = true
+		return nil
+	}
+	if absent, ok := strings.CutPrefix(p.base, whiteoutPrefix); ok {
+		e.whiteout(dir, p.base, absent)
+		return nil
+	}
+	if h.typeflag == tar.TypeLink {
+		e.hardLink(h, dir, p.base)
+		return nil
+	}
+	dir.changedBy(e.layer)
+	n := dir.children[p.base]
+	if n == nil || !n.isDir() || h.typeflag != tar.TypeDir {
+		n = &expected{}
+		e.put(dir, p.base, n)
+	}
+	n.describe(h, e.layer)
+	if n.kind == tar.TypeReg {
+		return n
+	}
+	return nil
+}
+
+func (e *expectation) put(dir *expected, name string, n *expected) {
+	if dir.children == nil {
+		dir.children = map[string]*expected{}
+	}
+	if dir.children[name] == nil {
+		e.count++
+	}
+	dir.children[name] = n
+}
+
+// directory finds the directory with this path, and makes those that no member has described. It returns nil where a name on the way is none.
+func (e *expectation) directory(name string) *expected {
+	dir := e.root
+	for _, part := range split(name) {
+		next := dir.children[part]
+		if next == nil {
+			dir.changedBy(e.layer)
+			next = &expected{kind: kindImplied, layer: e.layer}
+			e.put(dir, part, next)
+		}
+		if !next.isDir() {
+			return nil
+		}
+		dir = next
+	}
+	return dir
+}
+
+func split(name string) []string {
+	if name == "" {
+		return nil
+	}
+	return strings.Split(name, "/")
+}
+
+func (e *expectation) whiteout(dir *expected, base, absent string) {
+	if base != whiteoutOpaque {
+		if dir.changedBy(e.layer); e.carryOut {
+			delete(dir.children, absent)
+		} else {
+			e.put(dir, absent, &expected{kind: kindWhiteout, layer: e.layer})
+		}
+		return
+	}
+	if !e.carryOut {
+		dir.opaque = true
+		return
+	}
+	dir.changedBy(e.layer)
+	dir.keepOnly(e.layer)
+}
+
+// keepOnly removes what earlier layers have put beneath a directory.
+func (n *expected) keepOnly(layer int) {
+	for name, child := range n.children {
+		if child.layer != layer {
+			delete(n.children, name)
+			continue
+		}
+		child.keepOnly(layer)
+	}
+}
+
+func (e *expectation) hardLink(h *header, dir *expected, base string) {
+	p, err := parseName(strings.TrimLeft(h.link, "/"))
+	if err != nil || p.base == "" {
+		e.unclear = true
+		return
+	}
+	from := e.root
+	for _, part := range split(p.dir) {
+		if from = from.children[part]; from == nil {
+			break
+		}
+	}
+	dir.changedBy(e.layer)
+	var target *expected
+	if from != nil && from.children[p.base] != nil {
+		target = from.children[p.base].file()
+	}
+	if target == nil || target.isDir() || target.kind == kindWhiteout {
+		e.unclear = true
+		delete(dir.children, base)
+		return
+	}
+	target.as = append(target.as, attributesIn(h))
+	e.put(dir, base, &expected{same: target, layer: e.layer})
+}
+
+// file is the node that describes the file.
+func (n *expected) file() *expected {
+	if n.same != nil {
+		return n.same
+	}
+	return n
+}
+
+func (n *expected) isDir() bool { return n.kind == tar.TypeDir || n.kind == kindImplied }
+
+// changedBy notes that a layer gives the directory another list of names. Apply sets the times of the directories that the same layer describes
+// at its end, those of others change.
+func (n *expected) changedBy(layer int) {
+	if n.layer != layer {
+		n.timeless = true
+	}
+}
+
+// describe makes n what the header says.
+func (n *expected) describe(h *header, layer int) {
+	n.kind, n.layer, n.timeless = h.typeflag, layer, false
+	switch h.typeflag {
+	case tar.TypeCont, typeGNUSparse:
+		n.kind = tar.TypeReg
+	case tar.TypeChar:
+		if h.devMajor == 0 && h.devMinor == 0 {
+			n.kind = kindWhiteout
+		}
+	}
+	n.as = []attributesOf{attributesIn(h)}
+	n.size, n.link, n.major, n.minor = h.realSize, h.link, h.devMajor, h.devMinor
+}
+
+func attributesIn(h *header) attributesOf {
+	return attributesOf{uid: h.uid, gid: h.gid, mode: uint32(h.mode) & 0o7777, mtime: h.mtime, xattrs: h.xattrs}
+}

@@ -1,0 +1,427 @@
+package archive
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"hash/crc64"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/shalestore/shale/idtools"
+	"golang.org/x/sys/unix"
+)
+
+// compare holds the layer's own directories against the expectation.
+func (v *verifier) compare(ctx context.Context) error {
+	ids, err := v.opts.IDMap.Table()
+	if err != nil {
+		return err
+	}
+	proc, err := thisProcess()
+	if err != nil {
+		return err
+	}
+	c := treeCheck{verifier: v, ids: ids, xattrs: newXattrBuffers(), strangers: v.opts.Partial || v.expect.unclear || len(v.opts.Own) > 1}
+	if proc.userns || v.opts.Whiteouts == OverlayUser {
+		v.opts.NoDevices = true
+	}
+	c.opaqueAttr = overlayXattrs(v.opts.Whiteouts == OverlayUser).opaque
+	c.opaqueShown = !proc.userns || v.opts.Whiteouts == OverlayUser // the kernel shows trusted attributes to the host's root alone
+	for n, dir := range v.opts.Own {
+		c.top = n == 0
+		if err := c.tree(ctx, dir); err != nil {
+			return err
+		}
+	}
+	c.missing("", v.expect.root)
+	return nil
+}
+
+// treeCheck is the comparison of one tree.
+type treeCheck struct {
+	*verifier
+	ids         idtools.Table
+	xattrs      *xattrBuffers
+	top         bool // the newest of the own directories
+	strangers   bool // files that no member describes are none of our business
+	opaqueAttr  string
+	opaqueShown bool
+	buf         []byte
+}
+
+func (c *treeCheck) tree(ctx context.Context, dir string) error {
+	root, err := openRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer root.release()
+	var st unix.Stat_t
+	if err := unix.Fstat(root.fd, &st); err != nil {
+		return fmt.Errorf("stat %s: %w", dir, err)
+	}
+	if c.top {
+		if err := c.node("/", c.expect.root, openXattr(root.fd), &st, root.fd, ""); err != nil {
+			return err
+		}
+	}
+	w, err := newWalk(root)
+	if err != nil {
+		return fmt.Errorf("read directory %s: %w", dir, err)
+	}
+	defer w.close()
+	at := []*expected{c.expect.root} // the expected directories from the root to the current entry's
+	for w.next(ctx) {
+		if err := w.stat(); err != nil {
+			if absent(err) {
+				continue
+			}
+			return err
+		}
+		at = at[:w.depth()+1]
+		n, err := c.entry(w, at[w.depth()])
+		if err != nil {
+			return err
+		}
+		if n != nil && n.isDir() && isDir(&w.st) {
+			at = append(at, n)
+			w.descend()
+		}
+	}
+	return w.err
+}
+
+// entry compares the walk's current entry with what dir is expected to have of that name, which it returns.
+func (c *treeCheck) entry(w *walk, dir *expected) (*expected, error) {
+	path := "/" + w.path
+	if name, ok := strings.CutPrefix(w.name, whiteoutPrefix); ok { // the form for mount programs
+		if w.name == whiteoutOpaque && dir.opaque {
+			return nil, nil
+		}
+		if n := dir.children[name]; n != nil && n.kind == kindWhiteout {
+			n.seen = true
+			return nil, nil
+		}
+	}
+	n := dir.children[w.name]
+	if n == nil {
+		if !c.strangers {
+			c.damage(Damage{Path: path, What: "+"})
+		}
+		return nil, nil
+	}
+	if n.seen && !c.top {
+		return n, nil // a newer directory has it
+	}
+	n.seen = true
+	return n, c.node(path, n.file(), xattrAt(w.dir.fd, w.name), &w.st, w.dir.fd, w.name)
+}
+
+// node compares one file. at and name tell where it is; name is "" for the open root.
+func (c *treeCheck) node(path string, n *expected, file xattrFile, st *unix.Stat_t, at int, name string) error {
+	stat := *st
+	overridden, err := c.override(n, file, &stat)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	var differs []string
+	differ := func(format string, args ...any) { differs = append(differs, fmt.Sprintf(format, args...)) }
+	if kind := kindOf(&stat); kind != n.kind && (n.kind != kindImplied || kind != tar.TypeDir) {
+		if !c.opts.ForceMask || overridden {
+			differ("type:%s→%s", kindName(n.kind), kindName(kind))
+			c.damage(Damage{Path: path, What: strings.Join(differs, ","), Content: n.kind == tar.TypeReg && n.size > 0 && !n.checked})
+		}
+		return nil
+	}
+	if err := c.contentOf(n, &stat, at, name, differ); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if len(n.as) > 0 {
+		c.attributes(n, &stat, overridden, differ)
+		if err := c.extended(n, file, differ); err != nil && !absent(err) {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	if n.opaque && c.top && c.opaqueShown {
+		if value, _, err := c.xattrs.get(file, c.opaqueAttr); err == nil && string(value) != "y" && !c.literalOpaque(at, name) {
+			differ("opaque:y→%s", value)
+		}
+	}
+	if len(n.as) > 1 && c.opts.Whiteouts != RemoveWhiteouts && len(c.opts.Own) == 1 {
+		if n.inode != 0 && n.inode != st.Ino {
+			differ("no hard link any more")
+		}
+		n.inode = st.Ino
+	}
+	if len(differs) > 0 {
+		c.damage(Damage{Path: path, What: strings.Join(differs, ",")})
+	}
+	return nil
+}
+
+// literalOpaque looks for the form that mount programs have for opaque directories.
+func (c *treeCheck) literalOpaque(at int, name string) bool {
+	var st unix.Stat_t
+	if name != "" {
+		name += "/"
+	}
+	return statAt(at, name+whiteoutOpaque, &st) == nil
+}
+
+// override puts into st what a store with a force mask says the file really is.
+func (c *treeCheck) override(n *expected, file xattrFile, st *unix.Stat_t) (bool, error) {
+	for _, as := range n.as {
+		if slices.ContainsFunc(as.xattrs, func(x xattr) bool { return x.name == overrideXattr }) {
+			return false, nil // the tar's own
+		}
+	}
+	if kind := st.Mode & unix.S_IFMT; kind != unix.S_IFREG && kind != unix.S_IFDIR {
+		return false, nil
+	}
+	value, ok, err := c.xattrs.get(file, overrideXattr)
+	if !ok || err != nil {
+		return false, ignoreAbsent(err)
+	}
+	if err := applyOverride(st, string(value)); err != nil {
+		return false, nil // nonsense leaves the file as it is, which then differs
+	}
+	return true, nil
+}
+
+// contentOf compares sizes, targets and device numbers, and the content of files that hasn't been compared yet.
+func (c *treeCheck) contentOf(n *expected, st *unix.Stat_t, at int, name string, differ func(string, ...any)) error {
+	switch n.kind {
+	case tar.TypeReg:
+		if st.Size != n.size {
+			differ("size:%d→%d", n.size, st.Size)
+		} else if !n.checked && n.size > 0 {
+			sum, err := c.checksum(at, name, st)
+			if err != nil {
+				return ignoreAbsent(err)
+			}
+			if sum != n.crc {
+				differ("content")
+			}
+			n.checked = true
+		}
+	case tar.TypeSymlink:
+		if target, err := readlinkAt(at, name); err != nil {
+			return ignoreAbsent(err)
+		} else if target != n.link {
+			differ("target:%q→%q", n.link, target)
+		}
+	case tar.TypeChar, tar.TypeBlock:
+		if dev := unix.Mkdev(uint32(n.major), uint32(n.minor)); dev != st.Rdev {
+			differ("device:%d:%d→%d:%d", n.major, n.minor, unix.Major(st.Rdev), unix.Minor(st.Rdev))
+		}
+	}
+	return nil
+}
+
+func (c *treeCheck) checksum(at int, name string, st *unix.Stat_t) (uint64, error) {
+	fd, err := openFileAt(at, name, st)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	if c.buf == nil {
+		c.buf = make([]byte, chunkSize)
+	}
+	for sum := uint64(0); ; {
+		n, err := readFull(fd, c.buf)
+		if n == 0 || err != nil {
+			return sum, err
+		}
+		sum = crc64.Update(sum, splitCRC, c.buf[:n])
+	}
+}
+
+// attributes compares owner, mode and time with every header that describes the file; one that fits is enough, field by field.
+func (c *treeCheck) attributes(n *expected, st *unix.Stat_t, overridden bool, differ func(string, ...any)) {
+	fits := func(test func(attributesOf) bool) bool { return slices.ContainsFunc(n.as, test) }
+	last := n.as[len(n.as)-1]
+	if !c.opts.AnyOwner && (!c.opts.ForceMask || overridden) {
+		owner := func(as attributesOf) (uid, gid uint32, known bool) {
+			if as.uid != int64(uint32(as.uid)) || as.gid != int64(uint32(as.gid)) {
+				return 0, 0, false
+			}
+			uid, gid, err := c.ids.ToHost(uint32(as.uid), uint32(as.gid))
+			return uid, gid, err == nil
+		}
+		if !fits(func(as attributesOf) bool { uid, _, known := owner(as); return !known || uid == st.Uid }) {
+			differ("uid:%d→%d", last.uid, c.shown(st.Uid, true))
+		}
+		if !fits(func(as attributesOf) bool { _, gid, known := owner(as); return !known || gid == st.Gid }) {
+			differ("gid:%d→%d", last.gid, c.shown(st.Gid, false))
+		}
+	}
+	hasACL := func(as attributesOf) bool { // which sets the group's bits as well
+		return slices.ContainsFunc(as.xattrs, func(x xattr) bool { return strings.HasPrefix(x.name, "system.posix_acl_") })
+	}
+	mode := st.Mode & 0o7777
+	if n.kind != tar.TypeSymlink && (!c.opts.ForceMask || overridden) &&
+		!fits(func(as attributesOf) bool { return as.mode == mode || hasACL(as) }) {
+		differ("mode:%04o→%04o", last.mode, mode)
+	}
+	if !c.opts.AnyTime && !n.timeless && !fits(func(as attributesOf) bool { return sameRecordedTime(as.mtime.sec, st.Mtim.Sec) }) {
+		differ("mtime:%d→%d", last.mtime.sec, st.Mtim.Sec)
+	}
+}
+
+// shown is an owner in the container's numbers, where it has one there.
+func (c *treeCheck) shown(id uint32, user bool) uint32 {
+	m := idtools.Mapping{UIDs: c.opts.IDMap.UIDs}
+	if !user {
+		m = idtools.Mapping{UIDs: c.opts.IDMap.GIDs}
+	}
+	if inside, _, err := m.ToContainer(id, 0); err == nil {
+		return inside
+	}
+	return id
+}
+
+// sameRecordedTime compares whole seconds, which every file system keeps. Times before 1970 are 1970 where containers/storage has unpacked, and those
+// that don't fit 32 bits are whatever the file system makes of them.
+func sameRecordedTime(recorded, found int64) bool {
+	return recorded == found || recorded < 0 && found == 0 || recorded != int64(int32(recorded))
+}
+
+// extended compares the attributes that a tar carries: capabilities and those of users. One that the file system can't hold isn't missed.
+func (c *treeCheck) extended(n *expected, file xattrFile, differ func(string, ...any)) error {
+	if n.kind != tar.TypeReg && n.kind != tar.TypeDir {
+		return nil
+	}
+	inherited := n.layer != c.expect.layer // copies keep no others, where containers/storage makes them
+	counts := func(name string) bool {
+		if name == "security.capability" {
+			return true
+		}
+		return !inherited && strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "user.overlay.") &&
+			!strings.HasPrefix(name, "user.containers.") && !strings.HasPrefix(name, "user.fuseoverlayfs.")
+	}
+	recorded := map[string][]string{}
+	for _, as := range n.as {
+		for _, x := range as.xattrs {
+			recorded[x.name] = append(recorded[x.name], x.value)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(recorded)) {
+		if !counts(name) {
+			continue
+		}
+		value, there, possible, err := c.attribute(file, name)
+		switch {
+		case err != nil:
+			return err
+		case !there && slices.Contains(recorded[name], ""): // containers/storage doesn't see these in a tar
+		case !there && possible:
+			differ("-%s", name)
+		case there && !slices.ContainsFunc(recorded[name], func(want string) bool { return sameAttribute(name, want, value) }):
+			differ("%s", name)
+		}
+	}
+	names, err := c.xattrs.list(file)
+	if err != nil {
+		return err
+	}
+	for len(names) > 0 {
+		var raw []byte
+		raw, names = nextName(names)
+		if name := string(raw); counts(name) && recorded[name] == nil {
+			differ("+%s", name)
+		}
+	}
+	return nil
+}
+
+// attribute reads one, and tells whether the file could have it.
+func (c *treeCheck) attribute(file xattrFile, name string) (value string, there, possible bool, err error) {
+	got, there, err := c.xattrs.get(file, name)
+	if there || err != nil {
+		return string(got), there, true, err
+	}
+	if file.name == "" {
+		_, err = unix.Fgetxattr(file.fd, name, nil)
+	} else {
+		_, err = unix.Lgetxattr(file.viaProc(), name, nil)
+	}
+	return "", false, err == unix.ENODATA, nil
+}
+
+// sameAttribute compares values. The kernel gives a capability the form, and the user namespace, that fit who reads it.
+func sameAttribute(name, want, got string) bool {
+	const bits = 4 // after the magic number: what is permitted and inheritable
+	if name == "security.capability" && len(want) >= capSizeV2 && len(got) >= capSizeV2 {
+		return want[bits:capSizeV2] == got[bits:capSizeV2]
+	}
+	return want == got
+}
+
+// missing lists what was expected and not found.
+func (c *treeCheck) missing(path string, dir *expected) {
+	for _, name := range slices.Sorted(maps.Keys(dir.children)) {
+		n, seen := dir.children[name].file(), dir.children[name].seen
+		at := path + "/" + name
+		if seen {
+			if n.isDir() {
+				c.missing(at, n)
+			}
+			continue
+		}
+		device := n.kind == tar.TypeChar || n.kind == tar.TypeBlock
+		switch {
+		case device && c.opts.NoDevices, n.kind == kindImplied && len(n.children) == 0:
+		case n.kind == tar.TypeReg && n.checked && n.size > 0:
+			// Its content was missed while the tar was put together, or found in a layer beneath, which mounts show as well.
+			if !c.noted(at) {
+				c.damage(Damage{Path: at, What: "-"})
+			}
+		default:
+			c.damage(Damage{Path: at, What: "-", Content: n.kind == tar.TypeReg && n.size > 0 && !n.checked})
+		}
+	}
+}
+
+func (c *treeCheck) noted(path string) bool {
+	return slices.ContainsFunc(c.result.Damages, func(d Damage) bool { return d.Path == path })
+}
+
+func kindOf(st *unix.Stat_t) byte {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		return tar.TypeReg
+	case unix.S_IFDIR:
+		return tar.TypeDir
+	case unix.S_IFLNK:
+		return tar.TypeSymlink
+	case unix.S_IFIFO:
+		return tar.TypeFifo
+	case unix.S_IFBLK:
+		return tar.TypeBlock
+	case unix.S_IFCHR:
+		if st.Rdev == 0 {
+			return kindWhiteout
+		}
+		return tar.TypeChar
+	}
+	return 0
+}
+
+func kindName(kind byte) string {
+	switch kind {
+	case tar.TypeReg:
+		return "file"
+	case tar.TypeDir, kindImplied:
+		return "directory"
+	case tar.TypeSymlink:
+		return "symlink"
+	case tar.TypeFifo:
+		return "FIFO"
+	case tar.TypeBlock, tar.TypeChar:
+		return "device"
+	case kindWhiteout:
+		return "whiteout"
+	}
+	return "other"
+}

@@ -1,0 +1,173 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/atomicfile"
+	"github.com/shalestore/shale/internal/lockfile"
+	"github.com/shalestore/shale/internal/step"
+)
+
+// Contradiction is something in the files that no program writes, and that readers get over by a rule.
+type Contradiction struct {
+	ID   string // of the record that loses
+	What string
+}
+
+// Contradictions lists the names that more than one record has, where the later one has it for all who read, and the IDs that come twice, where the
+// first record counts.
+func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
+	if err := tx.check(); err != nil {
+		return nil, err
+	}
+	var found []Contradiction
+	for i := range tx.st.files {
+		for _, id := range tx.st.files[i].hidden {
+			found = append(found, Contradiction{id, fmt.Sprintf("there is another record with its ID, in %s", tx.c.files[i].Path)})
+		}
+	}
+	if tx.c.schema.Names == nil {
+		return found, nil
+	}
+	owners, err := tx.owners()
+	if err != nil {
+		return nil, err
+	}
+	var seen []*element
+	for _, e := range tx.st.robbed {
+		if tx.st.ids[e.id] != e || slices.Contains(seen, e) {
+			continue
+		}
+		seen = append(seen, e)
+		names, err := e.nameList()
+		if err != nil {
+			return nil, tx.misfit(e, err)
+		}
+		for _, name := range names {
+			if owner := owners[name]; owner != e {
+				found = append(found, Contradiction{e.id, fmt.Sprintf("its name %q is also that of %s", name, owner.id)})
+			}
+		}
+	}
+	return found, nil
+}
+
+// Settle has the next save write the files as everyone reads them, without contradictions.
+func (tx *WriteTx[R]) Settle() error {
+	if _, err := tx.Contradictions(); err != nil { // which looks for them
+		return err
+	}
+	for i := range tx.st.files {
+		if len(tx.st.files[i].hidden) > 0 {
+			tx.touch(i)
+		}
+	}
+	for _, e := range tx.st.robbed {
+		if i := tx.st.fileOf(e); i >= 0 {
+			tx.touch(i)
+		}
+	}
+	return nil
+}
+
+// Salvaged tells of a file that was damaged.
+type Salvaged struct {
+	Path string
+	Copy string // what the file was before
+	Kept int    // records
+}
+
+// Salvage takes out of damaged files what can be read: the records before the first fault of the grammar, without those that aren't of this kind. What the file
+// was stays beside it, as <name>.damaged. Files that are sound aren't touched.
+//
+// It is for someone who has decided so: the records behind the fault are lost with it.
+func (c *Catalog[R]) Salvage(ctx context.Context) (all []Salvaged, err error) {
+	lock, err := lockfile.Acquire(ctx, c.lock, lockfile.Exclusive)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state = nil
+	for _, f := range c.files {
+		data, _, err := readFile(f.Path)
+		if err != nil {
+			return all, err
+		}
+		kept, sound := c.legible(data)
+		if sound {
+			continue
+		}
+		aside := f.Path + ".damaged"
+		if err := atomicfile.Write(aside, 0o600, true, data); err != nil {
+			return all, err
+		}
+		step.Reached(ctx, c.schema.Kind+" records copied")
+		if _, err := lock.Touch(); err != nil {
+			return all, err
+		}
+		rest := fileState{}
+		for i := range kept {
+			rest.elements = append(rest.elements, &kept[i])
+		}
+		if err := atomicfile.WriteFrom(f.Path, fs.FileMode(0o600), true, rest.splice); err != nil {
+			return all, err
+		}
+		step.Reached(ctx, c.schema.Kind+" records salvaged")
+		all = append(all, Salvaged{Path: f.Path, Copy: aside, Kept: len(kept)})
+	}
+	return all, nil
+}
+
+// legible returns the records that can be read, and whether those are all.
+func (c *Catalog[R]) legible(data []byte) ([]element, bool) {
+	all, fault := scan(data)
+	sound := fault == nil
+	if !sound {
+		all = scanUpTo(data)
+	}
+	fits := slices.DeleteFunc(all, func(e element) bool {
+		var names []string
+		bad := e.id == "" || c.decode.decode(e.raw, new(R)) != nil || e.names != nil && json.Unmarshal(e.names, &names) != nil
+		sound = sound && !bad
+		return bad
+	})
+	return fits, sound
+}
+
+// scanUpTo finds the records before the first fault.
+func scanUpTo(data []byte) (whole []element) {
+	s := scanner{data: data}
+	i := s.space(0)
+	if s.at(i) != '[' {
+		return nil
+	}
+	for i = s.space(i + 1); ; i = s.space(i + 1) {
+		var e element
+		if i = s.record(i, &e); i < 0 {
+			return whole
+		}
+		whole = append(whole, e)
+		if i = s.space(i); s.at(i) != ',' {
+			return whole
+		}
+	}
+}
+
+// CheckIDs returns errdefs.ErrCorrupt if a record has no ID: readers go past it, and nothing can name it.
+func (tx *ReadTx[R]) CheckIDs() error {
+	if err := tx.check(); err != nil {
+		return err
+	}
+	if e := tx.st.ids[""]; e != nil {
+		return tx.misfit(e, fmt.Errorf("%w: a record without an ID", errdefs.ErrCorrupt))
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/shalestore/shale/store"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) check() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "check",
+		Short: "Look for damage, and repair it",
+		Long: `Compares everything in the store with what it was: the records with each other and
+with the files that they promise, each layer's files with the tar that it came as (content,
+owners, modes, times, attributes, files too many and too few), manifests and other data with
+their digests; and looks for what interrupted commands have left. Nothing is changed, and
+nobody is kept waiting, so it may run beside other commands. It prints what is wrong, object
+by object, with what --repair would do about it, and exits with status 1 if that is anything.
+
+With --repair, small files and records are put right, and a layer is unpacked again from its
+own tar where only attributes were damaged, else from a layer that has the same digest. Only
+what can't be had anywhere is deleted, with all that needs it: images can be pulled again.
+Containers can't, and are deleted with --force only. Afterwards it exits with status 0 if the
+store is sound.`,
+		Example: `  # after a crash, or when a disk can't be trusted
+  shale check
+
+  # a look at records, links and sizes only: seconds instead of minutes
+  shale check --quick
+
+  # put right what is wrong, and delete what can't be
+  shale check --repair`,
+		Args: arguments(0, 0),
+	}
+	flags := command.Flags()
+	repair := flags.BoolP("repair", "r", false, "repair what is damaged, or delete it")
+	force := flags.BoolP("force", "f", false, "repair, and delete containers too where they are beyond repair")
+	quick := flags.BoolP("quick", "q", false, "read no content: records, links, existence and sizes only")
+	unused := flags.DurationP("max", "m", 24*time.Hour, "age from which a layer that nothing uses counts as forgotten")
+	asJSON := jsonFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
+		line := p.newProgress("checking", 0)
+		opts := store.CheckOptions{Quick: *quick, UnusedAfter: *unused}
+		if *unused <= 0 {
+			opts.UnusedAfter = -1
+		}
+		if line != nil {
+			opts.Progress = func(done, total int64) { line.total = total; line.update(done) }
+		}
+		report, err := s.Check(ctx, opts)
+		line.clear()
+		if err != nil {
+			return err
+		}
+		var repaired store.Repaired
+		left := report
+		var failed error
+		if *repair || *force {
+			repaired, failed = s.Repair(ctx, report, store.RepairOptions{CheckOptions: opts, Force: *force})
+			line.clear()
+			left = repaired.Left
+		}
+		if *asJSON {
+			err = p.printJSON(reportJSON(report, repaired.Done))
+		} else {
+			p.printReport(report)
+			for _, done := range repaired.Done {
+				p.printf("repaired: %s: %s\n", done.Object, done.What)
+			}
+		}
+		return errors.Join(err, failed, verdict(left, failed))
+	})
+	return command
+}
+
+// verdict is the error for what is wrong with the store, if anything is.
+func verdict(left store.Report, failed error) error {
+	if left.Empty() || failed != nil {
+		return nil
+	}
+	garbage, damaged := len(left.Garbage().Objects()), len(left.Damage().Objects())
+	var parts []string
+	if damaged > 0 {
+		parts = append(parts, fmt.Sprintf("%d damaged", damaged))
+	}
+	if garbage > 0 {
+		parts = append(parts, fmt.Sprintf("%d left over", garbage))
+	}
+	advice := "`shale check --repair` puts that right, `shale gc` removes what is left over"
+	if damaged == 0 {
+		advice = "`shale gc` removes that"
+	}
+	return fmt.Errorf("%s; %s", strings.Join(parts, ", "), advice)
+}
+
+// printReport prints the findings as containers-storage does, which scripts look for, and under each object what can be done.
+func (p *program) printReport(report store.Report) {
+	for _, object := range report.Objects() {
+		var remedies []string
+		affects := map[string]bool{}
+		for n, f := range itsFindings(report, object) {
+			if n == 0 {
+				p.printf("%s:\n", strings.TrimSuffix(strings.TrimSuffix(f.String(), f.What), ": "))
+			}
+			p.printf(" %s\n", f)
+			if f.Path != "" {
+				p.printf("   at %s\n", f.Path)
+			}
+			remedies = appendNew(remedies, string(f.Remedy))
+			for _, other := range f.Affects {
+				affects[other.String()] = true
+			}
+		}
+		for _, other := range sortedKeys(affects) {
+			p.printf("   needed by %s\n", other)
+		}
+		p.printf("   remedy: %s\n", strings.Join(remedies, "; "))
+	}
+}
+
+func itsFindings(report store.Report, object store.Object) (its []store.Finding) {
+	for _, f := range report.Findings {
+		if f.Object == object {
+			its = append(its, f)
+		}
+	}
+	return its
+}
+
+func appendNew(list []string, s string) []string {
+	if s == "" {
+		s = "none: it lies in an additional store, which is only read"
+	}
+	for _, old := range list {
+		if old == s {
+			return list
+		}
+	}
+	return append(list, s)
+}
+
+// reportJSON is what --json prints: the members of containers-storage's report, with texts where that has empty objects, and the findings in full.
+func reportJSON(report store.Report, done []store.Action) any {
+	type damages map[string][]string
+	all := struct {
+		Layers, ROLayers, Images, ROImages, Containers damages
+		Records, Files                                 damages
+		Findings                                       []store.Finding
+		Repaired                                       []store.Action `json:",omitempty"`
+	}{damages{}, damages{}, damages{}, damages{}, damages{}, damages{}, damages{}, report.Findings, done}
+	for _, f := range report.Findings {
+		var of damages
+		switch f.Kind {
+		case store.KindLayer:
+			if of = all.Layers; f.ReadOnly {
+				of = all.ROLayers
+			}
+		case store.KindImage:
+			if of = all.Images; f.ReadOnly {
+				of = all.ROImages
+			}
+		case store.KindContainer:
+			of = all.Containers
+		case store.KindRecords:
+			of = all.Records
+		default:
+			of = all.Files
+		}
+		of[f.ID] = append(of[f.ID], f.String())
+	}
+	return all
+}

@@ -1,0 +1,185 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/internal/tempdir"
+	"golang.org/x/sys/unix"
+)
+
+// Mend makes a layer's small files and directories anew where they aren't right. Each is made aside and renamed in, so that a crash leaves the old
+// or the new one.
+func (d *Driver) Mend(ctx context.Context, id string, beneath []string) error {
+	if err := d.mend(ctx, id, beneath); err != nil {
+		return fmt.Errorf("overlay: mend layer %s: %w", id, err)
+	}
+	return nil
+}
+
+func (d *Driver) mend(ctx context.Context, id string, beneath []string) error {
+	dir, home, err := d.find(id)
+	if err != nil {
+		return err
+	}
+	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	if err != nil {
+		return err
+	}
+	m := mending{dir: dir, temp: temp}
+	err = m.all(ctx, d, id, home, beneath)
+	if cerr := temp.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return syncDirs(filepath.Join(home, linkDir), dir)
+}
+
+// mending is the repair of one layer.
+type mending struct {
+	dir  string
+	temp *tempdir.Dir
+}
+
+func (m mending) all(ctx context.Context, d *Driver, id, home string, beneath []string) error {
+	link, err := readLink(m.dir)
+	if err != nil || d.anothers(home, link, id) {
+		if link, err = nameOf(id, home); err != nil {
+			return err
+		}
+		if err := m.file("link", link); err != nil {
+			return err
+		}
+		step.Reached(ctx, "overlay: short name written")
+	}
+	symlink := filepath.Join(home, linkDir, link)
+	if target, err := os.Readlink(symlink); err != nil || target != linkTarget(id) {
+		aside := m.temp.Addition()
+		if err := os.Symlink(linkTarget(id), aside); err != nil {
+			return err
+		}
+		if err := m.place(aside, symlink); err != nil {
+			return err
+		}
+		step.Reached(ctx, "overlay: short name led to its layer")
+	}
+	c := chain{ids: beneath}
+	if c.links, err = d.linksOf(beneath); err != nil {
+		return err
+	}
+	lists := []struct{ name, content string }{{"lower", c.lowerFile()}, {"lower-layers", c.lowerLayersFile()}}
+	if len(beneath) == 0 {
+		lists[0].content, lists[1].content = "", ""
+	}
+	for _, list := range lists {
+		if err := m.list(list.name, list.content); err != nil {
+			return err
+		}
+		step.Reached(ctx, "overlay: "+list.name+" mended")
+	}
+	dirs := []string{"work", "empty"}
+	if len(beneath) > 0 {
+		dirs = dirs[:1]
+	}
+	for _, name := range dirs {
+		if err := m.directory(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// anothers reports whether a short name leads to another layer, which is there.
+func (d *Driver) anothers(home, link, id string) bool {
+	target, err := os.Readlink(filepath.Join(home, linkDir, link))
+	if err != nil {
+		return false
+	}
+	other, ok := linkedID(target)
+	if !ok || other == id {
+		return false
+	}
+	_, _, err = d.find(other)
+	return err == nil
+}
+
+// nameOf finds a short name that leads to the layer already, or makes a new one.
+func nameOf(id, home string) (string, error) {
+	entries, err := os.ReadDir(filepath.Join(home, linkDir))
+	if err != nil {
+		return "", err
+	}
+	for _, entry := range entries {
+		target, err := os.Readlink(filepath.Join(home, linkDir, entry.Name()))
+		if err == nil && target == linkTarget(id) && validLink(entry.Name()) {
+			return entry.Name(), nil
+		}
+	}
+	return newLink(), nil
+}
+
+// list makes the file have that content, or not exist when there is none.
+func (m mending) list(name, content string) error {
+	path := filepath.Join(m.dir, name)
+	found, err := readSmall(path, maxLowerFile)
+	switch {
+	case content == "" && errors.Is(err, fs.ErrNotExist), err == nil && string(found) == content && content != "":
+		return nil
+	case content == "":
+		return m.temp.Take(path)
+	}
+	return m.file(name, content)
+}
+
+func (m mending) file(name, content string) error {
+	aside := m.temp.Addition()
+	if err := writeFile(aside, content); err != nil {
+		return err
+	}
+	f, err := os.Open(aside)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return m.place(aside, filepath.Join(m.dir, name))
+}
+
+// place renames what was made aside over what is there, whatever that is.
+func (m mending) place(aside, path string) error {
+	err := unix.Rename(aside, path)
+	if err == unix.EISDIR || err == unix.ENOTDIR || err == unix.EEXIST || err == unix.ENOTEMPTY {
+		if err := m.temp.Take(path); err != nil {
+			return err
+		}
+		err = unix.Rename(aside, path)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: aside, New: path, Err: err}
+	}
+	return nil
+}
+
+func (m mending) directory(name string) error {
+	path := filepath.Join(m.dir, name)
+	if info, err := os.Lstat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	aside := m.temp.Addition()
+	if err := makeDir(aside, ownerOf(filepath.Join(m.dir, "diff"))); err != nil {
+		return err
+	}
+	return m.place(aside, path)
+}

@@ -1,0 +1,70 @@
+package overlay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/lockfile"
+)
+
+// Partial pulls of containers/storage fill directories staging/<n>, each with a lock that its process holds as long as it lives (format, section 10.1).
+// Those whose lock is free are left over. One without a lock file may be a moment old, so it is nobody's business.
+const stagingLock = "staging.lock"
+
+// StalePulls returns the directories of partial pulls whose process is gone.
+func (d *Driver) StalePulls(ctx context.Context) (stale []string, err error) {
+	err = d.pulls(ctx, func(dir string) error {
+		held, err := lockfile.Held(filepath.Join(dir, stagingLock))
+		if err == nil && !held {
+			stale = append(stale, dir)
+		}
+		return err
+	})
+	return stale, err
+}
+
+// SweepPulls removes them.
+func (d *Driver) SweepPulls(ctx context.Context) error {
+	return d.pulls(ctx, func(dir string) error {
+		lock, err := lockfile.TryAcquire(filepath.Join(dir, stagingLock), lockfile.Exclusive)
+		if errors.Is(err, errdefs.ErrBusy) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer lock.Release()
+		return fsat.RemoveAll(ctx, dir)
+	})
+}
+
+// pulls calls fn for each directory in staging that has a lock file.
+func (d *Driver) pulls(ctx context.Context, fn func(dir string) error) error {
+	var errs []error
+	for _, home := range d.homes {
+		staging := filepath.Join(home, stagingDirs)
+		entries, err := os.ReadDir(staging)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("overlay: %w", err)
+		}
+		for _, entry := range entries {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			dir := filepath.Join(staging, entry.Name())
+			if _, err := os.Lstat(filepath.Join(dir, stagingLock)); err != nil {
+				continue
+			}
+			if err := fn(dir); err != nil {
+				errs = append(errs, fmt.Errorf("overlay: %w", err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,151 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/step"
+)
+
+// Source writes the uncompressed tar of a layer.
+type Source func(ctx context.Context, w io.Writer) error
+
+// Tar is the layer with this ID as a source. It serves for that layer itself as well, if only its files' attributes are damaged.
+func (s *Store) Tar(id string) Source {
+	return func(ctx context.Context, w io.Writer) error {
+		plain := archive.Uncompressed
+		return s.Diff(ctx, w, id, "", DiffOptions{Compression: &plain})
+	}
+}
+
+// Rebuild makes the content of a layer anew, from a source that gives the very tar that its record has the digest of. The work is done aside, without a
+// lock; then the new content takes the place of the old in one rename. The record stays as it is, and at every moment in between it is true, or as
+// untrue as it was.
+//
+// It returns errdefs.ErrInUse if the layer or one above it is mounted, errdefs.ErrInvalid if the source gives another tar or the record has no digest, and
+// errdefs.ErrUnsupported for a copy of another layer with other owners.
+func (s *Store) Rebuild(ctx context.Context, id string, from Source) error {
+	if err := s.rebuild(ctx, id, from); err != nil {
+		return fmt.Errorf("layer %s: rebuild: %w", id, err)
+	}
+	return nil
+}
+
+func (s *Store) rebuild(ctx context.Context, id string, from Source) error {
+	var layer Layer
+	var info drivers.Info
+	gone := false
+	err := s.View(ctx, func(tx *ReadTx) (err error) {
+		if layer, err = tx.Get(id); err != nil {
+			return err
+		}
+		if layer.DiffID == "" {
+			return fmt.Errorf("the digest of its tar isn't known: %w", errdefs.ErrInvalid)
+		}
+		if err := tx.checkUnmounted(ctx, id, false); err != nil {
+			return err
+		}
+		info, err = s.driver.Stat(ctx, id)
+		if errors.Is(err, errdefs.ErrNotFound) {
+			gone, err = true, nil
+		} else if err == nil && !isDirectory(info.Content) {
+			gone = true
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	parent := layer.Parent
+	if info.Remapped || info.Parent != "" && info.Parent != parent {
+		return fmt.Errorf("a copy of another layer: %w", errdefs.ErrUnsupported)
+	}
+	d := &Draft{store: s, idMap: layer.Mapping(), opts: CreateOptions{ID: id, DiffID: layer.DiffID}}
+	d.staged, err = s.driver.Stage(ctx, parent, drivers.StageOptions{IDMap: d.idMap, MountLabel: layer.MountLabel})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	step.Reached(ctx, "rebuilt layer staged")
+	if err := fillFrom(ctx, d, from); err != nil {
+		return err
+	}
+	if err := d.Sync(ctx); err != nil {
+		return err
+	}
+	return s.Update(ctx, func(tx *WriteTx) error {
+		now, err := tx.Get(id)
+		if err != nil {
+			return err
+		}
+		if now.DiffID != layer.DiffID || now.Parent != layer.Parent {
+			return fmt.Errorf("changed meanwhile: %w", errdefs.ErrBusy)
+		}
+		if err := tx.checkUnmounted(ctx, id, false); err != nil {
+			return err
+		}
+		return tx.exchange(ctx, d, id, gone)
+	})
+}
+
+// fillFrom unpacks what a source gives, as it comes.
+func fillFrom(ctx context.Context, d *Draft, from Source) error {
+	ctx, cancel := context.WithCancel(ctx)
+	out, in := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		err := from(ctx, in)
+		in.CloseWithError(err)
+		written <- err
+	}()
+	err := d.Fill(ctx, out, nil)
+	cancel()
+	out.CloseWithError(errors.New("the layer couldn't be unpacked"))
+	if werr := <-written; werr != nil && !errors.Is(werr, context.Canceled) {
+		return werr
+	}
+	return err
+}
+
+// exchange puts a draft in the place of a layer's content and recipe. The recipe goes first: it is that of the same tar as the one before.
+func (tx *WriteTx) exchange(ctx context.Context, d *Draft, id string, gone bool) error {
+	ctx, cancel := undoContext(ctx)
+	defer cancel()
+	recipe := tx.store.tarSplitPath(id)
+	if info, err := os.Lstat(recipe); err == nil && !info.Mode().IsRegular() {
+		if err := tx.Discard(recipe); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(d.tarSplit, recipe); err != nil {
+		return err
+	}
+	if err := fsat.SyncDir(tx.store.cfg.Dir); err != nil {
+		return err
+	}
+	step.Reached(ctx, "recipe renewed")
+	if gone {
+		return d.staged.Commit(ctx, id)
+	}
+	trash, err := d.staged.Replace(ctx, id)
+	if trash != nil {
+		tx.trash = append(tx.trash, trash)
+	}
+	if err != nil {
+		return err
+	}
+	step.Reached(ctx, "content renewed")
+	return nil
+}
+
+func isDirectory(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.IsDir()
+}

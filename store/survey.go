@@ -1,0 +1,288 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/layers"
+)
+
+// survey is what Check learns under the locks, without reading content.
+type survey struct {
+	Report
+	opts       CheckOptions
+	layers     []layers.Layer
+	images     []images.Image
+	containers []containers.Container
+	byID       map[string]*layers.Layer
+	lost       map[string]bool // layers whose files are there and whose record isn't
+	unreadable map[string]bool // layers whose content can't be looked at
+}
+
+// survey looks at all records and at what they promise, and for what none of them knows.
+func (s *Store) survey(ctx context.Context, opts CheckOptions) (*survey, error) {
+	v := &survey{opts: opts, byID: map[string]*layers.Layer{}, lost: map[string]bool{}, unreadable: map[string]bool{}}
+	err := s.inspectAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (err error) {
+		if v.layers, err = l.All(); err != nil {
+			return err
+		}
+		if v.images, err = i.All(); err != nil {
+			return err
+		}
+		if v.containers, err = c.All(); err != nil {
+			return err
+		}
+		for n := range v.layers {
+			v.byID[v.layers[n].ID] = &v.layers[n]
+		}
+		for _, look := range []func() error{
+			func() error { return v.garbage(ctx, l, i, c) },
+			func() error { return v.contradictions(l, i, c) },
+			func() error { return v.lookAtLayers(ctx, l) },
+			func() error { return v.lookAtImages(i) },
+			func() error { return v.lookAtContainers(c) },
+		} {
+			if err := look(); err != nil {
+				return err
+			}
+		}
+		v.unused()
+		return nil
+	})
+	return v, err
+}
+
+// garbage reports what belongs to nothing, and layers that have lost their record.
+func (v *survey) garbage(ctx context.Context, l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) error {
+	incomplete, err := l.Incomplete()
+	if err != nil {
+		return err
+	}
+	for _, id := range incomplete {
+		v.add(KindLayer, id, RemedyDiscard, "incomplete: a program that is gone was making or deleting it")
+	}
+	orphans, needed, err := findOrphans(ctx, l, i, c)
+	if err != nil {
+		return err
+	}
+	for _, need := range needed {
+		lost := Object{KindLayer, need.layer}
+		if v.opts.hopeless[lost] {
+			continue // repair will do without it
+		}
+		v.lost[need.layer] = true
+		v.add(KindLayer, need.layer, RemedyAdopt, "its files are there and %s needs them, but it has no record", need.by).Affects = []Object{need.by}
+	}
+	for _, id := range orphans.Layers {
+		v.add(KindLayer, id, RemedyDiscard, "layer in lower level storage driver not accounted for")
+	}
+	for _, path := range orphans.Files {
+		v.add(KindFile, path, RemedyDiscard, "it belongs to nothing that is recorded")
+	}
+	forgotten, err := l.ForgottenMounts(ctx)
+	for _, id := range forgotten {
+		v.add(KindLayer, id, RemedyForget, "it is listed as mounted, and there is no such layer")
+	}
+	return err
+}
+
+func (v *survey) contradictions(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) error {
+	for _, records := range []struct {
+		kind Kind
+		list func() ([]catalog.Contradiction, error)
+	}{{KindLayer, l.Contradictions}, {KindImage, i.Contradictions}, {KindContainer, c.Contradictions}} {
+		all, err := records.list()
+		if err != nil {
+			return err
+		}
+		for _, c := range all {
+			v.add(records.kind, c.ID, RemedyRecord, "%s", c.What)
+		}
+	}
+	return nil
+}
+
+// flawRemedies tells what is done about the flaws of layers.
+var flawRemedies = map[layers.FlawKind]Remedy{
+	layers.FlawFiles:   RemedyMend,
+	layers.FlawParent:  RemedyRecord,
+	layers.FlawChain:   RemedyDelete,
+	layers.FlawContent: RemedyRebuild,
+	layers.FlawRecipe:  RemedyRebuild,
+	layers.FlawItem:    RemedyDelete,
+}
+
+func (v *survey) lookAtLayers(ctx context.Context, l *layers.ReadTx) error {
+	copies := map[string]bool{}
+	for _, image := range v.images {
+		for _, id := range image.MappedLayers {
+			copies[id] = true
+		}
+	}
+	for _, layer := range v.layers {
+		flaws, err := l.Examine(ctx, layer, copies[layer.ID])
+		if err != nil {
+			return err
+		}
+		v.layerFlaws(layer, flaws)
+	}
+	return nil
+}
+
+func (v *survey) layerFlaws(layer layers.Layer, flaws []layers.Flaw) {
+	otherParent := slices.ContainsFunc(flaws, func(f layers.Flaw) bool { return f.Kind == layers.FlawParent })
+	for _, flaw := range flaws {
+		remedy, what := flawRemedies[flaw.Kind], flaw.What
+		switch flaw.Kind {
+		case layers.FlawChain:
+			if v.lost[flaw.Key] {
+				continue // it is what is wrong, not this one
+			}
+			if otherParent {
+				continue // the record names a wrong one
+			}
+			if flaw.Key != "" {
+				if flaw.Key != layer.Parent {
+					continue // the one above it says so
+				}
+				what = "parent layer " + flaw.Key + ": " + what
+			}
+		case layers.FlawItem:
+			if flaw.Key == cacheItem {
+				remedy = RemedyForget
+			}
+			what = describeItem(flaw.Key, "%s", what)
+		case layers.FlawContent:
+			v.unreadable[layer.ID] = true
+		}
+		if flaw.Kind == layers.FlawContent && layer.DiffID == "" || v.opts.hopeless[Object{KindLayer, layer.ID}] {
+			remedy = RemedyDelete
+		}
+		f := v.add(KindLayer, layer.ID, remedy, "%s", what)
+		f.Path, f.key, f.parents = flaw.Path, flaw.Key, flaw.Beneath
+	}
+}
+
+// cacheItem is a data item that containers/storage makes again when it is missing (format, section 10.5).
+const cacheItem = "chunked-manifest-cache"
+
+func (v *survey) lookAtImages(i *images.ReadTx) error {
+	for _, image := range v.images {
+		if id := image.TopLayer; id != "" && v.byID[id] == nil && !v.lost[id] {
+			v.add(KindImage, image.ID, RemedyDelete, "layer %s: image layer is missing", id)
+		}
+		for _, id := range image.MappedLayers {
+			if v.byID[id] == nil && !v.lost[id] {
+				v.add(KindImage, image.ID, RemedyForget, "layer %s: image layer is missing", id).other = id
+			}
+		}
+		for _, key := range image.BigDataNames {
+			size, err := i.ItemSize(image.ID, key)
+			v.item(KindImage, image.ID, key, size, image.BigDataSizes, err)
+		}
+	}
+	return nil
+}
+
+// item judges the size of a data item.
+func (v *survey) item(kind Kind, id, key string, size int64, recorded map[string]int64, err error) {
+	remedy := RemedyRestore
+	if v.opts.hopeless[Object{kind, id}] {
+		remedy = RemedyDelete
+	}
+	want, known := recorded[key]
+	switch {
+	case errors.Is(err, errdefs.ErrNotFound):
+		v.add(kind, id, remedy, "%s", describeItem(key, "%s data item is missing", kind)).key = key
+	case err != nil:
+		v.add(kind, id, remedy, "%s", describeItem(key, "%v", err)).key = key
+	case known && size != want:
+		v.add(kind, id, remedy, "%s", describeItem(key, "%s data item has incorrect size, %d instead of %d", kind, size, want)).key = key
+	}
+}
+
+func (v *survey) lookAtContainers(c *containers.ReadTx) error {
+	known := map[string]bool{}
+	for _, image := range v.images {
+		known[image.ID] = true
+	}
+	for _, container := range v.containers {
+		if id := container.ImageID; id != "" && !known[id] {
+			v.add(KindContainer, container.ID, RemedyDelete, "image %s: image missing", id)
+		}
+		if id := container.LayerID; v.byID[id] == nil && !v.lost[id] {
+			v.add(KindContainer, container.ID, RemedyDelete, "layer %s: layer is missing", id)
+		}
+		for _, key := range container.BigDataNames {
+			size, err := c.ItemSize(container.ID, key)
+			v.item(KindContainer, container.ID, key, size, container.BigDataSizes, err)
+		}
+	}
+	return nil
+}
+
+// unused reports the layers that nothing uses and that are older than whoever makes an image takes.
+func (v *survey) unused() {
+	used := map[string]bool{}
+	var use func(id string)
+	use = func(id string) {
+		for layer := v.byID[id]; layer != nil && !used[layer.ID]; layer = v.byID[layer.Parent] {
+			used[layer.ID] = true
+		}
+	}
+	for _, image := range v.images {
+		for _, id := range append([]string{image.TopLayer}, image.MappedLayers...) {
+			use(id)
+		}
+	}
+	for _, container := range v.containers {
+		use(container.LayerID)
+	}
+	age := v.opts.UnusedAfter
+	if age == 0 {
+		age = 24 * time.Hour
+	}
+	limit := time.Now().Add(-max(age, 0))
+	for _, layer := range v.layers {
+		if !used[layer.ID] && (age < 0 || layer.Created.Before(limit)) {
+			v.add(KindLayer, layer.ID, RemedyDelete, "layer not referenced by any images or containers").soft = true
+		}
+	}
+}
+
+// affects notes which images and containers need the layers that were found damaged.
+func (v *survey) affects(report *Report) {
+	users := map[string][]Object{}
+	note := func(id string, user Object) {
+		seen := map[string]bool{}
+		for layer := v.byID[id]; layer != nil && !seen[layer.ID]; layer = v.byID[layer.Parent] {
+			seen[layer.ID] = true
+			users[layer.ID] = append(users[layer.ID], user)
+		}
+	}
+	for _, image := range v.images {
+		note(image.TopLayer, Object{KindImage, image.ID})
+	}
+	for _, container := range v.containers {
+		note(container.LayerID, Object{KindContainer, container.ID})
+	}
+	for n := range report.Findings {
+		f := &report.Findings[n]
+		switch {
+		case f.Kind == KindLayer && (f.Remedy == RemedyRebuild || f.Remedy == RemedyDelete) && len(f.Affects) == 0:
+			f.Affects = users[f.ID]
+		case f.Kind == KindImage && (f.Remedy == RemedyRestore || f.Remedy == RemedyDelete):
+			for _, container := range v.containers {
+				if container.ImageID == f.ID {
+					f.Affects = append(f.Affects, Object{KindContainer, container.ID})
+				}
+			}
+		}
+	}
+}
