@@ -164,7 +164,7 @@ func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string)
 	src := newSource(ctx, stream, pool, limits.withDefaults(), progress)
 	src.start(stages.Go)
 
-	tr := &tarReader{in: &blockStream{ctx: ctx, pieces: src.pieces}, limit: Limits{}.withDefaults().MaxEntries}
+	tr := &tarReader{in: &blockStream{ctx: ctx, pieces: src.pieces, end: &src.end}, limit: Limits{}.withDefaults().MaxEntries}
 	err = v.members(tr, func(name string) (uint64, bool) {
 		names.Lock()
 		defer names.Unlock()
