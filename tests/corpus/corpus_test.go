@@ -84,12 +84,15 @@ func check(t *testing.T, archive Archive, driver string) {
 	}
 	testutil.SameTree(t, want, got)
 
+	sound(t, root, shale)
+
 	if archive.Beyond != "" {
 		t.Logf("not compared with the peer: %s", archive.Beyond)
 		return
 	}
 	peer := harness.Peer(t)
 	peerRoot, peerRecord := imported(t, peer, file, driver)
+	sound(t, peerRoot, shale)
 	for _, own := range []string{"id", "created"} {
 		delete(record, own)
 		delete(peerRecord, own)
@@ -99,6 +102,14 @@ func check(t *testing.T, archive Archive, driver string) {
 	}
 	if ours, theirs := tarSplit(t, root), tarSplit(t, peerRoot); !slices.Equal(ours, theirs) {
 		t.Errorf("the tar-split data differ: %d entries, the peer's %d; first in %s", len(ours), len(theirs), firstDifference(ours, theirs))
+	}
+}
+
+// sound fails the test unless "check" has nothing to say about the root, whichever tool made it.
+func sound(t *testing.T, root harness.Root, shale harness.Tool) {
+	t.Helper()
+	if out, err := root.Do(t.Context(), shale, "check"); err != nil || out != "" {
+		t.Errorf("check: %v\n%s", err, out)
 	}
 }
 
