@@ -120,11 +120,11 @@ func (r *reading) layer(ctx context.Context, layer layers.Layer) error {
 	}
 	add := func(format string, args ...any) { r.add(layer.ID, remedy, verdict.Exact, format, args...) }
 	for _, d := range verdict.Damages {
-		what := "layer content modified"
 		if d.Content {
-			what = "layer content incorrect digest"
+			add("layer content incorrect digest: %s", d)
+		} else {
+			add("%s, layer content modified", d)
 		}
-		add("%s, %s", d, what)
 	}
 	if verdict.More > 0 {
 		add("%d more differences", verdict.More)

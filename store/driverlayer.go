@@ -1,0 +1,32 @@
+package store
+
+import (
+	"context"
+	"slices"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/layers"
+)
+
+// DriverLayers returns the IDs of all layers that the driver has, recorded or not, in their order.
+func (s *Store) DriverLayers(ctx context.Context) ([]string, error) {
+	r, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := r.layers.DriverLayers(ctx)
+	slices.Sort(ids)
+	return ids, err
+}
+
+// CreateDriverLayer makes an empty layer that no record knows, for trying out what Check and GC make of it. Of opts, ID, Parent (a whole ID), Writable,
+// MountLabel and IDMap count.
+func (s *Store) CreateDriverLayer(ctx context.Context, opts layers.CreateOptions) (id string, err error) {
+	r, err := s.open(ctx)
+	if err != nil {
+		return "", err
+	}
+	return r.layers.CreateUnrecorded(ctx, opts.ID, opts.Parent, drivers.StageOptions{
+		Writable: opts.Writable, MountLabel: opts.MountLabel, IDMap: opts.IDMap,
+	})
+}
