@@ -35,11 +35,15 @@ func IsMountPoint(path string) (bool, error) {
 	case err != nil && err != unix.ENOSYS && err != unix.EPERM: // EPERM: a seccomp filter that doesn't know statx
 		return false, fmt.Errorf("statx %s: %w", path, err)
 	}
-	is, err := mountinfo.Mounted(path)
+	parent, err := filepath.EvalSymlinks(filepath.Dir(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	return is, err
+	if err != nil {
+		return false, err
+	}
+	found, err := readTable(mountinfo.SingleEntryFilter(filepath.Join(parent, filepath.Base(path))))
+	return len(found) > 0, err
 }
 
 // IsPrivate reports whether path is a mount point from which mounts made beneath spread nowhere: what MakePrivate makes. It reads the mount
@@ -59,9 +63,9 @@ func isPrivateByTable(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	found, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != path, false })
+	found, err := readTable(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != path, false })
 	if err != nil {
-		return false, fmt.Errorf("read the mount table: %w", err)
+		return false, err
 	}
 	// "shared:N" and "master:N" are what a mount that isn't private carries in its optional fields (proc_pid_mountinfo(5)).
 	return len(found) > 0 && found[len(found)-1].Optional == "", nil
@@ -76,9 +80,9 @@ func Below(dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	found, err := readTable(mountinfo.PrefixFilter(dir))
 	if err != nil {
-		return nil, fmt.Errorf("read the mount table: %w", err)
+		return nil, err
 	}
 	var points []string
 	for _, m := range found {
@@ -93,9 +97,9 @@ func Below(dir string) ([]string, error) {
 // bindsItself reports whether the mount on dir shows the very directory that it covers, as MakePrivate makes it, rather than
 // another file system or another directory.
 func bindsItself(dir string) (bool, error) {
-	all, err := mountinfo.GetMounts(mountinfo.ParentsFilter(dir))
+	all, err := readTable(mountinfo.ParentsFilter(dir))
 	if err != nil {
-		return false, fmt.Errorf("read the mount table: %w", err)
+		return false, err
 	}
 	var top *mountinfo.Info
 	for _, m := range all {

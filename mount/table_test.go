@@ -2,9 +2,11 @@ package mount_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/shalestore/shale/errdefs"
@@ -144,5 +146,30 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A mount whose line in the table is longer than any parser's buffer doesn't hide itself or the others.
+func TestBelowWithVeryLongLines(t *testing.T) {
+	testutil.Root(t)
+	dir := t.TempDir()
+	t.Cleanup(func() { must(t, testutil.UnmountBelow(dir)) })
+	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: filepath.Join(dir, "long")}
+	for n := range 400 {
+		lower := filepath.Join(dir, fmt.Sprintf("%03d", n)+strings.Repeat(" ", 200)) // a space takes four bytes in the table
+		must(t, os.Mkdir(lower, 0o700))
+		spec.Lower = append(spec.Lower, lower)
+	}
+	other := filepath.Join(dir, "other")
+	must(t, errors.Join(os.Mkdir(spec.Target, 0o700), os.Mkdir(other, 0o700)))
+	must(t, mount.Perform(t.Context(), spec))
+	must(t, mount.Perform(t.Context(), mount.Spec{Type: "tmpfs", Source: "tmpfs", Target: other, Data: []string{"size=1m"}}))
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	must(t, err)
+	if len(table) < 1<<17 {
+		t.Fatalf("the mount table has only %d bytes", len(table))
+	}
+	if below, err := mount.Below(dir); err != nil || !slices.Equal(below, []string{other, spec.Target}) {
+		t.Errorf("mounts: %q (%v)", below, err)
 	}
 }

@@ -119,7 +119,7 @@ func (s *staged) remap(ctx context.Context, from, to idtools.Mapping) error {
 	if err != nil {
 		return err
 	}
-	if err := rename(s.Content(), s.Content()+"1"); err != nil {
+	if err := drivers.Rename(s.Content(), s.Content()+"1"); err != nil {
 		return err
 	}
 	return makeDir(s.Content(), root)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
 	"golang.org/x/sys/unix"
@@ -39,7 +40,7 @@ func (d *Driver) mend(ctx context.Context, id string, beneath []string) error {
 	if err != nil {
 		return err
 	}
-	return syncDirs(filepath.Join(home, linkDir), dir)
+	return drivers.SyncDirs(filepath.Join(home, linkDir), dir)
 }
 
 // mending is the repair of one layer.

@@ -22,7 +22,7 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	if err := validateID(id); err != nil {
 		return nil, err
 	}
-	var all trash
+	var all []*tempdir.Dir
 	for _, home := range d.homes {
 		dir := filepath.Join(home, id)
 		if err := unix.Access(dir, unix.F_OK); err == unix.ENOENT {
@@ -32,12 +32,12 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 		if err != nil {
 			return nil, fmt.Errorf("overlay: delete layer %s: %w", id, err)
 		}
-		all = append(all, emptier{temp})
+		all = append(all, temp)
 		if err := takeLayer(ctx, temp, home, id); err != nil {
-			return nil, fmt.Errorf("overlay: delete layer %s: %w", id, errors.Join(err, all.Empty(context.WithoutCancel(ctx))))
+			return nil, fmt.Errorf("overlay: delete layer %s: %w", id, errors.Join(err, drivers.TrashIn(all...).Empty(context.WithoutCancel(ctx))))
 		}
 	}
-	return all, nil
+	return drivers.TrashIn(all...), nil
 }
 
 func takeLayer(ctx context.Context, temp *tempdir.Dir, home, id string) error {
@@ -54,23 +54,6 @@ func takeLayer(ctx context.Context, temp *tempdir.Dir, home, id string) error {
 	step.Reached(ctx, "overlay: short name taken away")
 	return temp.Take(dir)
 }
-
-// trash is what lies in tempdirs to be removed.
-type trash []emptier
-
-// Empty removes all of it, and reports every error.
-func (t trash) Empty(ctx context.Context) error {
-	var errs []error
-	for _, e := range t {
-		errs = append(errs, e.Empty(ctx))
-	}
-	return errors.Join(errs...)
-}
-
-// emptier is one temporary directory as drivers.Trash.
-type emptier struct{ temp *tempdir.Dir }
-
-func (e emptier) Empty(ctx context.Context) error { return e.temp.Remove(ctx) }
 
 // Recover removes what dead processes left in the tempdirs of the homes.
 func (d *Driver) Recover(ctx context.Context) error {

@@ -11,9 +11,7 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/step"
-	"github.com/shalestore/shale/internal/tempdir"
 	"github.com/shalestore/shale/mount"
-	"golang.org/x/sys/unix"
 )
 
 // Stage builds the whole directory of a new layer in the home's tempdirs, so that one rename makes it a layer.
@@ -24,11 +22,11 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 		return nil, fmt.Errorf("overlay: setting force_mask: %w for writable layers without a mount program", errdefs.ErrUnsupported)
 	}
 	home := d.homeFor(opts.Writable)
-	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	aside, err := drivers.NewAside(filepath.Join(home, tempDirs))
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
-	s := &staged{driver: d, home: home, temp: temp, path: temp.Addition(), parent: parent, link: newLink()}
+	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, link: newLink()}
 	if err := s.build(ctx, opts); err != nil {
 		_ = s.Discard()
 		return nil, fmt.Errorf("overlay: stage a layer: %w", err)
@@ -38,16 +36,14 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 
 // staged is a layer's directory in tempdirs.
 type staged struct {
+	*drivers.Aside
 	driver *Driver
-	home   string       // where it is meant to go
-	temp   *tempdir.Dir // holds path; nil once given away or removed
-	path   string       // the directory that becomes <home>/<id>
+	home   string // where it is meant to go
+	path   string // the directory that becomes <home>/<id>
 	link   string
 
 	parent     string
 	parentLink string // proves at Commit that parent is still the same layer
-
-	leftover drivers.Trash // what lay where Commit renamed to
 }
 
 // Content is the staged diff.
@@ -165,25 +161,21 @@ func (s *staged) commit(ctx context.Context, id string) error {
 	if err := s.sameParent(); err != nil {
 		return err
 	}
-	leftover, err := s.driver.Delete(ctx, id)
-	if err != nil {
-		return fmt.Errorf("move away what an interrupted operation left: %w", err)
+	if err := s.MakeRoom(ctx, s.driver, id); err != nil {
+		return err
 	}
-	s.leftover = leftover
-	step.Reached(ctx, "overlay: leftover moved away")
-
 	target := filepath.Join(s.home, id)
 	symlink := filepath.Join(s.home, linkDir, s.link)
 	if err := os.Symlink(linkTarget(id), symlink); err != nil {
 		return err
 	}
 	step.Reached(ctx, "overlay: short name made")
-	if err := rename(s.path, target); err != nil {
+	if err := drivers.Rename(s.path, target); err != nil {
 		_ = os.Remove(symlink)
 		return err
 	}
 	step.Reached(ctx, "overlay: layer renamed in")
-	if err := syncDirs(filepath.Dir(symlink), s.home); err != nil {
+	if err := drivers.SyncDirs(filepath.Dir(symlink), s.home); err != nil {
 		// Whether it would be there after a crash is unknown, so it isn't there at all.
 		_ = os.Rename(target, s.path)
 		_ = os.Remove(symlink)
@@ -194,13 +186,10 @@ func (s *staged) commit(ctx context.Context, id string) error {
 
 // ready refuses what can't be committed whatever is on disk.
 func (s *staged) ready(ctx context.Context, id string) error {
-	if s.temp == nil {
-		return fmt.Errorf("%w: the staged layer is committed or discarded already", errdefs.ErrInvalid)
-	}
 	if err := validateID(id); err != nil {
 		return err
 	}
-	return ctx.Err()
+	return s.Ready(ctx)
 }
 
 // sameParent checks that the parent is the very layer that it was at Stage: a layer's short name is never used twice.
@@ -218,7 +207,7 @@ func (s *staged) sameParent() error {
 	return nil
 }
 
-// Replace exchanges the staged diff with the layer's, in one step (RENAME_EXCHANGE, Linux 3.15).
+// Replace exchanges the staged diff with the layer's, in one step.
 func (s *staged) Replace(ctx context.Context, id string) (drivers.Trash, error) {
 	trash, err := s.replace(ctx, id)
 	if err != nil {
@@ -238,56 +227,7 @@ func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) 
 	if home != s.home {
 		return nil, fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, s.home)
 	}
-	if err := unix.Renameat2(unix.AT_FDCWD, s.Content(), unix.AT_FDCWD, filepath.Join(dir, "diff"), unix.RENAME_EXCHANGE); err != nil {
-		if err == unix.EINVAL || err == unix.ENOSYS {
-			err = fmt.Errorf("%w: the file system can't exchange two names: %w", errdefs.ErrUnsupported, err)
-		}
-		return nil, err
-	}
-	step.Reached(ctx, "overlay: content exchanged")
-	if err := syncDirs(dir, s.path); err != nil {
-		_ = unix.Renameat2(unix.AT_FDCWD, s.Content(), unix.AT_FDCWD, filepath.Join(dir, "diff"), unix.RENAME_EXCHANGE)
-		return nil, err
-	}
-	trash := emptier{s.temp}
-	s.temp = nil
-	return trash, nil
-}
-
-// Discard removes the staged directory, if it is still where it was made, and what Commit moved away.
-func (s *staged) Discard() error {
-	if s.temp == nil {
-		return nil
-	}
-	err := s.temp.Close()
-	s.temp = nil
-	if s.leftover != nil {
-		if lerr := s.leftover.Empty(context.Background()); err == nil {
-			err = lerr
-		}
-	}
-	return err
-}
-
-// rename never replaces anything.
-func rename(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-	if err == unix.EINVAL || err == unix.ENOSYS { // a file system without it; the caller has made room and holds the lock
-		err = unix.Rename(from, to)
-	}
-	if err != nil {
-		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
-	}
-	return nil
-}
-
-func syncDirs(dirs ...string) error {
-	for _, dir := range dirs {
-		if err := fsat.SyncDir(dir); err != nil {
-			return fmt.Errorf("sync %s: %w", dir, err)
-		}
-	}
-	return nil
+	return s.Exchange(ctx, s.driver, s.Content(), filepath.Join(dir, "diff"))
 }
 
 // writeFile makes one of a layer's small files, 0644 whatever the umask.

@@ -180,7 +180,7 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	}
 	dir, home, err := d.find(id)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		return nothing{}, nil
+		return drivers.TrashIn(), nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
@@ -192,7 +192,7 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	if err := temp.Take(dir); err != nil {
 		return nil, fmt.Errorf("vfs: delete layer %s: %w", id, errors.Join(err, temp.Close()))
 	}
-	return trash{temp}, nil
+	return drivers.TrashIn(temp), nil
 }
 
 // Recover removes what dead processes left in tempdirs.
@@ -205,15 +205,3 @@ func (d *Driver) Recover(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
-
-// trash is a temporary directory to be removed.
-type trash struct{ temp *tempdir.Dir }
-
-// Empty removes it.
-func (t trash) Empty(ctx context.Context) error { return t.temp.Remove(ctx) }
-
-// nothing is the trash of a layer that didn't exist.
-type nothing struct{}
-
-// Empty has nothing to do.
-func (nothing) Empty(context.Context) error { return nil }

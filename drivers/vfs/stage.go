@@ -2,7 +2,6 @@ package vfs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/step"
-	"github.com/shalestore/shale/internal/tempdir"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,11 +21,11 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 	if opts.Writable {
 		home = d.homes[0]
 	}
-	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	aside, err := drivers.NewAside(filepath.Join(home, tempDirs))
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
-	s := &staged{driver: d, home: home, temp: temp, path: temp.Addition(), parent: parent}
+	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent}
 	if err := s.build(ctx, opts); err != nil {
 		_ = s.Discard()
 		return nil, fmt.Errorf("vfs: stage a layer: %w", err)
@@ -37,15 +35,13 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 
 // staged is a layer's directory in tempdirs.
 type staged struct {
+	*drivers.Aside
 	driver *Driver
 	home   string
-	temp   *tempdir.Dir // holds path; nil once given away or removed
 	path   string
 
 	parent   string
 	parentIs identity // proves at Commit that parent is still the same layer
-
-	leftover drivers.Trash // what lay where Commit renamed to
 }
 
 // Content is the staged directory.
@@ -104,34 +100,26 @@ func (s *staged) commit(ctx context.Context, id string) error {
 	if err := s.ready(ctx, id); err != nil {
 		return err
 	}
-	leftover, err := s.driver.Delete(ctx, id)
-	if err != nil {
-		return fmt.Errorf("move away what an interrupted operation left: %w", err)
+	if err := s.MakeRoom(ctx, s.driver, id); err != nil {
+		return err
 	}
-	s.leftover = leftover
-	step.Reached(ctx, "vfs: leftover moved away")
 	layers := filepath.Join(s.home, layerDir)
 	target := filepath.Join(layers, id)
-	if err := unix.Renameat2(unix.AT_FDCWD, s.path, unix.AT_FDCWD, target, unix.RENAME_NOREPLACE); err != nil {
-		if err != unix.EINVAL && err != unix.ENOSYS {
-			return &os.LinkError{Op: "rename", Old: s.path, New: target, Err: err}
-		}
-		if err := os.Rename(s.path, target); err != nil { // a file system without it; Delete has made room
-			return err
-		}
+	if err := drivers.Rename(s.path, target); err != nil {
+		return err
 	}
 	step.Reached(ctx, "vfs: layer renamed in")
-	if err := fsat.SyncDir(layers); err != nil {
+	if err := drivers.SyncDirs(layers); err != nil {
 		_ = os.Rename(target, s.path)
-		return fmt.Errorf("sync %s: %w", layers, err)
+		return err
 	}
 	return nil
 }
 
 // ready refuses what can't be committed whatever is at the target.
 func (s *staged) ready(ctx context.Context, id string) error {
-	if s.temp == nil {
-		return fmt.Errorf("%w: the staged layer is committed or discarded already", errdefs.ErrInvalid)
+	if err := s.Ready(ctx); err != nil {
+		return err
 	}
 	if err := drivers.ValidateID(id); err != nil {
 		return err
@@ -145,10 +133,10 @@ func (s *staged) ready(ctx context.Context, id string) error {
 			return fmt.Errorf("parent layer %s: %w: it was deleted and made anew, or replaced, meanwhile", s.parent, errdefs.ErrNotFound)
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
-// Replace exchanges the staged directory with the layer's, in one step (RENAME_EXCHANGE, Linux 3.15).
+// Replace exchanges the staged directory with the layer's, in one step.
 func (s *staged) Replace(ctx context.Context, id string) (drivers.Trash, error) {
 	trash, err := s.replace(ctx, id)
 	if err != nil {
@@ -168,38 +156,7 @@ func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) 
 	if home != s.home {
 		return nil, fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, s.home)
 	}
-	if err := exchange(s.path, dir); err != nil {
-		return nil, err
-	}
-	step.Reached(ctx, "vfs: content exchanged")
-	if err := errors.Join(fsat.SyncDir(filepath.Dir(dir)), fsat.SyncDir(filepath.Dir(s.path))); err != nil {
-		_ = exchange(s.path, dir)
-		return nil, err
-	}
-	t := trash{s.temp}
-	s.temp = nil
-	return t, nil
-}
-
-func exchange(a, b string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
-	if err == unix.EINVAL || err == unix.ENOSYS {
-		return fmt.Errorf("%w: the file system can't exchange two names: %w", errdefs.ErrUnsupported, err)
-	}
-	return err
-}
-
-// Discard removes the staged directory, if it is still where it was made, and what Commit moved away.
-func (s *staged) Discard() error {
-	if s.temp == nil {
-		return nil
-	}
-	err := s.temp.Close()
-	s.temp = nil
-	if s.leftover != nil {
-		err = errors.Join(err, s.leftover.Empty(context.Background()))
-	}
-	return err
+	return s.Exchange(ctx, s.driver, s.path, dir)
 }
 
 // identity tells a directory from another one made later under its name. The file system may use its inode again, so the time of its making
