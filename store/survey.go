@@ -125,18 +125,40 @@ func (v *survey) lookAtLayers(ctx context.Context, l *layers.ReadTx) error {
 			copies[id] = true
 		}
 	}
-	for _, layer := range v.layers {
-		flaws, err := l.Examine(ctx, layer, copies[layer.ID])
-		if err != nil {
+	flaws := make([][]layers.Flaw, len(v.layers))
+	misled := map[string]bool{} // layers whose record has a wrong parent
+	for n, layer := range v.layers {
+		var err error
+		if flaws[n], err = l.Examine(ctx, layer, copies[layer.ID]); err != nil {
 			return err
 		}
-		v.layerFlaws(layer, flaws)
+		if slices.ContainsFunc(flaws[n], func(f layers.Flaw) bool { return f.Kind == layers.FlawParent }) {
+			misled[layer.ID] = true
+		}
+	}
+	for n, layer := range v.layers {
+		v.layerFlaws(layer, flaws[n], misled)
 	}
 	return nil
 }
 
-func (v *survey) layerFlaws(layer layers.Layer, flaws []layers.Flaw) {
-	otherParent := slices.ContainsFunc(flaws, func(f layers.Flaw) bool { return f.Kind == layers.FlawParent })
+// inCircle reports whether the layer is its own ancestor, and whether one of that circle has a wrong parent.
+func (v *survey) inCircle(id string, misled map[string]bool) (in, explained bool) {
+	at := id
+	for range v.layers {
+		layer := v.byID[at]
+		if layer == nil {
+			return false, explained
+		}
+		explained = explained || misled[at]
+		if at = layer.Parent; at == id {
+			return true, explained
+		}
+	}
+	return false, explained
+}
+
+func (v *survey) layerFlaws(layer layers.Layer, flaws []layers.Flaw, misled map[string]bool) {
 	for _, flaw := range flaws {
 		remedy, what := flawRemedies[flaw.Kind], flaw.What
 		switch flaw.Kind {
@@ -144,10 +166,14 @@ func (v *survey) layerFlaws(layer layers.Layer, flaws []layers.Flaw) {
 			if v.lost[flaw.Key] {
 				continue // it is what is wrong, not this one
 			}
-			if otherParent {
+			if misled[layer.ID] {
 				continue // the record names a wrong one
 			}
-			if flaw.Key != "" {
+			if flaw.Key == "" {
+				if in, explained := v.inCircle(layer.ID, misled); !in || explained {
+					continue
+				}
+			} else {
 				if flaw.Key != layer.Parent {
 					continue // the one above it says so
 				}

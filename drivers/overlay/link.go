@@ -100,30 +100,42 @@ func linkedID(target string) (string, bool) {
 	return id, ok && validateID(id) == nil
 }
 
-// Leavings are the short names that lead to no layer, or to one that has another name by now. A crash leaves them, and so does
+// Leavings are the short names that lead to no layer, or to one that has another name by now, and that are no layer's own. A crash leaves them, and so does
 // containers/storage in an image store. The caller holds the layer lock, under which every name is made.
 func (d *Driver) Leavings(ctx context.Context) (paths []string, err error) {
 	for _, home := range d.homes {
-		links := filepath.Join(home, linkDir)
-		entries, err := os.ReadDir(links)
+		entries, err := os.ReadDir(filepath.Join(home, linkDir))
 		if err != nil {
 			return nil, err
 		}
+		var suspects []string
 		for _, entry := range entries {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			if path := filepath.Join(links, entry.Name()); validLink(entry.Name()) && !d.inUse(home, path, entry.Name()) {
-				paths = append(paths, path)
+			if validLink(entry.Name()) && !inUse(home, entry.Name()) {
+				suspects = append(suspects, entry.Name())
+			}
+		}
+		if len(suspects) == 0 {
+			continue
+		}
+		owned, err := ownNames(ctx, home)
+		if err != nil {
+			return nil, err
+		}
+		for _, link := range suspects {
+			if !owned[link] { // else it is damaged, and for Mend
+				paths = append(paths, filepath.Join(home, linkDir, link))
 			}
 		}
 	}
 	return paths, nil
 }
 
-// inUse is true as well where it can't be told.
-func (d *Driver) inUse(home, path, link string) bool {
-	target, err := os.Readlink(path)
+// inUse is true as well where it can't be told: a layer may have lost the file that says its name.
+func inUse(home, link string) bool {
+	target, err := os.Readlink(filepath.Join(home, linkDir, link))
 	if err != nil {
 		return true
 	}
@@ -132,10 +144,29 @@ func (d *Driver) inUse(home, path, link string) bool {
 		return true
 	}
 	found, err := readLink(filepath.Join(home, id))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
+		_, err := os.Lstat(filepath.Join(home, id))
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	return found == link
+	return err != nil || found == link
+}
+
+// ownNames are the short names that layers say are theirs.
+func ownNames(ctx context.Context, home string) (map[string]bool, error) {
+	ids, err := listHome(home)
+	if err != nil {
+		return nil, err
+	}
+	own := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if link, err := readLink(filepath.Join(home, id)); err == nil {
+			own[link] = true
+		}
+	}
+	return own, nil
 }
 
 // readSmall reads a file of at most limit bytes; a longer one is errdefs.ErrCorrupt. Whoever wrote it, it is a regular file or it isn't read.
