@@ -293,7 +293,11 @@ func killed(name string) {
 	})
 	s, err := store.Open(ctx, cfg)
 	if err == nil {
-		err = works[name].do(ctx, s)
+		do := works[name].do
+		if name == repairWork {
+			do = repairByForce
+		}
+		err = do(ctx, s)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -77,7 +77,10 @@ func (d *demolition) condemn(f Finding) error {
 		d.refused[f.Object] = err
 		return nil
 	}
-	if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return nil // it went with another one
+	}
+	if err != nil {
 		return err
 	}
 	d.layers, d.images = union(d.layers, plan.layers), union(d.images, plan.images)
@@ -165,6 +168,9 @@ func (d *demolition) image(id string) error {
 }
 
 func (d *demolition) container(id string, why error) error {
+	if _, err := d.containersTx.Get(id); err != nil {
+		return err
+	}
 	if !d.force {
 		return why
 	}
