@@ -67,6 +67,12 @@ type PullStager interface {
 	SweepPulls(ctx context.Context) error
 }
 
+// Prober is a driver in whose home other programs try out the kernel, in directories that look like layers. Without it there are none.
+type Prober interface {
+	// Probes returns these directories. They are in use only while somebody holds storage.lock.
+	Probes(ctx context.Context) ([]string, error)
+}
+
 // Examiner is a driver that can tell whether what it keeps of a layer besides its content is as it must be, and put it right. Without it only a layer's
 // existence can be judged.
 type Examiner interface {

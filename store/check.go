@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/lockfile"
 )
@@ -63,6 +64,13 @@ func (s *Store) Check(ctx context.Context, opts CheckOptions) (Report, error) {
 		}
 	}
 	survey.affects(&report)
+	probes, err := s.staleProbes(ctx, lockfile.Shared, nil)
+	if err != nil {
+		return report, err
+	}
+	for _, path := range probes {
+		report.add(KindFile, path, RemedyDiscard, "left by a process that is gone")
+	}
 	if len(stale) > 0 {
 		again, err := s.stillStale(ctx, stale)
 		if err != nil {
@@ -94,6 +102,37 @@ func (s *Store) stillStale(ctx context.Context, before []string) ([]string, erro
 	}
 	now, err := rooms.layers.Stale(ctx)
 	return slices.DeleteFunc(now, func(path string) bool { return !slices.Contains(before, path) }), err
+}
+
+// staleProbes returns the directories of test mounts that nobody uses, which is certain only while nobody holds storage.lock, and calls then, if it isn't nil,
+// with the lock held.
+func (s *Store) staleProbes(ctx context.Context, mode lockfile.Mode, then func(dir string) error) ([]string, error) {
+	rooms, err := s.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	prober, ok := rooms.driver.(drivers.Prober)
+	if !ok {
+		return nil, nil
+	}
+	if dirs, err := prober.Probes(ctx); err != nil || len(dirs) == 0 {
+		return nil, err
+	}
+	lock, err := lockfile.TryAcquire(s.storageLock(), mode)
+	if errors.Is(err, errdefs.ErrBusy) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
+	dirs, err := prober.Probes(ctx)
+	for _, dir := range dirs {
+		if then != nil {
+			err = errors.Join(err, then(dir))
+		}
+	}
+	return dirs, err
 }
 
 // checkRecords reports files of records that can't be read.

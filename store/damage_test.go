@@ -442,9 +442,10 @@ var wounds = []wound{
 	{name: "temporary directories", do: func(p *patient) {
 		p.write(p.path("overlay/tempdirs/temp-dir-7/0-addition/diff/file"), "x")
 		p.write(p.path("overlay-layers/tmp/lock-8"), "")
+		p.write(p.path("overlay/metacopy-check123/lower/file"), "x")
 		p.write(p.path("overlay/staging/9/staging.lock"), "")
 		p.write(p.path("overlay/staging/9/dir/file"), "x")
-	}, garbage: true, want: []string{"file overlay/tempdirs/temp-dir-7", "file overlay-layers/tmp/lock-8", "file overlay/staging/9"}},
+	}, garbage: true, want: []string{"file overlay/tempdirs/temp-dir-7", "file overlay-layers/tmp/lock-8", "file overlay/staging/9", "file overlay/metacopy-check123"}},
 	{name: "half-written files", do: func(p *patient) {
 		p.write(p.path("overlay-layers/.tmp-layers.json123"), "[")
 		p.write(p.path("overlay-images/.tmp-images.json123"), "[")

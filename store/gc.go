@@ -11,6 +11,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/diskusage"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/layers"
 )
 
@@ -59,6 +61,8 @@ func (s *Store) collect(ctx context.Context) error {
 		return err
 	}
 	errs := []error{rooms.layers.Sweep(ctx)}
+	_, err = s.staleProbes(ctx, lockfile.Exclusive, func(dir string) error { return fsat.RemoveAll(ctx, dir) })
+	errs = append(errs, err)
 	errs = append(errs, s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		orphans, needed, err := findOrphans(ctx, &l.ReadTx, &i.ReadTx, &c.ReadTx)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
@@ -67,4 +68,30 @@ func (d *Driver) pulls(ctx context.Context, fn func(dir string) error) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isProbe recognizes the directories in which containers/storage makes its test mounts when it starts, under storage.lock.
+func isProbe(name string) bool {
+	for _, prefix := range []string{"opaque-bug-check", "metacopy-check", "volatile-check", "compat"} {
+		if number, ok := strings.CutPrefix(name, prefix); ok {
+			return number != "" && strings.Trim(number, "0123456789") == ""
+		}
+	}
+	return false
+}
+
+// Probes returns the directories of test mounts. They are gone in a moment, unless their process is.
+func (d *Driver) Probes(ctx context.Context) (dirs []string, err error) {
+	for _, home := range d.homes {
+		entries, err := os.ReadDir(home)
+		if err != nil {
+			return nil, fmt.Errorf("overlay: %w", err)
+		}
+		for _, entry := range entries {
+			if entry.IsDir() && isProbe(entry.Name()) {
+				dirs = append(dirs, filepath.Join(home, entry.Name()))
+			}
+		}
+	}
+	return dirs, ctx.Err()
 }

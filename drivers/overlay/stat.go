@@ -93,7 +93,7 @@ func listHome(home string) ([]string, error) {
 	}
 	ids := make([]string, 0, len(entries))
 	for _, entry := range entries {
-		if entry.IsDir() && validateID(entry.Name()) == nil {
+		if entry.IsDir() && validateID(entry.Name()) == nil && !isProbe(entry.Name()) {
 			ids = append(ids, entry.Name())
 		}
 	}

@@ -37,7 +37,7 @@ func TestStorm(t *testing.T) {
 
 	dir := t.TempDir()
 	t.Cleanup(func() { testutil.UnmountBelow(dir) })
-	s := &storm{root: harness.NewRoot(dir), layers: map[string]*layer{}}
+	s := &storm{root: harness.NewRoot(dir), layers: map[string]*layer{}, counts: map[string]int{}}
 	for i := range 4 {
 		s.archives = append(s.archives, harness.SmallArchive(t, dir, fmt.Sprint("archive", i), 20+40*i, 300))
 	}
@@ -49,6 +49,7 @@ func TestStorm(t *testing.T) {
 		w := &worker{storm: s, number: i, tool: tools[i%2], chance: rand.New(rand.NewPCG(seed, uint64(i)))}
 		workers.Go(func() { w.run(t, ctx) })
 	}
+	workers.Go(func() { s.check(t, ctx, tools[0]) })
 	workers.Wait()
 	if !t.Failed() {
 		s.aftermath(t, tools)
@@ -60,6 +61,24 @@ func TestStorm(t *testing.T) {
 	t.Logf("%d operations: %v", total, s.counts)
 	if s.excuses > 2+total/100 {
 		t.Errorf("the peer failed by its own bugs %d times, which is more than it does by itself", s.excuses)
+	}
+}
+
+// check looks at the store all the time and may never find anything: everybody is alive, and what they are at work on is nobody else's business.
+func (s *storm) check(t *testing.T, ctx context.Context, shale harness.Tool) {
+	for n := 0; ctx.Err() == nil; n++ {
+		args := []string{"check"}
+		if n%2 == 1 {
+			args = append(args, "--quick")
+		}
+		out, err := s.root.Do(ctx, shale, args...)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil || out != "" {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+		s.at(func() { s.counts["check"]++ })
 	}
 }
 
@@ -139,6 +158,7 @@ var peerBugs = []*regexp.Regexp{
 	// and the next who looks removes the directory from under it: while it unpacks, or before it renames.
 	regexp.MustCompile(`unpacking failed \(error: .*no such file or directory`),
 	regexp.MustCompile(`rename \S+/temp-dir-\d+/\S+ \S+: no such file or directory`),
+	regexp.MustCompile(`chown \S+/temp-dir-\d+/\S+: no such file or directory`),
 }
 
 func (w *worker) isPeerBug(err error) bool {
@@ -186,9 +206,6 @@ func (w *worker) run(t *testing.T, ctx context.Context) {
 					t.Errorf("process %d, %s, %s: %v", w.number, w.tool.Name, step.name, err)
 				}
 				w.at(func() {
-					if w.counts == nil {
-						w.counts = map[string]int{}
-					}
 					w.counts[step.name]++
 				})
 				break
