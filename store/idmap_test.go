@@ -295,6 +295,7 @@ func TestMappingsWithThePeer(t *testing.T) {
 			if err != nil || way != "while mounting" && len(image.MappedLayers) != 2 {
 				t.Errorf("copies of the top layer: %v, %v", image.MappedLayers, err)
 			}
+			noGarbage(t, s)
 		})
 	}
 }

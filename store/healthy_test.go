@@ -1,0 +1,139 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/internal/testutil"
+	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store"
+	"golang.org/x/sys/unix"
+)
+
+// onRamfs puts the store on a file system that has no extended attributes.
+func onRamfs(t *testing.T, cfg *config.Config) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount("ramfs", dir, "ramfs", 0, "mode=0755"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	cfg.GraphRoot = filepath.Join(dir, "root")
+}
+
+// Check finds nothing wrong with a store that nobody has damaged, whatever its driver, its settings and its file system are, while its containers run.
+func TestSoundStores(t *testing.T) {
+	mask := fs.FileMode(0o700)
+	for name, set := range map[string]func(t *testing.T, cfg *config.Config){
+		"overlay": func(*testing.T, *config.Config) {},
+		"vfs":     func(_ *testing.T, cfg *config.Config) { cfg.Driver = "vfs" },
+		"vfs without extended attributes": func(t *testing.T, cfg *config.Config) {
+			cfg.Driver = "vfs"
+			onRamfs(t, cfg)
+		},
+		"transient":  func(_ *testing.T, cfg *config.Config) { cfg.TransientStore = true },
+		"force_mask": func(_ *testing.T, cfg *config.Config) { cfg.Overlay.ForceMask = &mask },
+		"ignore_chown_errors": func(_ *testing.T, cfg *config.Config) {
+			cfg.Overlay.IgnoreChownErrors = true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testutil.Root(t)
+			ctx := context.Background()
+			cfg := roots(t)
+			set(t, &cfg)
+			s := open(t, cfg)
+			importLayer(t, s, id("base"), "", richTar(t, "base"), "base")
+			importLayer(t, s, id("app"), "base", richTar(t, "app"), "app")
+			importLayer(t, s, id("copy"), "", richTar(t, "base"))
+			// Whiteouts of what is beneath, and directories that no entry describes.
+			importLayer(t, s, id("top"), "app", layerTar(t, "etc/.wh.twin", "opaque/.wh..wh..opq", "opaque/new", "etc/sub/dir/file", "etc/name"), "top")
+			if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("img"), Names: []string{"img"}, TopLayer: id("top")}); err != nil {
+				t.Fatal(err)
+			}
+			noGarbage(t, s)
+			if cfg.Overlay.ForceMask != nil {
+				return // its layers can't be written to
+			}
+			if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("hand"), Parent: "top", Names: []string{"hand"}}); err != nil {
+				t.Fatal(err)
+			}
+			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "img", Volatile: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ref := range []string{c.ID, "hand"} {
+				path, err := s.Mount(ctx, ref, store.MountOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, name := range []string{"new", "etc/app", "etc/sub/dir/file"} {
+					if err := os.WriteFile(filepath.Join(path, name), []byte("changed"), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := os.RemoveAll(filepath.Join(path, "opaque")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			noGarbage(t, s)
+			for _, ref := range []string{c.ID, "hand"} {
+				if _, err := s.Unmount(ctx, ref, false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// What a commit makes of the container.
+			importLayer(t, s, id("commit"), "top", export(t, s, c.LayerID))
+			if _, err := s.CreateImage(ctx, store.ImageOptions{TopLayer: id("commit")}); err != nil {
+				t.Fatal(err)
+			}
+			noGarbage(t, s)
+			if err := s.DeleteContainer(ctx, c.ID); err != nil {
+				t.Fatal(err)
+			}
+			noGarbage(t, s)
+		})
+	}
+}
+
+// The driver of plain copies has damage named in the layer that has it, whether the file is its own or one that it has copied.
+func TestDamagesWithCopies(t *testing.T) {
+	ctx := context.Background()
+	for name, damage := range map[string]func(dir string) error{
+		"attribute":  func(dir string) error { return os.Chmod(filepath.Join(dir, "etc/twin"), 0o600) },
+		"file added": func(dir string) error { return os.WriteFile(filepath.Join(dir, "extra"), nil, 0o600) },
+		"inherited file edited": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "etc/base"), []byte("the kontent of base"), 0o600)
+		},
+		"inherited file removed": func(dir string) error { return os.Remove(filepath.Join(dir, "etc/base")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := roots(t)
+			cfg.Driver = "vfs"
+			s := open(t, cfg)
+			importLayer(t, s, id("base"), "", richTar(t, "base"), "base")
+			importLayer(t, s, id("app"), "base", richTar(t, "app"), "app")
+			before := export(t, s, id("app"))
+			if err := damage(filepath.Join(cfg.GraphRoot, "vfs/dir", id("app"))); err != nil {
+				t.Fatal(err)
+			}
+			report, err := s.Check(ctx, store.CheckOptions{})
+			if objects := report.Objects(); err != nil || len(objects) != 1 || objects[0].ID != id("app") {
+				t.Fatalf("%v, %v", report.Findings, err)
+			}
+			done, err := s.Repair(ctx, report, store.RepairOptions{})
+			if err != nil || !done.Left.Empty() {
+				t.Fatalf("left %v, %v", done.Left.Findings, err)
+			}
+			noGarbage(t, s)
+			if !bytes.Equal(export(t, s, id("app")), before) {
+				t.Fatal("the layer isn't what it was")
+			}
+		})
+	}
+}
