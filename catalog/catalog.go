@@ -2,9 +2,11 @@ package catalog
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"sync"
 
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/lockfile"
 )
 
@@ -14,6 +16,8 @@ type Catalog[R any] struct {
 	lock   string
 	files  []File
 	decode *decoder
+	// readOnly catalogs belong to another store: nothing of them is made or written here, their lock file included.
+	readOnly bool
 
 	mu    sync.Mutex // guards state while it is checked and loaded
 	state *state     // what the files held when the lock was last given back; nil when nothing is known
@@ -25,17 +29,25 @@ func New[R any](schema Schema[R], lock string, files ...File) *Catalog[R] {
 	return &Catalog[R]{schema: schema, lock: lock, files: files, decode: newDecoder(reflect.TypeFor[R]())}
 }
 
+// NewReadOnly describes a catalog of a store that only others write, if anyone. Its lock is taken where there is a lock file; where there is
+// none, as on a read-only file system, there can be nobody to lock out. Update returns errdefs.ErrReadOnly.
+func NewReadOnly[R any](schema Schema[R], lock string, files ...File) *Catalog[R] {
+	c := New(schema, lock, files...)
+	c.readOnly = true
+	return c
+}
+
 // View runs fn with the lock shared. The transaction is over when fn returns: after that its methods only return errors.
 // While it waits for the lock View ends with ctx's error when ctx does.
 //
 // fn must not start an Update of the same catalog: that would wait for the lock that View holds.
 func (c *Catalog[R]) View(ctx context.Context, fn func(tx *ReadTx[R]) error) error {
-	lock, err := lockfile.Acquire(ctx, c.lock, lockfile.Shared)
+	held, err := c.acquire(ctx, lockfile.Shared)
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
-	st, err := c.fresh(lock)
+	defer held.release()
+	st, err := c.fresh(held)
 	if err != nil {
 		return err
 	}
@@ -51,22 +63,25 @@ func (c *Catalog[R]) View(ctx context.Context, fn func(tx *ReadTx[R]) error) err
 // since the last successful Save are dropped and Update returns that error. After an error of the save itself nobody can say
 // whether the change is there; the next transaction finds out by reading.
 func (c *Catalog[R]) Update(ctx context.Context, fn func(tx *WriteTx[R]) error) (err error) {
-	lock, err := lockfile.Acquire(ctx, c.lock, lockfile.Exclusive)
+	if c.readOnly {
+		return fmt.Errorf("records of kind %s locked by %s: %w", c.schema.Kind, c.lock, errdefs.ErrReadOnly)
+	}
+	held, err := c.acquire(ctx, lockfile.Exclusive)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if rerr := lock.Release(); err == nil {
+		if rerr := held.release(); err == nil {
 			err = rerr
 		}
 	}()
-	st, err := c.fresh(lock)
+	st, err := c.fresh(held)
 	if err != nil {
 		return err
 	}
 	st.inUse.Lock()
 	defer st.inUse.Unlock()
-	tx := &WriteTx[R]{ReadTx: ReadTx[R]{c: c, st: st}, ctx: ctx, lock: lock}
+	tx := &WriteTx[R]{ReadTx: ReadTx[R]{c: c, st: st}, ctx: ctx, locks: held}
 	defer func() { // also when fn panics
 		if tx.unsaved() {
 			c.forget(st)
@@ -79,11 +94,11 @@ func (c *Catalog[R]) Update(ctx context.Context, fn func(tx *WriteTx[R]) error) 
 	return tx.Save()
 }
 
-// fresh returns the state of the files as they are now. The lock must be held.
-func (c *Catalog[R]) fresh(lock *lockfile.Lock) (*state, error) {
+// fresh returns the state of the files as they are now.
+func (c *Catalog[R]) fresh(held locks) (*state, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	token, err := lock.Token()
+	token, err := held.token()
 	if err != nil {
 		return nil, err
 	}

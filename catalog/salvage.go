@@ -88,11 +88,11 @@ type Salvaged struct {
 //
 // It is for someone who has decided so: the records behind the fault are lost with it.
 func (c *Catalog[R]) Salvage(ctx context.Context) (all []Salvaged, err error) {
-	lock, err := lockfile.Acquire(ctx, c.lock, lockfile.Exclusive)
+	held, err := c.acquire(ctx, lockfile.Exclusive)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, lock.Release()) }()
+	defer func() { err = errors.Join(err, held.release()) }()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.state = nil
@@ -110,7 +110,7 @@ func (c *Catalog[R]) Salvage(ctx context.Context) (all []Salvaged, err error) {
 			return all, err
 		}
 		step.Reached(ctx, c.schema.Kind+" records copied")
-		if _, err := lock.Touch(); err != nil {
+		if _, err := held.touch(); err != nil {
 			return all, err
 		}
 		rest := fileState{}

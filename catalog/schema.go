@@ -30,6 +30,9 @@ type File struct {
 	Path string
 	// Volatile files are not synced: what they say is of no use after a reboot.
 	Volatile bool
+	// Lock is a second lock file, for a file that programs use by itself, too: it is taken after the catalog's own, and given its token as well.
+	// "" for none.
+	Lock string
 }
 
 const (

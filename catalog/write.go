@@ -10,7 +10,6 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/atomicfile"
-	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/internal/step"
 )
 
@@ -19,7 +18,7 @@ import (
 type WriteTx[R any] struct {
 	ReadTx[R]
 	ctx    context.Context // only for the steps that tests watch: once begun, a save is not called off
-	lock   *lockfile.Lock
+	locks  locks
 	dirty  map[int]bool // the files to be saved
 	broken error        // why nothing can be saved any more
 }
@@ -134,7 +133,7 @@ func (tx *WriteTx[R]) save() error {
 			return fmt.Errorf("save %s: %w: its %d bytes are more than the limit of %d", f.Path, errdefs.ErrInvalid, size, maxFileSize)
 		}
 	}
-	token, err := tx.lock.Touch()
+	token, err := tx.locks.touch()
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ type Place struct {
 	RunRoot string // absolute
 	// ImageStore is a second root for the layers of images (storage.conf's imagestore); "" when they lie in Root too.
 	ImageStore string
+	// ReadOnly are the roots of other stores (storage.conf's additionalimagestores), searched in this order after the store's own. Layers may stand on
+	// theirs; nothing of them is changed, and what isn't there is no error.
+	ReadOnly []string
 }
 
 // Factory opens a driver. Whoever puts one in a Registry has given it the driver's own settings already.

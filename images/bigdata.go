@@ -18,7 +18,7 @@ func (tx *ReadTx) BigData(ref, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := bigdata.Read(tx.store.dataDir(image.ID), key)
+	data, err := bigdata.Read(tx.store.itemsOf(image), key)
 	if err != nil {
 		return nil, fmt.Errorf("image %s: %w", image.ID, err)
 	}
@@ -52,20 +52,20 @@ func (tx *ReadTx) BigDataDigest(ref, key string) (digest.Digest, error) {
 
 // Directory makes and returns the directory in the graph root that belongs to an image's users; it goes with the image.
 func (tx *ReadTx) Directory(ref string) (string, error) {
-	return tx.userData(ref, tx.store.dataDir)
+	return tx.userData(ref, tx.store.itemsOf)
 }
 
 // RunDirectory is Directory in the run root, whose content goes at a reboot.
 func (tx *ReadTx) RunDirectory(ref string) (string, error) {
-	return tx.userData(ref, tx.store.runDir)
+	return tx.userData(ref, func(i Image) string { return tx.store.runDir(i.ID) })
 }
 
-func (tx *ReadTx) userData(ref string, home func(id string) string) (string, error) {
+func (tx *ReadTx) userData(ref string, home func(Image) string) (string, error) {
 	image, err := tx.Lookup(ref)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(home(image.ID), "userdata")
+	dir := filepath.Join(home(image), "userdata")
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
@@ -75,7 +75,7 @@ func (tx *ReadTx) Orphans() ([]string, error) {
 	var orphans []string
 	for _, home := range []string{tx.store.cfg.Dir, tx.store.cfg.RunDir} {
 		found, err := bigdata.Orphans(home, func(id string) (bool, error) {
-			_, err := tx.records.Get(id)
+			_, err := tx.own.Get(id)
 			if errors.Is(err, errdefs.ErrNotFound) {
 				return false, nil
 			}
@@ -86,7 +86,7 @@ func (tx *ReadTx) Orphans() ([]string, error) {
 		}
 		orphans = append(orphans, found...)
 	}
-	all, err := tx.All()
+	all, err := tx.own.All()
 	if err != nil {
 		return nil, err
 	}
@@ -102,14 +102,14 @@ func (tx *ReadTx) Orphans() ([]string, error) {
 }
 
 // ItemPath is the path of a data item's file. Whoever opens it without the lock may find another one, or none.
-func (s *Store) ItemPath(id, key string) (string, error) {
+func (s *Store) ItemPath(image Image, key string) (string, error) {
 	name, err := bigdata.FileName(key)
-	return filepath.Join(s.dataDir(id), name), err
+	return filepath.Join(s.itemsOf(image), name), err
 }
 
 // ItemSize is the size of a data item on disk in bytes; errdefs.ErrNotFound when it is missing, errdefs.ErrInvalid when it is no file.
-func (tx *ReadTx) ItemSize(id, key string) (int64, error) {
-	return bigdata.Size(tx.store.dataDir(id), key)
+func (tx *ReadTx) ItemSize(image Image, key string) (int64, error) {
+	return bigdata.Size(tx.store.itemsOf(image), key)
 }
 
 // RestoreItem writes a data item again that the record has already.

@@ -5,16 +5,24 @@ import (
 	"os"
 	"slices"
 
+	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/naming"
 )
 
 // ChangeNames changes the names of an image. A name that another image has moves away from there. Every name the image gets is put before its
 // history.
+//
+// An image of a read-only store gets a record of its own first, with the same ID, layers and data items, which from then on hides the other one.
 func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change) error {
 	image, err := tx.Lookup(ref)
 	if err != nil {
 		return err
+	}
+	if image.ReadOnly {
+		if image, err = tx.pullUp(image); err != nil {
+			return err
+		}
 	}
 	image.Names = naming.Apply(image.Names, names, change)
 	for _, name := range image.Names {
@@ -23,21 +31,64 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 		}
 		image.NamesHistory = naming.Dedupe(append([]string{name}, image.NamesHistory...))
 	}
-	return tx.records.Replace(image)
+	return tx.replace(image)
 }
 
-// takeName takes a name away from all images but the one with this ID.
+// pullUp copies the record and the data items of an image of a read-only store into this one.
+func (tx *WriteTx) pullUp(image Image) (Image, error) {
+	names, err := tx.freeNames(image.Names)
+	if err != nil {
+		return Image{}, err
+	}
+	return tx.Create(Options{ID: image.ID, Names: names, TopLayer: image.TopLayer}) // which takes over all the rest
+}
+
+// freeNames leaves out the names that one of the store's own images has.
+func (tx *WriteTx) freeNames(names []string) ([]string, error) {
+	var free []string
+	for _, name := range names {
+		holders, err := tx.own.Find(keyName, name)
+		if err != nil {
+			return nil, err
+		}
+		if len(holders) == 0 {
+			free = append(free, name)
+		}
+	}
+	return free, nil
+}
+
+// replace saves a changed record where it was found; errdefs.ErrReadOnly for an image of a read-only store.
+func (tx *WriteTx) replace(image Image) error {
+	records, err := tx.recordsOf(image)
+	if err != nil {
+		return err
+	}
+	return records.Replace(image)
+}
+
+func (tx *WriteTx) recordsOf(image Image) (*catalog.WriteTx[Image], error) {
+	switch {
+	case image.ReadOnly:
+		return nil, image.refuse()
+	case image.home != "":
+		return tx.graph, nil
+	}
+	return tx.records, nil
+}
+
+// takeName takes a name away from all images but the one with this ID. Those of read-only stores keep theirs: they are found later.
 func (tx *WriteTx) takeName(name, id string) error {
-	holders, err := tx.records.Find(keyName, name)
+	holders, err := tx.ReadTx.records.Find(keyName, name)
 	if err != nil {
 		return err
 	}
 	for _, holder := range holders {
-		if holder.ID == id {
+		if holder.ID == id || holder.ReadOnly {
 			continue
 		}
 		holder.Names = naming.Without(holder.Names, name)
-		if err := tx.records.Replace(holder); err != nil {
+		if err := tx.replace(holder); err != nil {
 			return err
 		}
 	}
@@ -51,7 +102,7 @@ func (tx *WriteTx) SetMetadata(ref, metadata string) error {
 		return err
 	}
 	image.Metadata = metadata
-	return tx.records.Replace(image)
+	return tx.replace(image)
 }
 
 // SetBigData stores a data item with an image, in place of one that has the same key.
@@ -64,10 +115,13 @@ func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	if err := image.settleDigest(); err != nil {
 		return err
 	}
-	if err := bigdata.Write(tx.store.dataDir(image.ID), item.Key, item.Data); err != nil {
+	if image.ReadOnly {
+		return image.refuse()
+	}
+	if err := bigdata.Write(tx.store.itemsOf(image), item.Key, item.Data); err != nil {
 		return fmt.Errorf("image %s: %w", image.ID, err)
 	}
-	return tx.records.Replace(image)
+	return tx.replace(image)
 }
 
 // AddMappedLayer adds a layer to an image's list of mapped copies of its top layer, and makes that durable.
@@ -80,10 +134,14 @@ func (tx *WriteTx) AddMappedLayer(id, layer string) error {
 		return nil
 	}
 	image.MappedLayers = append(slices.Clone(image.MappedLayers), layer)
-	if err := tx.records.Replace(image); err != nil {
+	records, err := tx.recordsOf(image)
+	if err != nil {
 		return err
 	}
-	return tx.records.Save()
+	if err := records.Replace(image); err != nil {
+		return err
+	}
+	return records.Save()
 }
 
 // ForgetMappedLayer takes a layer out of an image's list of mapped copies of its top layer.
@@ -96,19 +154,27 @@ func (tx *WriteTx) ForgetMappedLayer(id, layer string) error {
 		return nil
 	}
 	image.MappedLayers = naming.Without(image.MappedLayers, layer)
-	return tx.records.Replace(image)
+	return tx.replace(image)
 }
 
 // Delete takes the record of an image out and makes that durable. It returns the directories that belonged to the image; the caller removes them
 // before it releases the lock, or moves them out of sight.
 func (tx *WriteTx) Delete(id string) (dirs []string, err error) {
-	if err := tx.records.Remove(id); err != nil {
+	image, err := tx.Get(id)
+	if err != nil {
 		return nil, err
 	}
-	if err := tx.records.Save(); err != nil {
+	records, err := tx.recordsOf(image)
+	if err != nil {
 		return nil, err
 	}
-	return []string{tx.store.dataDir(id), tx.store.runDir(id)}, nil
+	if err := records.Remove(id); err != nil {
+		return nil, err
+	}
+	if err := records.Save(); err != nil {
+		return nil, err
+	}
+	return []string{tx.store.itemsOf(image), tx.store.runDir(id)}, nil
 }
 
 // removeItems removes the data items of an image that has no record.

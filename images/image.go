@@ -2,6 +2,7 @@ package images
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,16 @@ type Image struct {
 	BigDataDigests map[string]digest.Digest `json:"big-data-digests,omitempty"`
 	Created        time.Time                `json:"created"`
 	Flags          map[string]any           `json:"flags,omitempty"`
+
+	// ReadOnly images are those of another store, which is only read. Their names can be changed, by a copy of the record.
+	ReadOnly bool `json:"-"`
+
+	home string // the directory of records and data items that the image was found in, unless it is the store's first
+}
+
+// refuse is the error for what can't be done with an image of a read-only store.
+func (i Image) refuse() error {
+	return fmt.Errorf("image %s: %w: it is in the store %s", i.ID, errdefs.ErrReadOnly, filepath.Dir(i.home))
 }
 
 // Digests returns every digest the image answers to, without repeats: Digest, then those of its manifests in the order of their keys.

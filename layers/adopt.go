@@ -90,7 +90,7 @@ func (tx *WriteTx) Adopt(ctx context.Context, f Found) error {
 		}
 	}
 	f.record.Created = time.Now().UTC()
-	if err := tx.records.Insert(f.record, stableFile); err != nil {
+	if err := tx.records.Insert(f.record, tx.store.files.stable); err != nil {
 		return err
 	}
 	if err := tx.records.Save(); err != nil {

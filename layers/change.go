@@ -16,7 +16,7 @@ import (
 
 // ChangeNames changes the names of a layer. A name that another layer has moves away from there.
 func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change) error {
-	layer, err := tx.Lookup(ref)
+	layer, err := tx.lookupOwn(ref)
 	if err != nil {
 		return err
 	}
@@ -27,6 +27,15 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 		}
 	}
 	return tx.records.Replace(layer)
+}
+
+// lookupOwn is Lookup for a layer that is going to be changed; errdefs.ErrReadOnly when it is another store's.
+func (tx *WriteTx) lookupOwn(ref string) (Layer, error) {
+	layer, err := tx.Lookup(ref)
+	if err == nil && layer.ReadOnly {
+		err = layer.refuse()
+	}
+	return layer, err
 }
 
 // takeName takes a name away from all layers but the one with this ID.
@@ -49,7 +58,7 @@ func (tx *WriteTx) takeName(name, id string) error {
 
 // SetMetadata replaces what the caller keeps with a layer.
 func (tx *WriteTx) SetMetadata(ref, metadata string) error {
-	layer, err := tx.Lookup(ref)
+	layer, err := tx.lookupOwn(ref)
 	if err != nil {
 		return err
 	}
@@ -100,7 +109,7 @@ func (i *StagedItem) Close() error { return i.aside.Close() }
 
 // SetBigData gives a staged item to a layer, in place of one that has the same key. Whoever has that one open keeps reading it.
 func (tx *WriteTx) SetBigData(ref string, item *StagedItem) error {
-	layer, err := tx.Lookup(ref)
+	layer, err := tx.lookupOwn(ref)
 	if err != nil {
 		return err
 	}
@@ -134,7 +143,7 @@ func (tx *ReadTx) BigData(ref, key string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := bigdata.Open(tx.store.dataDir(layer.ID), key)
+	f, err := bigdata.Open(tx.store.itemsOf(layer), key)
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w", layer.ID, err)
 	}

@@ -32,7 +32,7 @@ func (tx *ReadTx) CheckFree(id string, names []string) (Layer, error) {
 		if err := ident.Validate(id); err != nil {
 			return Layer{}, fmt.Errorf("layer ID: %w", err)
 		}
-		layer, err := tx.records.Get(id)
+		layer, err := tx.own.Get(id)
 		if err == nil {
 			return layer, fmt.Errorf("layer %s: %w", id, errdefs.ErrDuplicateID)
 		}
@@ -41,7 +41,7 @@ func (tx *ReadTx) CheckFree(id string, names []string) (Layer, error) {
 		}
 	}
 	for _, name := range names {
-		holders, err := tx.records.Find(keyName, name)
+		holders, err := tx.own.Find(keyName, name)
 		if err != nil {
 			return Layer{}, err
 		}
@@ -124,9 +124,12 @@ func (tx *WriteTx) commitBeside(ctx context.Context, d *Draft, id string) error 
 }
 
 func (tx *WriteTx) commitRecord(ctx context.Context, d *Draft, record Layer) error {
-	file := stableFile
-	if d.opts.Volatile {
-		file = volatileFile
+	file := tx.store.files.stable
+	switch {
+	case d.opts.Volatile:
+		file = tx.store.files.volatile
+	case !d.opts.Writable:
+		file = tx.store.files.image
 	}
 	if err := tx.records.Insert(record, file); err != nil {
 		return err

@@ -19,8 +19,10 @@ import (
 // It doesn't ask who else needs them; that is for the caller, who sees images and containers too.
 func (tx *WriteTx) Delete(ctx context.Context, ids ...string) error {
 	for _, id := range ids {
-		if _, err := tx.records.Get(id); err != nil {
+		if layer, err := tx.Get(id); err != nil {
 			return err
+		} else if layer.ReadOnly {
+			return layer.refuse()
 		}
 	}
 	if len(ids) == 0 {

@@ -107,7 +107,7 @@ func (s *Store) comparison(ctx context.Context, to, from string) (*comparison, e
 			return err
 		}
 		if c.from.ID == c.to.Parent {
-			c.recipe, err = openRecipe(s.tarSplitPath(c.to.ID))
+			c.recipe, err = openRecipe(s.recipeOf(c.to))
 		}
 		return err
 	})

@@ -96,7 +96,7 @@ func (s *Store) PrepareCopy(ctx context.Context, template Layer, to idtools.Mapp
 	if err := d.stage(ctx, drivers.StageOptions{IDMap: to, MountLabel: template.MountLabel}); err != nil {
 		return nil, fmt.Errorf("copy of layer %s: %w", template.ID, err)
 	}
-	if err := d.copyRecipe(template.ID); err != nil {
+	if err := d.copyRecipe(template); err != nil {
 		return nil, errors.Join(fmt.Errorf("copy of layer %s: %w", template.ID, err), d.Close())
 	}
 	return d, nil
@@ -125,8 +125,8 @@ func (d *Draft) stage(ctx context.Context, opts drivers.StageOptions) (err error
 }
 
 // copyRecipe takes over the recipe of another layer's tar, if it has one.
-func (d *Draft) copyRecipe(id string) error {
-	recipe, err := openRecipe(d.store.tarSplitPath(id))
+func (d *Draft) copyRecipe(of Layer) error {
+	recipe, err := openRecipe(d.store.recipeOf(of))
 	if err != nil || recipe == nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 
-	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/bigdata"
@@ -43,9 +42,7 @@ const (
 
 // View without tidying up, for who wants to see what there is to tidy up.
 func (s *Store) Inspect(ctx context.Context, fn func(tx *ReadTx) error) error {
-	return s.records.View(ctx, func(tx *catalog.ReadTx[Layer]) error {
-		return fn(&ReadTx{store: s, records: tx})
-	})
+	return s.view(ctx, fn)
 }
 
 // Examine lists what is wrong with a layer, as far as records, links, lists, existence and sizes tell. copied says that the layer is known as a copy
@@ -83,7 +80,7 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 	}
 	lost := slices.ContainsFunc(flaws, func(f Flaw) bool { return f.Kind == FlawContent })
 	if layer.DiffID != "" && layer.TOCDigest == "" && !copied && !lost {
-		recipe := tx.store.tarSplitPath(layer.ID)
+		recipe := tx.store.recipeOf(layer)
 		if info, err := os.Lstat(recipe); errors.Is(err, os.ErrNotExist) {
 			flaws = append(flaws, Flaw{Kind: FlawRecipe, Path: recipe, What: "the recipe of the layer's tar is missing"})
 		} else if err != nil {
@@ -93,7 +90,7 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 		}
 	}
 	for _, key := range layer.BigDataNames {
-		_, err := bigdata.Size(tx.store.dataDir(layer.ID), key)
+		_, err := bigdata.Size(tx.store.itemsOf(layer), key)
 		switch {
 		case errors.Is(err, errdefs.ErrNotFound):
 			flaws = append(flaws, Flaw{Kind: FlawItem, Key: key, What: "layer data item is missing"})

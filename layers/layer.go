@@ -1,10 +1,13 @@
 package layers
 
 import (
+	"fmt"
+	"path/filepath"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 )
 
@@ -28,6 +31,11 @@ type Layer struct {
 	UIDMap           []idtools.Map       `json:"uidmap,omitempty"`
 	GIDMap           []idtools.Map       `json:"gidmap,omitempty"`
 	BigDataNames     []string            `json:"big-data-names,omitempty"`
+
+	// ReadOnly layers are those of another store, which is only read: they can be built upon, not changed, deleted or mounted.
+	ReadOnly bool `json:"-"`
+
+	home string // the directory of the other store's records, recipes and data items
 }
 
 // Mapping is the ID mapping that was applied to the owners of the layer's files; none when files have the owners of the archive.
@@ -39,6 +47,11 @@ func (l Layer) Size() int64 {
 		return -1
 	}
 	return l.DiffSize
+}
+
+// refuse is the error for what can't be done with a layer of a read-only store.
+func (l Layer) refuse() error {
+	return fmt.Errorf("layer %s: %w: it is in the store %s, whose layers can only be built upon", l.ID, errdefs.ErrReadOnly, filepath.Dir(l.home))
 }
 
 // flagIncomplete marks a layer that a writer of containers/storage is creating or deleting (format, section 5.2).

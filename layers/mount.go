@@ -37,6 +37,9 @@ func (s *Store) Mount(ctx context.Context, ref string, opts drivers.MountOptions
 
 func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer Layer, opts drivers.MountOptions) (string, error) {
 	s := tx.store
+	if layer.ReadOnly {
+		return "", layer.refuse()
+	}
 	m, err := mounts.Get(layer.ID)
 	if err != nil {
 		return "", err

@@ -55,7 +55,7 @@ func (tx *ReadTx) Orphans(ctx context.Context) (Orphans, error) {
 			o.Files = append(o.Files, filepath.Join(dir, e.Name()))
 		}
 	}
-	all, err := tx.All()
+	all, err := tx.own.All()
 	if err != nil {
 		return o, err
 	}
@@ -99,11 +99,11 @@ func (tx *ReadTx) Owns(id, path string) bool {
 
 // known is the set of IDs that have a record, visible or not.
 func (tx *ReadTx) known() (map[string]bool, error) {
-	all, err := tx.records.All()
+	all, err := tx.own.All()
 	if err != nil {
 		return nil, err
 	}
-	hidden, err := tx.records.Hidden()
+	hidden, err := tx.own.Hidden()
 	if err != nil {
 		return nil, err
 	}

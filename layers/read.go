@@ -10,18 +10,8 @@ import (
 // ReadTx is a look at the layers while nobody changes them. Layers that others left incomplete don't exist for it.
 type ReadTx struct {
 	store   *Store
-	records reader
-}
-
-// reader is what both kinds of transaction of the catalog can do.
-type reader interface {
-	Get(id string) (Layer, error)
-	Lookup(ref string) (Layer, error)
-	Find(kind, key string) ([]Layer, error)
-	All() ([]Layer, error)
-	Contradictions() ([]catalog.Contradiction, error)
-	CheckIDs() error
-	Hidden() ([]Layer, error)
+	own     *catalog.ReadTx[Layer] // the store's own layers
+	records catalog.Reader[Layer]  // and those of read-only stores
 }
 
 // Lookup finds a layer by ID, name or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
@@ -30,7 +20,7 @@ func (tx *ReadTx) Lookup(ref string) (Layer, error) { return tx.records.Lookup(r
 // Get finds a layer by its whole ID.
 func (tx *ReadTx) Get(id string) (Layer, error) { return tx.records.Get(id) }
 
-// All returns the layers in the order of their files: stable ones before volatile ones.
+// All returns the layers in the order of their files: stable ones before volatile ones, and then those of read-only stores.
 func (tx *ReadTx) All() ([]Layer, error) { return tx.records.All() }
 
 // ByCompressedDigest returns the layers whose blob has the digest.

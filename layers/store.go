@@ -15,6 +15,11 @@ import (
 type Config struct {
 	// Dir is overlay-layers in the graph root: records, recipes and data items.
 	Dir string
+	// ImageDir is overlay-layers in the image store, where the records of layers that aren't writable are then; "" without an image store.
+	// Their recipes and data items are in Dir all the same (format, section 1.3).
+	ImageDir string
+	// ReadOnly are the same directories in other stores. Their layers are found after the store's own, in this order.
+	ReadOnly []string
 	// RunDir is overlay-layers in the run root: the list of mounts.
 	RunDir string
 	// Transient puts volatile-layers.json into RunDir.
@@ -31,16 +36,15 @@ type Config struct {
 type Store struct {
 	cfg     Config
 	records *catalog.Catalog[Layer]
+	below   []catalog.Below[Layer]
+	files   files
 	mounts  *catalog.Mountpoints
 	driver  drivers.Driver
 	tidied  sync.Once
 }
 
-// The files of the catalog, in the order in which they are read.
-const (
-	stableFile = iota
-	volatileFile
-)
+// files says which of the catalog's files is which. They are read in this order.
+type files struct{ stable, image, volatile int }
 
 // Open returns a Store. It does no I/O.
 func Open(cfg Config) *Store {
@@ -48,14 +52,40 @@ func Open(cfg Config) *Store {
 	if cfg.Transient {
 		volatileDir = cfg.RunDir
 	}
-	return &Store{
-		cfg: cfg,
-		records: catalog.New(schema, filepath.Join(cfg.Dir, "layers.lock"),
-			catalog.File{Path: filepath.Join(cfg.Dir, "layers.json")},
-			catalog.File{Path: filepath.Join(volatileDir, "volatile-layers.json"), Volatile: true}),
-		mounts: catalog.NewMountpoints(filepath.Join(cfg.RunDir, "mountpoints.lock"), filepath.Join(cfg.RunDir, "mountpoints.json")),
-		driver: cfg.Driver,
+	records := []catalog.File{{Path: filepath.Join(cfg.Dir, recordsFile)}}
+	var files files
+	if cfg.ImageDir != "" {
+		files.image = 1
+		records = append(records, catalog.File{Path: filepath.Join(cfg.ImageDir, recordsFile), Lock: filepath.Join(cfg.ImageDir, lockFile)})
 	}
+	files.volatile = len(records)
+	records = append(records, catalog.File{Path: filepath.Join(volatileDir, volatileRecordsFile), Volatile: true})
+	return &Store{
+		cfg: cfg, files: files, below: below(cfg.ReadOnly),
+		records: catalog.New(schema, filepath.Join(cfg.Dir, lockFile), records...),
+		mounts:  catalog.NewMountpoints(filepath.Join(cfg.RunDir, "mountpoints.lock"), filepath.Join(cfg.RunDir, "mountpoints.json")),
+		driver:  cfg.Driver,
+	}
+}
+
+const (
+	lockFile            = "layers.lock"
+	recordsFile         = "layers.json"
+	volatileRecordsFile = "volatile-layers.json"
+)
+
+// below describes the layers of read-only stores.
+func below(dirs []string) []catalog.Below[Layer] {
+	var all []catalog.Below[Layer]
+	for _, dir := range dirs {
+		all = append(all, catalog.Below[Layer]{
+			Catalog: catalog.NewReadOnly(schema, filepath.Join(dir, lockFile),
+				catalog.File{Path: filepath.Join(dir, recordsFile)},
+				catalog.File{Path: filepath.Join(dir, volatileRecordsFile), Volatile: true}),
+			Mark: func(l *Layer) { l.ReadOnly, l.home = true, dir },
+		})
+	}
+	return all
 }
 
 var schema = catalog.Schema[Layer]{
@@ -91,8 +121,14 @@ const (
 // View calls fn with the lock shared. fn must not keep tx.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	s.tidy(ctx)
-	return s.records.View(ctx, func(tx *catalog.ReadTx[Layer]) error {
-		return fn(&ReadTx{store: s, records: tx})
+	return s.view(ctx, fn)
+}
+
+func (s *Store) view(ctx context.Context, fn func(tx *ReadTx) error) error {
+	return s.records.View(ctx, func(own *catalog.ReadTx[Layer]) error {
+		return catalog.Stack(ctx, own, s.below, func(records catalog.Reader[Layer]) error {
+			return fn(&ReadTx{store: s, own: own, records: records})
+		})
 	})
 }
 
@@ -105,12 +141,14 @@ func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	s.tidy(ctx)
 	var trash []drivers.Trash
 	err := s.records.Update(ctx, func(tx *catalog.WriteTx[Layer]) error {
-		w := &WriteTx{ReadTx: ReadTx{store: s, records: tx}, records: tx}
-		defer func() { trash = w.trash }()
-		if err := w.deleteIncomplete(ctx); err != nil {
-			return err
-		}
-		return fn(w)
+		return catalog.Stack(ctx, &tx.ReadTx, s.below, func(all catalog.Reader[Layer]) error {
+			w := &WriteTx{ReadTx: ReadTx{store: s, own: &tx.ReadTx, records: all}, records: tx}
+			defer func() { trash = w.trash }()
+			if err := w.deleteIncomplete(ctx); err != nil {
+				return err
+			}
+			return fn(w)
+		})
 	})
 	return errors.Join(err, empty(ctx, trash))
 }
@@ -131,6 +169,22 @@ func (s *Store) Close() error { return s.driver.Close() }
 func (s *Store) tmp() string { return filepath.Join(s.cfg.Dir, "tmp") }
 
 const tarSplitSuffix = ".tar-split.gz"
+
+// recipeOf is where the recipe of a layer's tar is, be the layer this store's own or another's.
+func (s *Store) recipeOf(l Layer) string {
+	if l.home != "" {
+		return filepath.Join(l.home, l.ID+tarSplitSuffix)
+	}
+	return s.tarSplitPath(l.ID)
+}
+
+// itemsOf is where a layer's data items are, be the layer this store's own or another's.
+func (s *Store) itemsOf(l Layer) string {
+	if l.home != "" {
+		return filepath.Join(l.home, l.ID)
+	}
+	return s.dataDir(l.ID)
+}
 
 // tarSplitPath is where the recipe of a layer's tar is kept.
 func (s *Store) tarSplitPath(id string) string {

@@ -93,7 +93,7 @@ func (s *Store) subject(ctx context.Context, id string) (*subject, error) {
 		if sub.info, err = s.driver.Stat(ctx, id); err != nil {
 			return err
 		}
-		if sub.recipe, err = openRecipe(s.tarSplitPath(id)); err != nil {
+		if sub.recipe, err = openRecipe(s.recipeOf(sub.layer)); err != nil {
 			return err
 		}
 		if err := sub.mark(); err != nil {
@@ -107,7 +107,7 @@ func (s *Store) subject(ctx context.Context, id string) (*subject, error) {
 			return err
 		}
 		for _, parent := range slices.Backward(chain[1:]) {
-			f, err := openRecipe(s.tarSplitPath(parent.ID))
+			f, err := openRecipe(s.recipeOf(parent))
 			if err != nil {
 				return err
 			}

@@ -145,7 +145,7 @@ func (r *reading) imageItems(ctx context.Context, image images.Image) error {
 		return err
 	}
 	for _, key := range image.BigDataNames {
-		path, err := rooms.images.ItemPath(image.ID, key)
+		path, err := rooms.images.ItemPath(image, key)
 		if err != nil {
 			continue
 		}

@@ -91,7 +91,7 @@ func (s *Store) DeleteImage(ctx context.Context, ref string, commit bool) (remov
 func unneededLayers(image images.Image, l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) ([]string, error) {
 	var unneeded []string
 	for _, id := range image.MappedLayers {
-		if _, err := l.Get(id); err == nil {
+		if copied, err := l.Get(id); err == nil && !copied.ReadOnly {
 			unneeded = append(unneeded, id)
 		}
 	}
@@ -100,6 +100,9 @@ func unneededLayers(image images.Image, l *layers.WriteTx, i *images.WriteTx, c 
 		return nil, err
 	}
 	for n, layer := range chain {
+		if layer.ReadOnly {
+			break
+		}
 		heirs := []string{layer.ID}
 		if n == 0 {
 			heirs = append(heirs, image.MappedLayers...)

@@ -11,8 +11,8 @@ import (
 	"github.com/shalestore/shale/drivers/vfs"
 )
 
-// openDriver picks the driver for the roots in cfg and opens it. This is where the list of drivers stands.
-func openDriver(ctx context.Context, cfg config.Config) (drivers.Driver, error) {
+// openDriver picks the driver for the roots in cfg and opens it; others are the roots of read-only stores. This is where the list of drivers stands.
+func openDriver(ctx context.Context, cfg config.Config, others []string) (drivers.Driver, error) {
 	registry := drivers.NewRegistry(
 		overlay.Factory(overlay.Options{
 			MountOptions:  cfg.Overlay.MountOptions,
@@ -28,7 +28,7 @@ func openDriver(ctx context.Context, cfg config.Config) (drivers.Driver, error) 
 	)
 	return registry.Choose(ctx,
 		drivers.Choice{Name: cfg.Driver, Priority: cfg.DriverPriority},
-		drivers.Place{Root: cfg.GraphRoot, RunRoot: cfg.RunRoot})
+		drivers.Place{Root: cfg.GraphRoot, RunRoot: cfg.RunRoot, ImageStore: cfg.ImageStore, ReadOnly: others})
 }
 
 // applyOptions says how the driver wants to find what a tar holds.

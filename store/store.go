@@ -46,12 +46,13 @@ func Open(ctx context.Context, cfg config.Config) (*Store, error) {
 			return nil, fmt.Errorf("%s %q: not an absolute path: %w", root.name, root.path, errdefs.ErrInvalid)
 		}
 	}
+	if err := checkStores(cfg); err != nil {
+		return nil, err
+	}
 	for _, setting := range []struct {
 		name string
 		used bool
 	}{
-		{"imagestore", cfg.ImageStore != ""},
-		{"additionalimagestores", len(cfg.AdditionalImageStores) > 0},
 		{"additionallayerstores", len(cfg.AdditionalLayerStores) > 0},
 	} {
 		if setting.used {
@@ -59,6 +60,59 @@ func Open(ctx context.Context, cfg config.Config) (*Store, error) {
 		}
 	}
 	return &Store{cfg: cfg}, nil
+}
+
+// checkStores refuses other stores that can't be looked into.
+func checkStores(cfg config.Config) error {
+	if cfg.ImageStore != "" && !filepath.IsAbs(cfg.ImageStore) {
+		return fmt.Errorf("image store %q: not an absolute path: %w", cfg.ImageStore, errdefs.ErrInvalid)
+	}
+	for _, root := range cfg.AdditionalImageStores {
+		switch st, err := os.Stat(root); {
+		case !filepath.IsAbs(root):
+			return fmt.Errorf("additional image store %q: not an absolute path: %w", root, errdefs.ErrInvalid)
+		case err != nil:
+			return fmt.Errorf("additional image store: %w", err)
+		case !st.IsDir():
+			return fmt.Errorf("additional image store %s: not a directory: %w", root, errdefs.ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// otherStores lists the additional image stores, without the store's own roots and without repeats: a store that is locked for a change can't be
+// locked for reading beneath itself.
+func otherStores(cfg config.Config) ([]string, error) {
+	var seen []os.FileInfo
+	isNew := func(root string) (bool, error) {
+		st, err := os.Stat(root)
+		if err != nil {
+			return false, err
+		}
+		for _, other := range seen {
+			if os.SameFile(st, other) {
+				return false, nil
+			}
+		}
+		seen = append(seen, st)
+		return true, nil
+	}
+	for _, own := range []string{cfg.GraphRoot, cfg.ImageStore} {
+		if own != "" {
+			if _, err := isNew(own); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var others []string
+	for _, root := range cfg.AdditionalImageStores {
+		if other, err := isNew(root); err != nil {
+			return nil, fmt.Errorf("additional image store: %w", err)
+		} else if other {
+			others = append(others, root)
+		}
+	}
+	return others, nil
 }
 
 // Close gives back what the store holds in this process. Mounts stay, and so does everything on disk.
@@ -101,12 +155,19 @@ func (s *Store) open(ctx context.Context) (*rooms, error) {
 	if s.rooms != nil {
 		return s.rooms, nil
 	}
-	for _, root := range []string{s.cfg.GraphRoot, s.cfg.RunRoot} {
+	for _, root := range []string{s.cfg.GraphRoot, s.cfg.RunRoot, s.cfg.ImageStore} {
+		if root == "" {
+			continue
+		}
 		if err := os.MkdirAll(root, 0o700); err != nil { // nobody but the owner may reach what layers hold
 			return nil, fmt.Errorf("store %s: %w", s.cfg.GraphRoot, err)
 		}
 	}
-	driver, err := openDriver(ctx, s.cfg)
+	others, err := otherStores(s.cfg)
+	if err != nil {
+		return nil, err
+	}
+	driver, err := openDriver(ctx, s.cfg, others)
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", s.cfg.GraphRoot, err)
 	}
@@ -116,17 +177,32 @@ func (s *Store) open(ctx context.Context) (*rooms, error) {
 	}
 	room := func(root, kind string) string { return filepath.Join(root, driver.Name()+"-"+kind) }
 	graph, run := s.cfg.GraphRoot, s.cfg.RunRoot
+	roomOfEach := func(roots []string, kind string) (dirs []string) {
+		for _, root := range roots {
+			dirs = append(dirs, room(root, kind))
+		}
+		return dirs
+	}
+	imageConfig := images.Config{Dir: room(graph, "images"), RunDir: room(run, "images"), ReadOnly: roomOfEach(others, "images")}
+	imageLayers, tempRoots := "", []string{filepath.Join(graph, driver.Name(), "tempdirs")}
+	if split := s.cfg.ImageStore; split != "" {
+		imageConfig.Dir, imageConfig.GraphDir = room(split, "images"), imageConfig.Dir
+		imageLayers = room(split, "layers")
+		tempRoots = append(tempRoots, filepath.Join(split, driver.Name(), "tempdirs"))
+	}
 	s.rooms = &rooms{
 		driver: driver,
 		layers: layers.Open(layers.Config{
 			Dir:       room(graph, "layers"),
+			ImageDir:  imageLayers,
+			ReadOnly:  roomOfEach(others, "layers"),
 			RunDir:    room(run, "layers"),
 			Transient: s.cfg.TransientStore,
 			Apply:     apply,
 			Driver:    driver,
-			TempRoots: []string{filepath.Join(graph, driver.Name(), "tempdirs")},
+			TempRoots: tempRoots,
 		}),
-		images: images.Open(images.Config{Dir: room(graph, "images"), RunDir: room(run, "images")}),
+		images: images.Open(imageConfig),
 		containers: containers.Open(containers.Config{
 			Dir: room(graph, "containers"), RunDir: room(run, "containers"), Transient: s.cfg.TransientStore,
 		}),

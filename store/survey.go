@@ -209,7 +209,7 @@ func (v *survey) lookAtImages(i *images.ReadTx) error {
 			}
 		}
 		for _, key := range image.BigDataNames {
-			size, err := i.ItemSize(image.ID, key)
+			size, err := i.ItemSize(image, key)
 			v.item(KindImage, image.ID, key, size, image.BigDataSizes, err)
 		}
 	}

@@ -115,6 +115,9 @@ func (p *program) printLayer(layer layers.Layer) {
 	for _, name := range layer.Names {
 		p.printf("Name: %s\n", name)
 	}
+	if layer.ReadOnly {
+		p.printf("Read Only: true\n")
+	}
 }
 
 func (p *program) printMaps(kind string, maps []idtools.Map) {
@@ -139,6 +142,9 @@ func (p *program) printImage(image images.Image, size int64, sizeErr error) {
 		p.printf("Data: %s\n", key)
 	}
 	p.printSize(size, sizeErr)
+	if image.ReadOnly {
+		p.printf("Read Only: true\n")
+	}
 }
 
 func (p *program) printContainer(container containers.Container, imageNames []string, size int64, sizeErr error) {

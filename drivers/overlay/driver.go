@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -44,7 +45,6 @@ type Options struct {
 	MountProgram          string
 	UseComposefs          bool
 	Size, Inodes          uint64
-	AdditionalImageStores []string
 	AdditionalLayerStores []string
 }
 
@@ -53,6 +53,7 @@ type Options struct {
 type Driver struct {
 	opts         Options
 	homes        []string // directories of layers; the graph root's first, then the image store's
+	others       []string // homes of read-only stores
 	facts        facts
 	homePrepared atomic.Bool
 }
@@ -80,6 +81,9 @@ func Open(ctx context.Context, opts Options) (*Driver, error) {
 	if opts.ImageStore != "" {
 		d.homes = append(d.homes, filepath.Join(opts.ImageStore, Name))
 	}
+	for _, root := range opts.ReadOnly {
+		d.others = append(d.others, filepath.Join(root, Name))
+	}
 	for _, home := range d.homes {
 		fresh, err := makeHome(home)
 		if err != nil {
@@ -100,7 +104,7 @@ func Open(ctx context.Context, opts Options) (*Driver, error) {
 
 // check refuses what would otherwise go unheeded.
 func (o Options) check() error {
-	for _, p := range []string{o.Root, o.RunRoot, o.ImageStore} {
+	for _, p := range append([]string{o.Root, o.RunRoot, o.ImageStore}, o.ReadOnly...) {
 		if p != "" && !filepath.IsAbs(p) {
 			return fmt.Errorf("%s: %w: the path is not absolute", p, errdefs.ErrInvalid)
 		}
@@ -116,7 +120,6 @@ func (o Options) check() error {
 		{"use_composefs", o.UseComposefs},
 		{"size", o.Size != 0},
 		{"inodes", o.Inodes != 0},
-		{"additionalimagestores", len(o.AdditionalImageStores) > 0},
 		{"additionallayerstores", len(o.AdditionalLayerStores) > 0},
 	} {
 		if missing.asked {
@@ -158,7 +161,7 @@ func (d *Driver) find(id string) (dir, home string, err error) {
 	if err := validateID(id); err != nil {
 		return "", "", err
 	}
-	for _, home := range d.homes {
+	for _, home := range d.everywhere() {
 		dir := filepath.Join(home, id)
 		var st unix.Stat_t
 		switch err := unix.Lstat(dir, &st); {
@@ -169,7 +172,19 @@ func (d *Driver) find(id string) (dir, home string, err error) {
 			return "", "", fmt.Errorf("layer %s: stat %s: %w", id, dir, err)
 		}
 	}
-	return "", "", fmt.Errorf("layer %s: %w to the overlay driver in %s", id, errdefs.ErrNotFound, strings.Join(d.homes, " and "))
+	return "", "", fmt.Errorf("layer %s: %w to the overlay driver in %s", id, errdefs.ErrNotFound, strings.Join(d.everywhere(), " and "))
+}
+
+// everywhere is where layers are looked for, in this order.
+func (d *Driver) everywhere() []string { return slices.Concat(d.homes, d.others) }
+
+// findOwn is find for what is going to be changed. A layer of a read-only store is errdefs.ErrReadOnly.
+func (d *Driver) findOwn(id string) (dir, home string, err error) {
+	dir, home, err = d.find(id)
+	if err == nil && slices.Contains(d.others, home) {
+		return "", "", fmt.Errorf("layer %s: %w: it is in the store %s", id, errdefs.ErrReadOnly, filepath.Dir(home))
+	}
+	return dir, home, err
 }
 
 // validateID also refuses the names that mean something else in the home.

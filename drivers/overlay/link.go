@@ -59,7 +59,7 @@ func (d *Driver) resolveLink(ctx context.Context, link string) (string, error) {
 	if !validLink(link) {
 		return "", fmt.Errorf("%w: %q is no link name", errdefs.ErrCorrupt, link)
 	}
-	for _, home := range d.homes {
+	for _, home := range d.everywhere() {
 		target, err := os.Readlink(filepath.Join(home, linkDir, link))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -73,8 +73,11 @@ func (d *Driver) resolveLink(ctx context.Context, link string) (string, error) {
 		}
 		return id, nil
 	}
-	for _, home := range d.homes {
+	for _, home := range d.everywhere() {
 		ids, err := listHome(home)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		if err != nil {
 			return "", err
 		}

@@ -163,8 +163,11 @@ type openHomes []openHome
 
 func (d *Driver) openHomes() (openHomes, error) {
 	var homes openHomes
-	for _, path := range d.homes {
+	for i, path := range d.everywhere() {
 		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err == unix.ENOENT && i >= len(d.homes) {
+			continue // a read-only store without layers of this driver
+		}
 		if err != nil {
 			homes.close()
 			return nil, &os.PathError{Op: "open", Path: path, Err: err}

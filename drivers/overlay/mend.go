@@ -24,7 +24,7 @@ func (d *Driver) Mend(ctx context.Context, id string, beneath []string) error {
 }
 
 func (d *Driver) mend(ctx context.Context, id string, beneath []string) error {
-	dir, home, err := d.find(id)
+	dir, home, err := d.findOwn(id)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func (d *Driver) Mounts(ctx context.Context, id string, opts drivers.MountOption
 }
 
 func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOptions) (mount.Spec, error) {
-	dir, _, err := d.find(id)
+	dir, _, err := d.findOwn(id) // others' layers have no mount point of ours
 	if err != nil {
 		return mount.Spec{}, err
 	}
@@ -143,7 +143,7 @@ func (d *Driver) Unmounted(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	dir, _, err := d.find(id)
+	dir, _, err := d.findOwn(id)
 	if err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}

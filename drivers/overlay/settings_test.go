@@ -70,7 +70,6 @@ func TestRefusedSettings(t *testing.T) {
 		"use_composefs":         {UseComposefs: true},
 		"size":                  {Size: 1},
 		"inodes":                {Inodes: 1},
-		"additionalimagestores": {AdditionalImageStores: []string{"/a"}},
 		"additionallayerstores": {AdditionalLayerStores: []string{"/a"}},
 	} {
 		opts.Root = root

@@ -220,7 +220,7 @@ func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) 
 	if err := s.ready(ctx, id); err != nil {
 		return nil, err
 	}
-	dir, home, err := s.driver.find(id)
+	dir, home, err := s.driver.findOwn(id)
 	if err != nil {
 		return nil, err
 	}

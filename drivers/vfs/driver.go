@@ -33,13 +33,12 @@ const (
 type Options struct {
 	// Place is where the store lies.
 	drivers.Place
-	// AdditionalImageStores is refused: this driver reads no other store's layers.
-	AdditionalImageStores []string
 }
 
 // Driver is the vfs driver of one store. It implements drivers.Driver, Recoverer and Examiner, and may be used by several goroutines at once.
 type Driver struct {
-	homes []string // directories named vfs; the graph root's first, then the image store's
+	homes  []string // directories named vfs; the graph root's first, then the image store's
+	others []string // those of read-only stores
 }
 
 // Factory makes the driver known to a registry, with its settings; the place comes from whoever opens it.
@@ -56,15 +55,15 @@ func Factory(opts Options) drivers.Factory {
 
 // Open opens the driver and makes its directories when they are missing.
 func Open(ctx context.Context, opts Options) (*Driver, error) {
-	if len(opts.AdditionalImageStores) > 0 {
-		return nil, fmt.Errorf("vfs: setting additionalimagestores: %w by this driver; remove it from storage.conf", errdefs.ErrUnsupported)
-	}
 	if !filepath.IsAbs(opts.Root) {
 		return nil, fmt.Errorf("vfs: graph root %q: %w: the path is not absolute", opts.Root, errdefs.ErrInvalid)
 	}
 	d := &Driver{homes: []string{filepath.Join(opts.Root, Name)}}
 	if opts.ImageStore != "" {
 		d.homes = append(d.homes, filepath.Join(opts.ImageStore, Name))
+	}
+	for _, root := range opts.ReadOnly {
+		d.others = append(d.others, filepath.Join(root, Name))
 	}
 	for _, home := range d.homes {
 		if err := os.MkdirAll(filepath.Join(home, layerDir), 0o700); err != nil {
@@ -88,7 +87,7 @@ func (d *Driver) find(id string) (dir, home string, err error) {
 	if err := drivers.ValidateID(id); err != nil {
 		return "", "", err
 	}
-	for _, home := range d.homes {
+	for _, home := range slices.Concat(d.homes, d.others) {
 		dir := filepath.Join(home, layerDir, id)
 		var st unix.Stat_t
 		switch err := unix.Lstat(dir, &st); {
@@ -105,8 +104,12 @@ func (d *Driver) find(id string) (dir, home string, err error) {
 // Mounts says that nothing is to be mounted. It refuses what can't be had without a mount; "ro", ReadOnly and Volatile ask for
 // less than what there is and are ignored, as containers/storage does.
 func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions) ([]mount.Spec, error) {
-	if _, _, err := d.find(id); err != nil {
+	_, home, err := d.find(id)
+	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
+	}
+	if slices.Contains(d.others, home) {
+		return nil, fmt.Errorf("vfs: layer %s: %w: it is in the store %s", id, errdefs.ErrReadOnly, filepath.Dir(home))
 	}
 	for _, option := range opts.Options {
 		if option != "ro" {
@@ -179,7 +182,7 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 		return nil, err
 	}
 	dir, home, err := d.find(id)
-	if errors.Is(err, errdefs.ErrNotFound) {
+	if errors.Is(err, errdefs.ErrNotFound) || slices.Contains(d.others, home) {
 		return drivers.TrashIn(), nil
 	}
 	if err != nil {

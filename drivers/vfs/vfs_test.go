@@ -90,7 +90,4 @@ func TestOptionsThatNeedAMount(t *testing.T) {
 	if _, err := d.Mounts(t.Context(), "base", drivers.MountOptions{Options: []string{"nodev"}}); !errors.Is(err, errdefs.ErrUnsupported) {
 		t.Errorf("nodev: %v", err)
 	}
-	if _, err := vfs.Open(t.Context(), vfs.Options{Place: drivers.Place{Root: t.TempDir()}, AdditionalImageStores: []string{"/a"}}); !errors.Is(err, errdefs.ErrUnsupported) {
-		t.Errorf("additional image stores: %v", err)
-	}
 }

@@ -51,7 +51,25 @@ func Acquire(ctx context.Context, path string, mode Mode) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = l.set(unix.F_OFD_SETLK)
+	return l.wait(ctx)
+}
+
+// AcquireExisting is Acquire of a shared lock that makes no file and writes to none: errors.Is(err, fs.ErrNotExist) if there is no lock file.
+func AcquireExisting(ctx context.Context, path string) (*Lock, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	fd, err := openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK)
+	if err != nil {
+		return nil, &os.PathError{Op: "open lock", Path: path, Err: err}
+	}
+	return (&Lock{path: path, fd: fd, mode: Shared}).wait(ctx)
+}
+
+// wait takes the lock of a file that is open, or closes the file.
+func (l *Lock) wait(ctx context.Context) (*Lock, error) {
+	path := l.path
+	err := l.set(unix.F_OFD_SETLK)
 	if err == nil {
 		return l, nil
 	}
