@@ -29,6 +29,9 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 		if before, err = tx.Lookup(ref); err != nil {
 			return err
 		}
+		if before.ReadOnly {
+			return before.refuse()
+		}
 		if mounted, err = tx.Mounted(ctx, before.ID); err != nil {
 			return err
 		}

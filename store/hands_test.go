@@ -215,7 +215,11 @@ type peerHand struct {
 
 func (h peerHand) run(args ...string) string {
 	h.Helper()
-	cmd := exec.Command(h.cli, append([]string{"--graph", h.cfg.GraphRoot, "--run", h.cfg.RunRoot, "--storage-driver", h.cfg.Driver}, args...)...)
+	where := []string{"--graph", h.cfg.GraphRoot, "--run", h.cfg.RunRoot, "--storage-driver", h.cfg.Driver}
+	if h.cfg.ImageStore != "" {
+		where = append(where, "--image-store", h.cfg.ImageStore)
+	}
+	cmd := exec.Command(h.cli, append(where, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -28,7 +28,11 @@ func (d *Driver) Mounts(ctx context.Context, id string, opts drivers.MountOption
 }
 
 func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOptions) (mount.Spec, error) {
-	dir, _, err := d.findOwn(id) // others' layers have no mount point of ours
+	find := d.findOwn
+	if opts.ReadOnly {
+		find = d.find // whoever looks at another store's layer has a place of their own for that
+	}
+	dir, home, err := find(id)
 	if err != nil {
 		return mount.Spec{}, err
 	}
@@ -60,6 +64,9 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 		if err := d.shift(ctx, &spec, dir, opts.IDMap); err != nil {
 			return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 		}
+	}
+	if slices.Contains(d.others, home) {
+		return spec, nil
 	}
 	return spec, makeMerged(dir, spec.Target)
 }

@@ -108,7 +108,7 @@ func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions)
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
-	if slices.Contains(d.others, home) {
+	if slices.Contains(d.others, home) && !opts.ReadOnly {
 		return nil, fmt.Errorf("vfs: layer %s: %w: it is in the store %s", id, errdefs.ErrReadOnly, filepath.Dir(home))
 	}
 	for _, option := range opts.Options {
