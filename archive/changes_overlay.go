@@ -19,7 +19,7 @@ import (
 //   - the directories above what is Added or Deleted are Modified, if they aren't listed already.
 //
 // userXattr says in which form overlay's attributes are (mount option userxattr). It returns errdefs.ErrUnsupported when the upper holds
-// redirects or metacopies; TreeChanges of the mounted layers is then the way.
+// redirects or metacopies; MergedChanges is then the way.
 func OverlayChanges(ctx context.Context, upper string, lowers []string, userXattr bool) ([]Change, error) {
 	up, err := openRoot(upper)
 	if err != nil {
@@ -66,7 +66,7 @@ type layerStates []layerState
 type layerState uint8
 
 const (
-	present  layerState = iota // a directory, or a link that may lead to one
+	there    layerState = iota // a directory, or a link that may lead to one
 	missing                    // nothing, or a file
 	whiteout                   // a whiteout: deeper lowers don't count
 )
@@ -186,7 +186,7 @@ func (s *overlayScan) lookUp() (siblings, error) {
 	states := s.below[s.depth()]
 	for l := range states {
 		dir := -1
-		if states[l] == present {
+		if states[l] == there {
 			fd, err := openInRoot(s.lowers.fds[l], s.parent(), unix.O_PATH|unix.O_DIRECTORY)
 			switch {
 			case err == nil:
@@ -260,6 +260,10 @@ func (s *overlayScan) sameDir(name string, low *unix.Stat_t) bool {
 	if statAt(s.dir.fd, name, &up) != nil || !isDir(&up) {
 		return false
 	}
+	return sameDir(&up, low)
+}
+
+func sameDir(up, low *unix.Stat_t) bool {
 	return up.Size == low.Size && up.Mode == low.Mode && sameTime(up.Mtim, low.Mtim)
 }
 

@@ -43,8 +43,7 @@ var endOfArchive [1024]byte
 //
 // Entries come in the order of a walk, names in byte order, each directory before its content; sockets are left out.
 //
-// It returns errdefs.ErrUnsupported, before the first byte, when the upper holds redirects or metacopies: WriteTreeDiff of the mounted
-// layers is then the way. Files that vanish while the walk comes by are left out; a file that changes its size while it is read is an
+// It returns errdefs.ErrUnsupported, before the first byte, when the upper holds redirects or metacopies: WriteMergedDiff is then the way. Files that vanish while the walk comes by are left out; a file that changes its size while it is read is an
 // error, as the bytes written so far then are no tar. Errors name the path within the layer.
 func WriteOverlayDiff(ctx context.Context, w io.Writer, upper string, lowers []string, userXattr bool, opts DiffOptions) error {
 	up, err := openRoot(upper)
@@ -104,7 +103,7 @@ func WriteTreeDiff(ctx context.Context, w io.Writer, newDir, oldDir string, opts
 type packing struct {
 	opts    DiffOptions
 	overlay *overlayNames // nil for a plain tree, where character devices 0:0 are just that
-	lowers  *lowerRoots   // with overlay only
+	lowers  *lowerRoots   // what opaque directories hide; nil where there are none
 	links   map[fileID]string
 	lastDir *dirRef // only compared
 }
@@ -117,12 +116,13 @@ type fileID struct{ dev, ino uint64 }
 
 // entry is a member of the tar to be.
 type entry struct {
-	dir  *dirRef // where the file lies; nil when only a header is wanted
-	name string  // its name there
-	path string  // its path in the layer, without a leading slash
-	st   unix.Stat_t
-	as   entryForm
-	link string // for hardLink: the name of the entry that it links to
+	dir    *dirRef // where the file lies; nil when only a header is wanted
+	name   string  // its name there
+	path   string  // its path in the layer, without a leading slash
+	st     unix.Stat_t
+	as     entryForm
+	link   string // for hardLink: the name of the entry that it links to
+	opaque bool
 	// whiteout says that the file is overlay's mark of an absent one.
 	whiteout bool
 }
@@ -152,12 +152,13 @@ func (p *packing) write(ctx context.Context, w io.Writer, produce func(context.C
 }
 
 // emitFile sends one existing file on its way. Sockets have no meaning without the process that bound them, and don't go.
-func (p *packing) emitFile(dir *dirRef, name, path string, st *unix.Stat_t, emit func(entry, int64) error) error {
+// An opaque directory hides what the lowers have under its name, if they do.
+func (p *packing) emitFile(dir *dirRef, name, path string, st *unix.Stat_t, opaque bool, emit func(entry, int64) error) error {
 	kind := st.Mode & unix.S_IFMT
 	if kind == unix.S_IFSOCK {
 		return nil
 	}
-	e := entry{dir: dir.retain(), name: name, path: path, st: *st, whiteout: p.overlay != nil && isWhiteout(st)}
+	e := entry{dir: dir.retain(), name: name, path: path, st: *st, opaque: opaque, whiteout: p.overlay != nil && isWhiteout(st)}
 	if st.Nlink > 1 && !isDir(st) {
 		id := fileID{st.Dev, st.Ino}
 		if first, ok := p.links[id]; ok {
@@ -202,7 +203,7 @@ func (p *packing) walkTree(ctx context.Context, root *dirRef, emit func(entry, i
 		} else if err != nil {
 			return err
 		}
-		if err := p.emitFile(w.dir, w.name, w.path, &w.st, emit); err != nil {
+		if err := p.emitFile(w.dir, w.name, w.path, &w.st, false, emit); err != nil {
 			return err
 		}
 		if isDir(&w.st) {
@@ -241,7 +242,7 @@ func (p *packing) pickChanges(ctx context.Context, root *dirRef, changes []Chang
 		} else if err != nil {
 			return fmt.Errorf("%s: %w", c.Path, err)
 		}
-		if err := p.emitFile(dir, base, name, &st, emit); err != nil {
+		if err := p.emitFile(dir, base, name, &st, false, emit); err != nil {
 			return err
 		}
 	}

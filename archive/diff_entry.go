@@ -86,7 +86,7 @@ func (p *packer) packFile(ctx context.Context, e entry, out *chunkWriter) error 
 	if err := p.writeHeader(ctx, out, hdr); err != nil {
 		return err
 	}
-	if opaque && p.lowers.hold(e.path) {
+	if (opaque || e.opaque) && p.lowers.hold(e.path) {
 		return p.writeHeader(ctx, out, &tar.Header{
 			Name: path.Join(e.path, whiteoutOpaque), Typeflag: tar.TypeReg,
 			Mode: hdr.Mode & 0o777, Uid: hdr.Uid, Gid: hdr.Gid,

@@ -53,6 +53,11 @@ func newWalk(root *dirRef) (*walk, error) {
 	return &walk{stack: stack, frames: []walkFrame{{list: list}}}, nil
 }
 
+// beneath makes the paths of a walk that has not begun be those of what lies in the directory path.
+func (w *walk) beneath(path string) {
+	w.prefix = append(append(w.prefix, path...), '/')
+}
+
 func (w *walk) close() { w.stack.close() }
 
 // depth is how many directories lie between the root and the current entry: 0 for an entry of the root.

@@ -9,10 +9,11 @@ import (
 // What only some drivers can do is an interface of its own, found by a type assertion on a Driver. Each says what its absence means.
 
 // Upperdir is a driver whose Info.Content holds a layer's changes against its parents in overlayfs form: whiteouts are character devices
-// 0:0 and opaque directories carry an xattr (kernel Documentation/filesystems/overlayfs.rst). Changes and diffs are then read from that directory alone.
-// Without it, or when NativeDiff is false, layers compares the mounted layer with its mounted parent.
+// 0:0 and opaque directories carry an xattr (kernel Documentation/filesystems/overlayfs.rst). Changes and diffs are then read from that directory alone, or,
+// when NativeDiff is false, from what the mounted layer shows of the names found there. Without it layers compares the whole mounted layer with its mounted parent.
 type Upperdir interface {
-	// NativeDiff reports whether Info.Content alone is the truth: false when the kernel may have left redirects or metacopies in it.
+	// NativeDiff reports whether Info.Content alone is the truth: false when the kernel may have left redirects or metacopies in it, or a mount
+	// program its own marks.
 	NativeDiff(ctx context.Context) (bool, error)
 	// UserXattr reports whether overlay's own attributes are user.overlay.* rather than trusted.overlay.*.
 	UserXattr() bool

@@ -139,11 +139,11 @@ func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) e
 	}
 	diff := c.options()
 	diff.Progress = opts.Progress
-	upper, err := c.upperdir(ctx)
+	upper, native, err := c.upperdir(ctx)
 	if err != nil {
 		return err
 	}
-	if upper != nil {
+	if native {
 		err := archive.WriteOverlayDiff(ctx, w, c.info.Content, c.info.Lower, upper.UserXattr(), diff)
 		if !errors.Is(err, errdefs.ErrUnsupported) {
 			return err
@@ -151,6 +151,9 @@ func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) e
 		// Nothing is written yet. The layer was mounted with metacopy or redirect_dir once, so its directory doesn't tell everything.
 	}
 	return c.inTrees(ctx, func(toDir, fromDir string) error {
+		if upper != nil {
+			return archive.WriteMergedDiff(ctx, w, archive.MergedLayer{Upper: c.info.Content, Merged: toDir, Parent: fromDir}, diff)
+		}
 		return archive.WriteTreeDiff(ctx, w, toDir, fromDir, diff)
 	})
 }
@@ -165,11 +168,11 @@ func (c *comparison) options() archive.DiffOptions {
 }
 
 func (c *comparison) changes(ctx context.Context) ([]archive.Change, error) {
-	upper, err := c.upperdir(ctx)
+	upper, native, err := c.upperdir(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if upper != nil {
+	if native {
 		changes, err := archive.OverlayChanges(ctx, c.info.Content, c.info.Lower, upper.UserXattr())
 		if !errors.Is(err, errdefs.ErrUnsupported) {
 			return changes, err
@@ -178,23 +181,29 @@ func (c *comparison) changes(ctx context.Context) ([]archive.Change, error) {
 	var changes []archive.Change
 	err = c.inTrees(ctx, func(toDir, fromDir string) error {
 		var err error
-		changes, err = archive.TreeChanges(ctx, toDir, fromDir, c.options())
+		changes, err = c.changesIn(ctx, upper, toDir, fromDir)
 		return err
 	})
 	return changes, err
 }
 
-// upperdir returns the driver's ability to tell changes from the layer's own directory, or nil when whole trees must be compared.
-func (c *comparison) upperdir(ctx context.Context) (drivers.Upperdir, error) {
+// changesIn compares mounted layers.
+func (c *comparison) changesIn(ctx context.Context, upper drivers.Upperdir, toDir, fromDir string) ([]archive.Change, error) {
+	if upper != nil {
+		return archive.MergedChanges(ctx, archive.MergedLayer{Upper: c.info.Content, Merged: toDir, Parent: fromDir})
+	}
+	return archive.TreeChanges(ctx, toDir, fromDir, c.options())
+}
+
+// upperdir returns the driver's ability to tell from the layer's own directory which names have changed, or nil when whole trees must be
+// compared; and whether that directory alone tells how, too.
+func (c *comparison) upperdir(ctx context.Context) (upper drivers.Upperdir, native bool, err error) {
 	upper, ok := c.driver.(drivers.Upperdir)
 	if !ok || c.from.ID != c.info.Parent {
-		return nil, nil
+		return nil, false, nil
 	}
-	native, err := upper.NativeDiff(ctx)
-	if err != nil || !native {
-		return nil, err
-	}
-	return upper, nil
+	native, err = upper.NativeDiff(ctx)
+	return upper, native, err
 }
 
 // stillThere makes sure that what was read without a lock belonged together.

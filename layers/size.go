@@ -25,17 +25,17 @@ func (s *Store) DiffSize(ctx context.Context, to, from string) (int64, error) {
 }
 
 func (c *comparison) size(ctx context.Context) (int64, error) {
-	upper, err := c.upperdir(ctx)
+	upper, native, err := c.upperdir(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if upper != nil {
+	if native {
 		usage, err := c.driver.Usage(ctx, c.to.ID)
 		return usage.Bytes, err
 	}
 	var size int64
 	err = c.inTrees(ctx, func(toDir, fromDir string) error {
-		changes, err := archive.TreeChanges(ctx, toDir, fromDir, c.options())
+		changes, err := c.changesIn(ctx, upper, toDir, fromDir)
 		if err != nil {
 			return err
 		}

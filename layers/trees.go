@@ -3,9 +3,11 @@ package layers
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/tempdir"
 	"github.com/shalestore/shale/mount"
@@ -14,8 +16,8 @@ import (
 // inTrees calls fn with the whole content of both layers, as whoever mounts them sees it: what changes are told by when a layer's own directory
 // doesn't tell them. fromDir is "" when there is nothing to compare with.
 //
-// The mounts are read-only and private to this call. They are made in a temporary directory, so that even after a kill the next writer of the
-// store, whichever program it is, unmounts and removes them.
+// The mounts are read-only and private to this call: they have no place in the tree and go with their descriptors. Where the kernel can't do that they are made
+// in a temporary directory, so that even after a kill the next writer of the store, whichever program it is, unmounts and removes them.
 func (c *comparison) inTrees(ctx context.Context, fn func(toDir, fromDir string) error) (err error) {
 	toDir, release, err := c.store.tree(ctx, c.driver, c.to, c.toShift)
 	if err != nil {
@@ -42,6 +44,15 @@ func (s *Store) tree(ctx context.Context, driver drivers.Driver, layer Layer, sh
 	if len(specs) == 0 {
 		info, err := driver.Stat(ctx, layer.ID)
 		return info.MountPoint, func() error { return nil }, err
+	}
+	if len(specs) == 1 {
+		root, err := mount.Detached(ctx, specs[0])
+		if err == nil {
+			return fmt.Sprintf("/proc/self/fd/%d", root.Fd()), root.Close, nil
+		}
+		if !errors.Is(err, errdefs.ErrUnsupported) {
+			return "", nil, err
+		}
 	}
 	aside, err := tempdir.New(s.tmp())
 	if err != nil {
