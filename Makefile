@@ -6,6 +6,8 @@ export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
 # What the peer's library must leave out to build without cgo.
 PEERTAGS = exclude_graphdriver_btrfs containers_image_openpgp
+# What it leaves out so that Shale's overlay driver can take its driver's name.
+OURTAGS = exclude_graphdriver_overlay exclude_graphdriver_btrfs exclude_graphdriver_zfs
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
@@ -19,6 +21,7 @@ run: build # the main job on real input, from a tar to a mounted layer and back
 
 test: # everything, in a few minutes; as root more of it than otherwise
 	hack/scratch go run ./hack/test -timeout 15m $(TESTFLAGS) ./...
+	cd tests/graphdriver && ../../hack/scratch go test -tags '$(OURTAGS)' $(TESTFLAGS) ./...
 
 test-long: # the same, with as many crashes and as long a storm as a release wants
 	SHALE_KILLS=1000 SHALE_CUTS=500 SHALE_STORM_SECONDS=300 hack/scratch go run ./hack/test -count=1 -timeout 120m ./tests/...
@@ -27,6 +30,7 @@ lint: # gofmt, go vet, and staticcheck where the Go proxy can be reached
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
 	go vet ./...
 	cd hack/bench && go vet -tags '$(PEERTAGS)' .
+	cd tests/graphdriver && go vet -tags '$(OURTAGS)' ./...
 	@if go run $(STATICCHECK) -version >/dev/null 2>&1; then go run $(STATICCHECK) ./...; else echo "lint: no staticcheck: the Go proxy is out of reach"; fi
 
 bench: # ratios to containers/storage, containerd, tar and the kernel; root, a quiet machine. BENCH=apply,cycle narrows it

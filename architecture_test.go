@@ -156,6 +156,20 @@ func TestLibrariesAreQuiet(t *testing.T) {
 	}
 }
 
+// Who doesn't want containers/storage doesn't link it.
+func TestOnlyCompatLinksContainersStorage(t *testing.T) {
+	for _, p := range packages(t) {
+		if name, _ := folder(p.ImportPath); name == "compat" {
+			continue
+		}
+		for _, path := range p.Imports {
+			if strings.HasPrefix(path+"/", "go.podman.io/storage/") {
+				t.Errorf("%s imports %s: its interfaces belong in compat", p.ImportPath, path)
+			}
+		}
+	}
+}
+
 // Only config asks the environment for anything.
 func TestOneReaderOfTheEnvironment(t *testing.T) {
 	asking := []string{"Getenv", "LookupEnv", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv", "TempDir", "UserHomeDir", "UserConfigDir", "UserCacheDir"}

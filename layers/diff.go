@@ -61,7 +61,7 @@ func (s *Store) Changes(ctx context.Context, to, from string) ([]archive.Change,
 		return nil, err
 	}
 	defer c.close()
-	changes, err := c.changes(ctx)
+	changes, err := c.files().Changes(ctx)
 	if err == nil {
 		err = s.stillThere(ctx, c.to)
 	}
@@ -137,73 +137,24 @@ func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) e
 		w = &meter{w: w, report: opts.Progress}
 		return archive.Replay(ctx, w, c.recipe, append([]string{c.info.Content}, c.info.Lower...))
 	}
-	diff := c.options()
-	diff.Progress = opts.Progress
-	upper, native, err := c.upperdir(ctx)
-	if err != nil {
-		return err
-	}
-	if native {
-		err := archive.WriteOverlayDiff(ctx, w, c.info.Content, c.info.Lower, upper.UserXattr(), diff)
-		if !errors.Is(err, errdefs.ErrUnsupported) {
-			return err
-		}
-		// Nothing is written yet. The layer was mounted with metacopy or redirect_dir once, so its directory doesn't tell everything.
-	}
-	return c.inTrees(ctx, func(toDir, fromDir string) error {
-		if upper != nil {
-			return archive.WriteMergedDiff(ctx, w, archive.MergedLayer{Upper: c.info.Content, Merged: toDir, Parent: fromDir}, diff)
-		}
-		return archive.WriteTreeDiff(ctx, w, toDir, fromDir, diff)
-	})
+	files := c.files()
+	files.Options.Progress = opts.Progress
+	return files.WriteTar(ctx, w)
 }
 
-// options says how owners on disk become the container's.
-func (c *comparison) options() archive.DiffOptions {
-	return archive.DiffOptions{
-		IDMap:        c.to.Mapping(),
-		OldIDMap:     c.from.Mapping(),
-		OverrideStat: c.store.cfg.Apply.ForceMask != nil,
+// files is the comparison of what the driver keeps, with each layer as its record tells it: owners on disk become the container's.
+func (c *comparison) files() Comparison {
+	return Comparison{
+		Driver: c.driver, To: c.to.ID, From: c.from.ID, Info: c.info,
+		MountTo:   drivers.MountOptions{Label: c.to.MountLabel, IDMap: c.toShift},
+		MountFrom: drivers.MountOptions{Label: c.from.MountLabel, IDMap: c.fromShift},
+		Options: archive.DiffOptions{
+			IDMap:        c.to.Mapping(),
+			OldIDMap:     c.from.Mapping(),
+			OverrideStat: c.store.cfg.Apply.ForceMask != nil,
+		},
+		Temp: c.store.tmp(),
 	}
-}
-
-func (c *comparison) changes(ctx context.Context) ([]archive.Change, error) {
-	upper, native, err := c.upperdir(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if native {
-		changes, err := archive.OverlayChanges(ctx, c.info.Content, c.info.Lower, upper.UserXattr())
-		if !errors.Is(err, errdefs.ErrUnsupported) {
-			return changes, err
-		}
-	}
-	var changes []archive.Change
-	err = c.inTrees(ctx, func(toDir, fromDir string) error {
-		var err error
-		changes, err = c.changesIn(ctx, upper, toDir, fromDir)
-		return err
-	})
-	return changes, err
-}
-
-// changesIn compares mounted layers.
-func (c *comparison) changesIn(ctx context.Context, upper drivers.Upperdir, toDir, fromDir string) ([]archive.Change, error) {
-	if upper != nil {
-		return archive.MergedChanges(ctx, archive.MergedLayer{Upper: c.info.Content, Merged: toDir, Parent: fromDir})
-	}
-	return archive.TreeChanges(ctx, toDir, fromDir, c.options())
-}
-
-// upperdir returns the driver's ability to tell from the layer's own directory which names have changed, or nil when whole trees must be
-// compared; and whether that directory alone tells how, too.
-func (c *comparison) upperdir(ctx context.Context) (upper drivers.Upperdir, native bool, err error) {
-	upper, ok := c.driver.(drivers.Upperdir)
-	if !ok || c.from.ID != c.info.Parent {
-		return nil, false, nil
-	}
-	native, err = upper.NativeDiff(ctx)
-	return upper, native, err
 }
 
 // stillThere makes sure that what was read without a lock belonged together.

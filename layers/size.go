@@ -17,32 +17,11 @@ func (s *Store) DiffSize(ctx context.Context, to, from string) (int64, error) {
 		return 0, err
 	}
 	defer c.close()
-	size, err := c.size(ctx)
+	size, err := c.files().Size(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("layer %s: diff size: %w", c.to.ID, err)
 	}
 	return size, nil
-}
-
-func (c *comparison) size(ctx context.Context) (int64, error) {
-	upper, native, err := c.upperdir(ctx)
-	if err != nil {
-		return 0, err
-	}
-	if native {
-		usage, err := c.driver.Usage(ctx, c.to.ID)
-		return usage.Bytes, err
-	}
-	var size int64
-	err = c.inTrees(ctx, func(toDir, fromDir string) error {
-		changes, err := c.changesIn(ctx, upper, toDir, fromDir)
-		if err != nil {
-			return err
-		}
-		size, err = changedBytes(toDir, changes)
-		return err
-	})
-	return size, err
 }
 
 // changedBytes sums up the files that a change list has added or modified, hard links counted once.

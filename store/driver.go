@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/shalestore/shale/archive"
@@ -48,4 +49,22 @@ func applyOptions(cfg config.Config, driver drivers.Driver) (archive.ApplyOption
 		return archive.ApplyOptions{IgnoreChownErrors: cfg.VFS.IgnoreChownErrors, Whiteouts: archive.RemoveWhiteouts}, nil
 	}
 	return archive.ApplyOptions{}, fmt.Errorf("storage driver %s: no rule for whiteouts", driver.Name())
+}
+
+// OpenDriver opens the driver that a store with this Config would have, for programs that keep records of their own, and says how a tar is to
+// be unpacked for it. Errors are those of Open.
+func OpenDriver(ctx context.Context, cfg config.Config) (drivers.Driver, archive.ApplyOptions, error) {
+	others, err := otherStores(cfg)
+	if err != nil {
+		return nil, archive.ApplyOptions{}, err
+	}
+	driver, err := openDriver(ctx, cfg, others)
+	if err != nil {
+		return nil, archive.ApplyOptions{}, err
+	}
+	apply, err := applyOptions(cfg, driver)
+	if err != nil {
+		return nil, archive.ApplyOptions{}, errors.Join(err, driver.Close())
+	}
+	return driver, apply, nil
 }

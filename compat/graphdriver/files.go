@@ -1,0 +1,67 @@
+package graphdriver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	graphdriver "go.podman.io/storage/drivers"
+	"golang.org/x/sys/unix"
+)
+
+// DiffGetter opens a layer's directories, so that the library can put its tar together from its recipe without mounting anything.
+func (d *driver[Cleanup, Staged]) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
+	info, err := d.own.Stat(context.Background(), id)
+	if err != nil {
+		return nil, translate(err)
+	}
+	return &layerFiles{id: id, dirs: append([]string{info.Content}, info.Lower...)}, nil
+}
+
+// layerFiles finds files in a layer's directory or, where a copy of everything beneath it has taken the layer's files away, in those beneath.
+type layerFiles struct {
+	id   string
+	dirs []string
+	fds  []int // of the first of dirs; most layers never need another
+}
+
+// Get opens a file by its name in the tar. A name that leads out of the layer finds nothing, whatever links are there.
+func (f *layerFiles) Get(name string) (io.ReadCloser, error) {
+	for i := range f.dirs {
+		if i == len(f.fds) {
+			fd, err := unix.Open(f.dirs[i], unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return nil, &os.PathError{Op: "open", Path: f.dirs[i], Err: err}
+			}
+			f.fds = append(f.fds, fd)
+		}
+		fd, err := unix.Openat2(f.fds[i], name, &unix.OpenHow{
+			Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if err == unix.ENOENT || err == unix.ENOTDIR {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: name, Err: err}
+		}
+		file := os.NewFile(uintptr(fd), name)
+		if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
+			return nil, errors.Join(fmt.Errorf("layer %s: %s is no regular file", f.id, name), err, file.Close())
+		}
+		return file, nil
+	}
+	return nil, &os.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// Close closes the directories.
+func (f *layerFiles) Close() error {
+	for _, fd := range f.fds {
+		unix.Close(fd)
+	}
+	f.fds, f.dirs = nil, nil
+	return nil
+}

@@ -1,0 +1,72 @@
+package graphdriver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	graphdriver "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/directory"
+)
+
+// Exists reports whether there is a layer, sound or not.
+func (d *driver[Cleanup, Staged]) Exists(id string) bool {
+	_, err := d.own.Stat(context.Background(), id)
+	return err == nil || !errors.Is(err, errdefs.ErrNotFound) && !errors.Is(err, errdefs.ErrInvalid)
+}
+
+// ListLayers lists the layers on disk, in no particular order: any of them may be removed first.
+func (d *driver[Cleanup, Staged]) ListLayers() ([]string, error) {
+	ids, err := d.own.List(context.Background())
+	return ids, translate(err)
+}
+
+// Status describes the driver for people.
+func (d *driver[Cleanup, Staged]) Status() [][2]string {
+	var lines [][2]string
+	for _, p := range d.own.Status(context.Background()) {
+		lines = append(lines, [2]string{p.Name, p.Value})
+	}
+	return lines
+}
+
+// Metadata is what inspection of a container shows: LowerDir, UpperDir, WorkDir, MergedDir.
+func (d *driver[Cleanup, Staged]) Metadata(id string) (map[string]string, error) {
+	info, err := d.own.Stat(context.Background(), id)
+	return info.Metadata, translate(err)
+}
+
+// ReadWriteDiskUsage counts what the layer itself holds.
+func (d *driver[Cleanup, Staged]) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
+	usage, err := d.own.Usage(context.Background(), id)
+	if err != nil {
+		return nil, translate(err)
+	}
+	return &directory.DiskUsage{Size: usage.Bytes, InodeCount: usage.Inodes}, nil
+}
+
+// Cleanup makes the driver's home an ordinary directory again. A home in which something is still mounted, by whatever process, stays as it is.
+func (d *driver[Cleanup, Staged]) Cleanup() error {
+	ctx := context.Background()
+	if homer, ok := d.own.(drivers.Homer); ok {
+		if err := homer.ReleaseHome(ctx); err != nil && !errors.Is(err, errdefs.ErrInUse) {
+			return translate(err)
+		}
+	}
+	return nil
+}
+
+// SyncMode asks the library to sync the file system before it calls a layer complete.
+func (d *driver[Cleanup, Staged]) SyncMode() graphdriver.SyncMode {
+	return graphdriver.SyncModeFilesystem
+}
+
+// AdditionalImageStores are the roots of the read-only stores whose layers may lie beneath those of this one.
+func (d *driver[Cleanup, Staged]) AdditionalImageStores() []string { return d.others }
+
+// Dedup isn't there yet.
+func (d *driver[Cleanup, Staged]) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
+	return graphdriver.DedupResult{}, fmt.Errorf("share equal files: %w by Shale's drivers", graphdriver.ErrNotSupported)
+}
