@@ -87,7 +87,8 @@ func (v Verification) Exact() bool {
 }
 
 // Verify puts a layer's tar together as Replay does, but goes on after damage, and compares the layer's directory with what the tar says: names, types,
-// owners, modes, times to the second, sizes, link targets, devices, capabilities and the attributes of users. It changes nothing, holds nothing open but what it
+// owners, modes, times to the second, sizes, link targets, devices, capabilities and the attributes of users. The root itself is left out: its attributes
+// are the parent's, or the tar's, or neither, as releases of containers/storage have it. Verify changes nothing, holds nothing open but what it
 // reads, and keeps some 200 bytes in memory for each member of the tar.
 //
 // Damage is no error: errors are a directory that can't be read, and a context that has ended.

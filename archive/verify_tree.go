@@ -57,18 +57,6 @@ func (c *treeCheck) tree(ctx context.Context, dir string) error {
 		return err
 	}
 	defer root.release()
-	var st unix.Stat_t
-	if err := unix.Fstat(root.fd, &st); err != nil {
-		return fmt.Errorf("stat %s: %w", dir, err)
-	}
-	if c.top {
-		if c.opts.Whiteouts == RemoveWhiteouts {
-			c.expect.root.timeless = true // containers/storage's vfs driver doesn't keep it
-		}
-		if err := c.node("/", c.expect.root, openXattr(root.fd), &st, root.fd, ""); err != nil {
-			return err
-		}
-	}
 	w, err := newWalk(root)
 	if err != nil {
 		return fmt.Errorf("read directory %s: %w", dir, err)
