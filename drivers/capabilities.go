@@ -74,6 +74,13 @@ type Prober interface {
 	Probes(ctx context.Context) ([]string, error)
 }
 
+// Placer is a driver that can tell where a layer's content would be in a store, which matters when several have a layer with the same ID. Without it only the
+// first of them can be read.
+type Placer interface {
+	// ContentIn is the directory for a layer with this ID in the store with this graph root. It needn't exist.
+	ContentIn(root, id string) string
+}
+
 // Examiner is a driver that can tell whether what it keeps of a layer besides its content is as it must be, and put it right. Without it only a layer's
 // existence can be judged.
 type Examiner interface {

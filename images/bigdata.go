@@ -73,9 +73,13 @@ func (tx *ReadTx) userData(ref string, home func(Image) string) (string, error) 
 // directories only those count that are named as IDs are drawn; others belong to someone else.
 func (tx *ReadTx) Orphans() ([]string, error) {
 	var orphans []string
-	for _, home := range []string{tx.store.cfg.Dir, tx.store.cfg.RunDir} {
+	homes := []string{tx.store.cfg.Dir, tx.store.cfg.RunDir}
+	if graph := tx.store.cfg.GraphDir; graph != "" {
+		homes = append(homes, graph)
+	}
+	for _, home := range homes {
 		found, err := bigdata.Orphans(home, func(id string) (bool, error) {
-			_, err := tx.own.Get(id)
+			_, err := tx.records.Get(id)
 			if errors.Is(err, errdefs.ErrNotFound) {
 				return false, nil
 			}
@@ -86,12 +90,15 @@ func (tx *ReadTx) Orphans() ([]string, error) {
 		}
 		orphans = append(orphans, found...)
 	}
-	all, err := tx.own.All()
+	all, err := tx.records.All()
 	if err != nil {
 		return nil, err
 	}
 	for _, image := range all {
-		strays, err := bigdata.Strays(tx.store.dataDir(image.ID), image.BigDataNames)
+		if image.ReadOnly {
+			continue
+		}
+		strays, err := bigdata.Strays(tx.store.itemsOf(image), image.BigDataNames)
 		if err != nil {
 			return nil, err
 		}
@@ -113,6 +120,9 @@ func (tx *ReadTx) ItemSize(image Image, key string) (int64, error) {
 }
 
 // RestoreItem writes a data item again that the record has already.
-func (tx *WriteTx) RestoreItem(id, key string, data []byte) error {
-	return bigdata.Write(tx.store.dataDir(id), key, data)
+func (tx *WriteTx) RestoreItem(image Image, key string, data []byte) error {
+	if image.ReadOnly {
+		return image.refuse()
+	}
+	return bigdata.Write(tx.store.itemsOf(image), key, data)
 }

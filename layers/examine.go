@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/shalestore/shale/drivers"
@@ -78,6 +79,10 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 		}
 		flaws = append(flaws, sorted(found, layer.Parent, whole)...)
 	}
+	known := slices.ContainsFunc(flaws, func(f Flaw) bool { return f.Kind == FlawContent })
+	if !known && !layer.ReadOnly && tx.store.elsewhere(layer.ID) {
+		flaws = append(flaws, Flaw{Kind: FlawContent, What: "the layer's directory is missing; only another store has it"})
+	}
 	lost := slices.ContainsFunc(flaws, func(f Flaw) bool { return f.Kind == FlawContent })
 	if layer.DiffID != "" && layer.TOCDigest == "" && !copied && !lost {
 		recipe := tx.store.recipeOf(layer)
@@ -101,6 +106,22 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 		}
 	}
 	return flaws, nil
+}
+
+// elsewhere reports whether the driver knows a layer with this ID, and only in read-only stores.
+func (s *Store) elsewhere(id string) bool {
+	placer, ok := s.driver.(drivers.Placer)
+	if !ok || len(s.cfg.ReadOnly) == 0 {
+		return false
+	}
+	has := func(dir string) bool {
+		if dir == "" {
+			return false
+		}
+		_, err := os.Lstat(placer.ContentIn(filepath.Dir(dir), id))
+		return err == nil
+	}
+	return !has(s.cfg.Dir) && !has(s.cfg.ImageDir) && slices.ContainsFunc(s.cfg.ReadOnly, has)
 }
 
 // sorted gives the driver's flaws their kinds. While the records don't say what lies beneath, nothing can be said about lists of that.

@@ -49,6 +49,14 @@ func (l Layer) Size() int64 {
 	return l.DiffSize
 }
 
+// Store is the graph root of the other store that the layer was found in; "" for the store's own.
+func (l Layer) Store() string {
+	if l.home == "" {
+		return ""
+	}
+	return filepath.Dir(l.home)
+}
+
 // refuse is the error for what can't be done with a layer of a read-only store.
 func (l Layer) refuse() error {
 	return fmt.Errorf("layer %s: %w: it is in the store %s, whose layers can only be built upon", l.ID, errdefs.ErrReadOnly, filepath.Dir(l.home))

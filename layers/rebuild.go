@@ -25,6 +25,25 @@ func (s *Store) Tar(id string) Source {
 	}
 }
 
+// OtherTar is a layer of a read-only store as a source, even if one of the store's own has its ID. It gives the tar from its recipe only.
+func (s *Store) OtherTar(layer Layer) Source {
+	return func(ctx context.Context, w io.Writer) error {
+		placer, ok := s.driver.(drivers.Placer)
+		if !ok {
+			return fmt.Errorf("layer %s: reading it in another store: %w by the driver", layer.ID, errdefs.ErrUnsupported)
+		}
+		recipe, err := openRecipe(s.recipeOf(layer))
+		if err != nil {
+			return err
+		}
+		if recipe == nil {
+			return fmt.Errorf("layer %s: recipe: %w", layer.ID, errdefs.ErrNotFound)
+		}
+		defer recipe.Close()
+		return archive.Replay(ctx, w, recipe, []string{placer.ContentIn(layer.Store(), layer.ID)})
+	}
+}
+
 // Rebuild makes the content of a layer anew, from a source that gives the very tar that its record has the digest of. The work is done aside, without a
 // lock; then the new content takes the place of the old in one rename. The record stays as it is, and at every moment in between it is true, or as
 // untrue as it was.
@@ -55,7 +74,7 @@ func (s *Store) rebuild(ctx context.Context, id string, from Source) error {
 		info, err = s.driver.Stat(ctx, id)
 		if errors.Is(err, errdefs.ErrNotFound) {
 			gone, err = true, nil
-		} else if err == nil && !isDirectory(info.Content) {
+		} else if err == nil && (!isDirectory(info.Content) || s.elsewhere(id)) {
 			gone = true
 		}
 		return err

@@ -180,13 +180,17 @@ func (s *Store) lockFiles(ctx context.Context) ([]string, error) {
 	if s.cfg.TransientStore {
 		containers = run
 	}
-	return []string{
+	locks := []string{
 		s.storageLock(),
 		filepath.Join(graph, name+"-layers", "layers.lock"),
 		filepath.Join(run, name+"-layers", "mountpoints.lock"),
 		filepath.Join(graph, name+"-images", "images.lock"),
 		filepath.Join(containers, name+"-containers", "containers.lock"),
-	}, nil
+	}
+	if split := s.cfg.ImageStore; split != "" {
+		locks = append(locks, filepath.Join(split, name+"-layers", "layers.lock"), filepath.Join(split, name+"-images", "images.lock"))
+	}
+	return locks, nil
 }
 
 // describeItem says a finding about a data item.

@@ -132,7 +132,10 @@ func (r *repair) sources(ctx context.Context, layer layers.Layer, exact bool) (a
 		return all
 	}
 	for _, twin := range twins {
-		if twin.ID != layer.ID {
+		switch {
+		case twin.ReadOnly: // it may have the very ID
+			all = append(all, tarSource{fmt.Sprintf("layer %s of the store %s", twin.ID, twin.Store()), rooms.layers.OtherTar(twin)})
+		case twin.ID != layer.ID:
 			all = append(all, tarSource{"layer " + twin.ID, rooms.layers.Tar(twin.ID)})
 		}
 	}
@@ -173,7 +176,8 @@ func (r *repair) restoreItem(ctx context.Context, f Finding) (from string, err e
 			if err != nil {
 				return err
 			}
-			want, write = image.BigDataDigests[f.key], i.RestoreItem
+			want = image.BigDataDigests[f.key]
+			write = func(_, key string, data []byte) error { return i.RestoreItem(image, key, data) }
 		default:
 			container, err := c.Get(f.ID)
 			if err != nil {

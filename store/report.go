@@ -90,6 +90,13 @@ func (f Finding) String() string {
 	return fmt.Sprintf("%s%s: %s", kind, f.ID, f.What)
 }
 
+// inOther makes it one of an object in an additional store, if it is.
+func (f *Finding) inOther(readOnly bool) {
+	if f.ReadOnly = readOnly; readOnly {
+		f.Remedy = RemedyNone
+	}
+}
+
 // Garbage reports whether it is something that no record knows.
 func (f Finding) Garbage() bool { return f.Remedy == RemedyDiscard }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -38,6 +39,9 @@ func (s *Store) survey(ctx context.Context, opts CheckOptions) (*survey, error) 
 		if v.containers, err = c.All(); err != nil {
 			return err
 		}
+		// What a store above has as well is never used of those below.
+		v.layers = firstOfEach(v.layers, func(l layers.Layer) string { return l.ID })
+		v.images = firstOfEach(v.images, func(i images.Image) string { return i.ID })
 		for n := range v.layers {
 			v.byID[v.layers[n].ID] = &v.layers[n]
 		}
@@ -56,6 +60,15 @@ func (s *Store) survey(ctx context.Context, opts CheckOptions) (*survey, error) 
 		return nil
 	})
 	return v, err
+}
+
+func firstOfEach[R any](all []R, id func(R) string) []R {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(r R) bool {
+		again := seen[id(r)]
+		seen[id(r)] = true
+		return again
+	})
 }
 
 // garbage reports what belongs to nothing, and layers that have lost their record.
@@ -192,6 +205,7 @@ func (v *survey) layerFlaws(layer layers.Layer, flaws []layers.Flaw, misled map[
 		}
 		f := v.add(KindLayer, layer.ID, remedy, "%s", what)
 		f.Path, f.key, f.parents = flaw.Path, flaw.Key, flaw.Beneath
+		f.inOther(layer.ReadOnly)
 	}
 }
 
@@ -201,36 +215,46 @@ const cacheItem = "chunked-manifest-cache"
 func (v *survey) lookAtImages(i *images.ReadTx) error {
 	for _, image := range v.images {
 		if id := image.TopLayer; id != "" && v.byID[id] == nil && !v.lost[id] {
-			v.add(KindImage, image.ID, RemedyDelete, "layer %s: image layer is missing", id)
+			v.add(KindImage, image.ID, RemedyDelete, "layer %s: image layer is missing", id).inOther(image.ReadOnly)
 		}
 		for _, id := range image.MappedLayers {
 			if v.byID[id] == nil && !v.lost[id] {
-				v.add(KindImage, image.ID, RemedyForget, "layer %s: image layer is missing", id).other = id
+				f := v.add(KindImage, image.ID, RemedyForget, "layer %s: image layer is missing", id)
+				f.other = id
+				f.inOther(image.ReadOnly)
 			}
 		}
 		for _, key := range image.BigDataNames {
 			size, err := i.ItemSize(image, key)
-			v.item(KindImage, image.ID, key, size, image.BigDataSizes, err)
+			if f := v.item(KindImage, image.ID, key, size, image.BigDataSizes, err); f != nil {
+				f.inOther(image.ReadOnly)
+			}
 		}
 	}
 	return nil
 }
 
-// item judges the size of a data item.
-func (v *survey) item(kind Kind, id, key string, size int64, recorded map[string]int64, err error) {
+// item judges the size of a data item; it returns what it has found, or nil.
+func (v *survey) item(kind Kind, id, key string, size int64, recorded map[string]int64, err error) *Finding {
 	remedy := RemedyRestore
 	if v.opts.hopeless[Object{kind, id}] {
 		remedy = RemedyDelete
 	}
+	what := ""
 	want, known := recorded[key]
 	switch {
 	case errors.Is(err, errdefs.ErrNotFound):
-		v.add(kind, id, remedy, "%s", describeItem(key, "%s data item is missing", kind)).key = key
+		what = fmt.Sprintf("%s data item is missing", kind)
 	case err != nil:
-		v.add(kind, id, remedy, "%s", describeItem(key, "%v", err)).key = key
+		what = err.Error()
 	case known && size != want:
-		v.add(kind, id, remedy, "%s", describeItem(key, "%s data item has incorrect size, %d instead of %d", kind, size, want)).key = key
+		what = fmt.Sprintf("%s data item has incorrect size, %d instead of %d", kind, size, want)
+	default:
+		return nil
 	}
+	f := v.add(kind, id, remedy, "%s", describeItem(key, "%s", what))
+	f.key = key
+	return f
 }
 
 func (v *survey) lookAtContainers(c *containers.ReadTx) error {
@@ -276,7 +300,7 @@ func (v *survey) unused() {
 	}
 	limit := time.Now().Add(-max(age, 0))
 	for _, layer := range v.layers {
-		if !used[layer.ID] && (age < 0 || layer.Created.Before(limit)) {
+		if !layer.ReadOnly && !used[layer.ID] && (age < 0 || layer.Created.Before(limit)) {
 			v.add(KindLayer, layer.ID, RemedyDelete, "layer not referenced by any images or containers").soft = true
 		}
 	}

@@ -51,6 +51,9 @@ func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
 	return info, nil
 }
 
+// ContentIn is the layer's diff in a store.
+func (d *Driver) ContentIn(root, id string) string { return filepath.Join(root, Name, id, "diff") }
+
 // Usage walks the layer's diff.
 func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
 	dir, _, err := d.find(id)

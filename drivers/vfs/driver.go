@@ -131,6 +131,9 @@ func (d *Driver) Stat(_ context.Context, id string) (drivers.Info, error) {
 	return drivers.Info{Content: dir, MountPoint: dir}, nil
 }
 
+// ContentIn is the layer's directory in a store.
+func (d *Driver) ContentIn(root, id string) string { return filepath.Join(root, Name, layerDir, id) }
+
 // Usage walks the layer, which here includes what it copied from its parent.
 func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
 	dir, _, err := d.find(id)

@@ -18,6 +18,12 @@ func TestCheckOfPodmansStore(t *testing.T) {
 	dir := t.TempDir()
 	t.Cleanup(func() { testutil.UnmountBelow(dir) })
 	root, shale := harness.NewRoot(dir), harness.Shale(t)
+	short, err := os.MkdirTemp("", "run") // Podman takes no run root of more than 50 characters
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(short) })
+	root.Run = short
 	tool := func(path string, args ...string) string {
 		t.Helper()
 		cmd := exec.Command(path, append([]string{"--root", root.Graph, "--runroot", root.Run, "--storage-driver", "overlay"}, args...)...)
