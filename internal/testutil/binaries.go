@@ -17,6 +17,7 @@ const (
 	// PeerVersion is the release of containers/storage that Shale is measured against.
 	PeerVersion = "v1.64.2"
 	peerModule  = "go.podman.io/storage/cmd/containers-storage@" + PeerVersion
+	module      = "github.com/shalestore/shale"
 	peerTags    = "exclude_graphdriver_btrfs containers_image_openpgp"
 )
 
@@ -125,7 +126,8 @@ func ModuleRoot() (string, error) {
 		return "", err
 	}
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		// Modules within this one have a longer name.
+		if mod, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && strings.Contains(string(mod), "module "+module+"\n") {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)
