@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,14 +18,17 @@ import (
 
 // Found is a layer whose record is lost, as its files describe it: what lies beneath it, the digest of its tar, its data items. What only the record knew,
 // its names, metadata, label and the digest of the compressed blob, is not among that.
-type Found struct{ record Layer }
+type Found struct {
+	record  Layer
+	content string // where its files are
+}
 
 // Parent is the ID of the layer beneath.
 func (f Found) Parent() string { return f.record.Parent }
 
 // Find describes the layer from its files, without a lock. mapping is that of its owners. A layer whose content isn't that of its recipe is errdefs.ErrCorrupt.
 func (s *Store) Find(ctx context.Context, id string, mapping idtools.Mapping) (Found, error) {
-	found := Found{Layer{ID: id, UIDMap: mapping.UIDs, GIDMap: mapping.GIDs}}
+	found := Found{record: Layer{ID: id, UIDMap: mapping.UIDs, GIDMap: mapping.GIDs}}
 	fail := func(err error) (Found, error) {
 		return Found{}, fmt.Errorf("layer %s: describe it from its files: %w", id, err)
 	}
@@ -32,7 +36,7 @@ func (s *Store) Find(ctx context.Context, id string, mapping idtools.Mapping) (F
 	if err != nil {
 		return fail(err)
 	}
-	found.record.Parent = info.Parent
+	found.record.Parent, found.content = info.Parent, info.Content
 	if found.record.BigDataNames, err = keysIn(s.dataDir(id)); err != nil {
 		return fail(err)
 	}
@@ -90,7 +94,11 @@ func (tx *WriteTx) Adopt(ctx context.Context, f Found) error {
 		}
 	}
 	f.record.Created = time.Now().UTC()
-	if err := tx.records.Insert(f.record, tx.store.files.stable); err != nil {
+	file := tx.store.files.stable
+	if dir := tx.store.cfg.ImageDir; dir != "" && strings.HasPrefix(f.content, filepath.Dir(dir)+"/") {
+		file = tx.store.files.image
+	}
+	if err := tx.records.Insert(f.record, file); err != nil {
 		return err
 	}
 	if err := tx.records.Save(); err != nil {

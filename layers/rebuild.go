@@ -60,11 +60,16 @@ func (s *Store) Rebuild(ctx context.Context, id string, from Source) error {
 func (s *Store) rebuild(ctx context.Context, id string, from Source) error {
 	var layer Layer
 	var info drivers.Info
-	gone := false
+	gone, inGraphRoot := false, true // where writable layers are: an image store has those of the other kind
 	err := s.View(ctx, func(tx *ReadTx) (err error) {
 		if layer, err = tx.Get(id); err != nil {
 			return err
 		}
+		file, err := tx.own.FileOf(id)
+		if err != nil {
+			return err
+		}
+		inGraphRoot = file != s.files.image
 		if layer.DiffID == "" {
 			return fmt.Errorf("the digest of its tar isn't known: %w", errdefs.ErrInvalid)
 		}
@@ -87,7 +92,7 @@ func (s *Store) rebuild(ctx context.Context, id string, from Source) error {
 		return fmt.Errorf("a copy of another layer: %w", errdefs.ErrUnsupported)
 	}
 	d := &Draft{store: s, idMap: layer.Mapping(), opts: CreateOptions{ID: id, DiffID: layer.DiffID}}
-	d.staged, err = s.driver.Stage(ctx, parent, drivers.StageOptions{IDMap: d.idMap, MountLabel: layer.MountLabel})
+	d.staged, err = s.driver.Stage(ctx, parent, drivers.StageOptions{Writable: inGraphRoot, IDMap: d.idMap, MountLabel: layer.MountLabel})
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ func (s *Store) Check(ctx context.Context, opts CheckOptions) (Report, error) {
 		}
 	}
 	survey.affects(&report)
-	probes, err := s.staleProbes(ctx, lockfile.Shared, nil)
+	probes, err := s.staleProbes(ctx)
 	if err != nil {
 		return report, err
 	}
@@ -104,9 +104,9 @@ func (s *Store) stillStale(ctx context.Context, before []string) ([]string, erro
 	return slices.DeleteFunc(now, func(path string) bool { return !slices.Contains(before, path) }), err
 }
 
-// staleProbes returns the directories of test mounts that nobody uses, which is certain only while nobody holds storage.lock, and calls then, if it isn't nil,
-// with the lock held.
-func (s *Store) staleProbes(ctx context.Context, mode lockfile.Mode, then func(dir string) error) ([]string, error) {
+// staleProbes returns the directories of test mounts that nobody uses. Who makes one holds storage.lock, and removes it before that is released: what was there
+// before the lock was found free, and is there afterwards, is left over.
+func (s *Store) staleProbes(ctx context.Context) ([]string, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
 		return nil, err
@@ -115,24 +115,15 @@ func (s *Store) staleProbes(ctx context.Context, mode lockfile.Mode, then func(d
 	if !ok {
 		return nil, nil
 	}
-	if dirs, err := prober.Probes(ctx); err != nil || len(dirs) == 0 {
+	before, err := prober.Probes(ctx)
+	if err != nil || len(before) == 0 {
 		return nil, err
 	}
-	lock, err := lockfile.TryAcquire(s.storageLock(), mode)
-	if errors.Is(err, errdefs.ErrBusy) {
-		return nil, nil
-	}
-	if err != nil {
+	if held, err := lockfile.Held(s.storageLock()); err != nil || held {
 		return nil, err
 	}
-	defer lock.Release()
-	dirs, err := prober.Probes(ctx)
-	for _, dir := range dirs {
-		if then != nil {
-			err = errors.Join(err, then(dir))
-		}
-	}
-	return dirs, err
+	after, err := prober.Probes(ctx)
+	return slices.DeleteFunc(after, func(dir string) bool { return !slices.Contains(before, dir) }), err
 }
 
 // checkRecords reports files of records that can't be read.

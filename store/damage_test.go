@@ -18,6 +18,7 @@ import (
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/store"
 	"golang.org/x/sys/unix"
 )
@@ -480,8 +481,10 @@ func TestDamages(t *testing.T) {
 			export(t, p.open(), id("other"))
 			w.do(p)
 
+			untouched := testutil.Snapshot(t, filepath.Dir(p.dir))
 			report, err := p.open().Check(ctx, store.CheckOptions{})
 			p.must(err)
+			testutil.SameTree(t, untouched, testutil.Snapshot(t, filepath.Dir(p.dir)))
 			p.compare(report, w.want)
 			if garbage := report.Damage().Empty(); garbage != w.garbage {
 				t.Errorf("garbage alone: %v, want %v", garbage, w.garbage)

@@ -12,7 +12,6 @@ import (
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/diskusage"
 	"github.com/shalestore/shale/internal/fsat"
-	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/layers"
 )
 
@@ -61,8 +60,11 @@ func (s *Store) collect(ctx context.Context) error {
 		return err
 	}
 	errs := []error{rooms.layers.Sweep(ctx)}
-	_, err = s.staleProbes(ctx, lockfile.Exclusive, func(dir string) error { return fsat.RemoveAll(ctx, dir) })
+	probes, err := s.staleProbes(ctx)
 	errs = append(errs, err)
+	for _, dir := range probes {
+		errs = append(errs, fsat.RemoveAll(ctx, dir))
+	}
 	errs = append(errs, s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		orphans, needed, err := findOrphans(ctx, &l.ReadTx, &i.ReadTx, &c.ReadTx)
 		if err != nil {

@@ -36,6 +36,7 @@ func TestSoundStores(t *testing.T) {
 			cfg.Driver = "vfs"
 			onRamfs(t, cfg)
 		},
+		"imagestore": func(_ *testing.T, cfg *config.Config) { cfg.ImageStore = cfg.GraphRoot + "-images" },
 		"transient":  func(_ *testing.T, cfg *config.Config) { cfg.TransientStore = true },
 		"force_mask": func(_ *testing.T, cfg *config.Config) { cfg.Overlay.ForceMask = &mask },
 		"ignore_chown_errors": func(_ *testing.T, cfg *config.Config) {
@@ -97,6 +98,44 @@ func TestSoundStores(t *testing.T) {
 				t.Fatal(err)
 			}
 			noGarbage(t, s)
+		})
+	}
+}
+
+// With an image store, what is damaged in it is repaired in it.
+func TestDamagesInAnImageStore(t *testing.T) {
+	ctx := context.Background()
+	cfg := roots(t)
+	cfg.ImageStore = cfg.GraphRoot + "-images"
+	fill(t, cfg)
+	s := open(t, cfg)
+	records := filepath.Join(cfg.ImageStore, "overlay-layers/layers.json")
+	for name, damage := range map[string]func() error{
+		"attribute": func() error {
+			return os.Chmod(filepath.Join(cfg.ImageStore, "overlay", id("app"), "diff/etc/twin"), 0o600)
+		},
+		"records":   func() error { return os.Truncate(records, 0) },
+		"lists":     func() error { return os.Remove(filepath.Join(cfg.ImageStore, "overlay", id("app"), "lower")) },
+		"garbage":   func() error { return os.MkdirAll(filepath.Join(cfg.ImageStore, "overlay", id("stray"), "diff"), 0o700) },
+		"manifests": func() error { return os.MkdirAll(filepath.Join(cfg.GraphRoot, "overlay-images", id("stray")), 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			noGarbage(t, s)
+			if err := damage(); err != nil {
+				t.Fatal(err)
+			}
+			report, err := s.Check(ctx, store.CheckOptions{})
+			if err != nil || report.Empty() {
+				t.Fatalf("%v, %v", report.Findings, err)
+			}
+			done, err := s.Repair(ctx, report, store.RepairOptions{})
+			if err != nil || !done.Left.Empty() {
+				t.Fatalf("left %v, %v", done.Left.Findings, err)
+			}
+			noGarbage(t, s)
+			if data, err := os.ReadFile(records); err != nil || !bytes.Contains(data, []byte(id("app"))) {
+				t.Errorf("%s, %v", data, err)
+			}
 		})
 	}
 }
