@@ -38,6 +38,9 @@ func (a *applier) attributes(h *header) (attrs, error) {
 	if err != nil {
 		return at, err
 	}
+	if owner := a.opts.Owner; owner != nil {
+		uid, gid = owner.UID, owner.GID
+	}
 	if at.uid, at.gid, err = a.ids.ToHost(uid, gid); err != nil {
 		return at, err
 	}

@@ -57,6 +57,8 @@ type Change struct {
 type ApplyOptions struct {
 	// IDMap translates the owners in the headers to the host's.
 	IDMap idtools.Mapping
+	// Owner, when not nil, is the owner of every file made, whatever the archive says; IDMap translates it too.
+	Owner *Owner
 	// IgnoreChownErrors leaves a file's owner as it is when it can't be set.
 	IgnoreChownErrors bool
 	// ForceMask, when not nil, is the mode of every file made; the true owner and mode go into the xattr user.containers.override_stat.
@@ -70,6 +72,9 @@ type ApplyOptions struct {
 	// Progress is called now and then with the bytes read so far; nil for none. It must return quickly.
 	Progress func(read int64)
 }
+
+// Owner is a user and a group, as a container sees them.
+type Owner struct{ UID, GID uint32 }
 
 // WhiteoutForm is how the absence of a lower file is written down.
 type WhiteoutForm int

@@ -89,6 +89,9 @@ func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (cre
 			return containers.Container{}, fmt.Errorf("new container: %w", err)
 		}
 	}
+	if err := s.prepareHome(ctx, rooms.driver); err != nil {
+		return containers.Container{}, fmt.Errorf("new container: %w", err)
+	}
 	draft, err := rooms.layers.Prepare(ctx, plan.top, layers.CreateOptions{
 		ID:             opts.Layer,
 		Writable:       true,

@@ -105,6 +105,9 @@ func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Re
 	if err != nil {
 		return created, err
 	}
+	if err := s.prepareHome(ctx, rooms.driver); err != nil {
+		return layers.Layer{}, describeLayer(opts.ID, err)
+	}
 	d, err := rooms.layers.Prepare(ctx, parent, opts)
 	if err != nil {
 		return layers.Layer{}, describeLayer(opts.ID, err)

@@ -91,7 +91,8 @@ func (s *Store) imageTop(ctx context.Context, ref string) (image images.Image, t
 	return image, top, err
 }
 
-// prepareHome sees to it that the driver's home is a mount of its own before anything is mounted beneath.
+// prepareHome sees to it that the driver's home is a mount of its own before anything is put or mounted beneath. Other tools expect it from the first layer
+// on, and a rename can't go from one mount to another, so it mustn't be made while a layer is staged.
 func (s *Store) prepareHome(ctx context.Context, driver drivers.Driver) error {
 	homer, ok := driver.(drivers.Homer)
 	if !ok {

@@ -103,8 +103,8 @@ beginning of its ID when nothing else begins so.`,
 		}
 	}
 	add(groupLayers,
-		p.createLayer(), p.importLayer(), p.layers(), p.layer(), p.applyDiff(), p.changes(), p.diff(), p.diffSize(),
-		p.mount(), p.unmount(), p.mounted(), p.deleteLayer(), p.layerParentOwners())
+		p.createLayer(), p.importLayer(), p.layers(), p.layer(), p.applyDiff(), p.applyStaged(), p.changes(), p.diff(), p.diffSize(),
+		p.copy(), p.mount(), p.unmount(), p.mounted(), p.deleteLayer(), p.layerParentOwners())
 	add(groupLayers, p.layerData().commands()...)
 	add(groupImages, p.createImage(), p.images(), p.imagesByDigest(), p.image(), p.deleteImage())
 	add(groupImages, p.imageData().commands()...)
@@ -113,7 +113,7 @@ beginning of its ID when nothing else begins so.`,
 	add(groupContainers, p.containerData().commands()...)
 	add(groupContainers, p.directories("container")...)
 	add(groupAny, p.exists(), p.getNames(), p.addNames(), p.removeNames(), p.setNames(), p.metadata(), p.setMetadata(), p.delete())
-	add(groupStore, p.status(), p.configuration(), p.check(), p.gc(), p.storageLayers(), p.createStorageLayer(), p.shutdown(), p.wipe(), p.unshare(), p.completion(), p.docs(), p.version())
+	add(groupStore, p.status(), p.configuration(), p.check(), p.gc(), p.dedup(), p.storageLayers(), p.createStorageLayer(), p.shutdown(), p.wipe(), p.unshare(), p.completion(), p.docs(), p.version())
 	return root
 }
 

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/store"
+	"github.com/spf13/cobra"
+)
+
+func (p *program) applyStaged() *cobra.Command {
+	command := &cobra.Command{
+		Use:   "applydiff-using-staging-dir LAYER DIRECTORY",
+		Short: "Put a directory's content into a layer",
+		Long: `Adds the files in DIRECTORY to LAYER as apply-diff does with those of an archive: they
+are brought together aside and take their place all at once.`,
+		Example: `  # what a build has made becomes a layer
+  layer=$(shale create-layer base)
+  shale applydiff-using-staging-dir $layer ./out`,
+		Args:              arguments(2, 2),
+		ValidArgsFunction: p.completeLayers,
+	}
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		layer, err := s.Layer(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		line := p.newProgress("applying", 0)
+		defer line.clear()
+		r, w := io.Pipe()
+		packed := make(chan error, 1)
+		go func() {
+			err := archive.WriteTreeDiff(ctx, w, args[1], "", archive.DiffOptions{})
+			w.CloseWithError(err)
+			packed <- err
+		}()
+		_, err = s.ApplyDiff(ctx, layer.ID, r, line.report())
+		r.CloseWithError(err)
+		if perr := <-packed; perr != nil && !errors.Is(perr, io.ErrClosedPipe) {
+			return perr // the cause, where both have failed
+		}
+		return err
+	})
+	return command
+}

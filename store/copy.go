@@ -1,0 +1,252 @@
+package store
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
+	"golang.org/x/sys/unix"
+)
+
+// Location is a path on the host, or in a layer.
+type Location struct {
+	// Layer is an ID, name or unique ID prefix; "" for the host.
+	Layer string
+	// Path begins at the layer's root directory, which no symbolic link in the layer leads out of.
+	Path string
+}
+
+func (l Location) String() string {
+	if l.Layer == "" {
+		return l.Path
+	}
+	return l.Layer + ":" + l.Path
+}
+
+// CopyOptions says how files are copied.
+type CopyOptions struct {
+	// Owner, when not nil, is the owner of all copies, as the layer's users see it.
+	Owner *archive.Owner
+}
+
+// Copy copies a file, or a directory with all that is in it, between the host and layers, or between layers. Owners are translated from the
+// mapping of the layer copied from to that of the layer copied to; times, modes and extended attributes are kept.
+//
+// A file gets the target's name, or keeps its own if the target ends in a slash. A directory's content goes into the target, which is made if it is missing. Layers are
+// mounted meanwhile. An error leaves what was copied by then.
+func (s *Store) Copy(ctx context.Context, from, to Location, opts CopyOptions) (err error) {
+	target, err := s.visit(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, target.leave(ctx)) }()
+	source, err := s.visit(ctx, from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, source.leave(ctx)) }()
+	if err := copyBetween(ctx, source, target, opts); err != nil {
+		return fmt.Errorf("copy %s to %s: %w", from, to, err)
+	}
+	return nil
+}
+
+// visited is a location whose layer, if any, is mounted.
+type visited struct {
+	store   *Store
+	layer   string
+	mapping idtools.Mapping
+	root    int // an O_PATH descriptor of the layer's root directory, or AT_FDCWD
+	path    string
+}
+
+func (s *Store) visit(ctx context.Context, at Location) (*visited, error) {
+	if at.Path == "" {
+		return nil, fmt.Errorf("copy: %w: an empty path", errdefs.ErrInvalid)
+	}
+	v := &visited{store: s, root: unix.AT_FDCWD, path: at.Path}
+	if at.Layer == "" {
+		return v, nil
+	}
+	layer, err := s.Layer(ctx, at.Layer)
+	if err != nil {
+		return nil, err
+	}
+	mounted, err := s.Mount(ctx, layer.ID, MountOptions{})
+	if err != nil {
+		return nil, err
+	}
+	v.layer, v.mapping = layer.ID, layer.Mapping()
+	if v.root, err = unix.Open(mounted, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "open", Path: mounted, Err: err}, v.leave(ctx))
+	}
+	return v, nil
+}
+
+func (v *visited) leave(ctx context.Context) error {
+	if v.layer == "" {
+		return nil
+	}
+	if v.root >= 0 {
+		unix.Close(v.root)
+	}
+	ctx, cancel := undoContext(ctx)
+	defer cancel()
+	_, err := v.store.Unmount(ctx, v.layer, false)
+	return err
+}
+
+// open opens a path of the location. In a layer, its links are followed as from within (openat2(2), RESOLVE_IN_ROOT).
+func (v *visited) open(path string, flags uint64) (int, error) {
+	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC}
+	if v.layer != "" {
+		how.Resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+	}
+	fd, err := unix.Openat2(v.root, path, &how)
+	if err != nil {
+		return -1, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return fd, nil
+}
+
+// makeDir opens a directory, having made it and its parents where they are missing.
+func (v *visited) makeDir(path string) (int, error) {
+	uid, gid, err := v.mapping.RootPair()
+	if err != nil {
+		return -1, err
+	}
+	fd, err := v.open(path, unix.O_PATH|unix.O_DIRECTORY)
+	if !errors.Is(err, os.ErrNotExist) || path == filepath.Dir(path) {
+		return fd, err
+	}
+	parent, err := v.makeDir(filepath.Dir(path))
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(parent)
+	name := filepath.Base(path)
+	if err := unix.Mkdirat(parent, name, 0o755); err != nil && err != unix.EEXIST {
+		return -1, &os.PathError{Op: "mkdir", Path: path, Err: err}
+	} else if err == nil && v.layer != "" {
+		if err := unix.Fchownat(parent, name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return -1, &os.PathError{Op: "chown", Path: path, Err: err}
+		}
+	}
+	return v.open(path, unix.O_PATH|unix.O_DIRECTORY)
+}
+
+func copyBetween(ctx context.Context, from, to *visited, opts CopyOptions) error {
+	source, err := from.open(from.path, unix.O_PATH)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(source)
+	var st unix.Stat_t
+	if err := unix.Fstat(source, &st); err != nil {
+		return err
+	}
+	target, pack := to.path, func(w io.Writer) error {
+		return archive.WriteTreeDiff(ctx, w, viaProc(source), "", archive.DiffOptions{IDMap: from.mapping})
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+	case unix.S_IFREG:
+		name := filepath.Base(target)
+		if target = filepath.Dir(target); strings.HasSuffix(to.path, "/") {
+			target, name = filepath.Clean(to.path), filepath.Base(from.path)
+		}
+		pack = func(w io.Writer) error { return packFile(w, source, name, from.mapping) }
+	default:
+		return fmt.Errorf("%s: %w: neither a file nor a directory", from.path, errdefs.ErrUnsupported)
+	}
+	dir, err := to.makeDir(filepath.Clean(target))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+
+	r, w := io.Pipe()
+	packed := make(chan error, 1)
+	go func() {
+		err := pack(w)
+		w.CloseWithError(err)
+		packed <- err
+	}()
+	_, err = archive.Apply(ctx, viaProc(dir), r, nil, archive.ApplyOptions{IDMap: to.mapping, Owner: opts.Owner})
+	r.CloseWithError(err)
+	if perr := <-packed; err == nil {
+		err = perr
+	}
+	return err
+}
+
+// viaProc names an open directory for functions that take a path.
+func viaProc(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// packFile writes a tar of one file, under another name.
+func packFile(w io.Writer, fd int, name string, mapping idtools.Mapping) error {
+	file, err := os.Open(viaProc(fd))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	st, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	header, err := tar.FileInfoHeader(st, "")
+	if err != nil {
+		return err
+	}
+	uid, gid, err := mapping.ToContainer(uint32(header.Uid), uint32(header.Gid))
+	if err != nil {
+		return err
+	}
+	header.Name, header.Uid, header.Gid, header.Format = name, int(uid), int(gid), tar.FormatPAX
+	header.AccessTime = header.ModTime
+	if header.PAXRecords, err = portableAttributes(int(file.Fd())); err != nil {
+		return err
+	}
+	out := tar.NewWriter(w)
+	if err := out.WriteHeader(header); err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, file); err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// portableAttributes reads the extended attributes that mean the same anywhere: a file system's own, ACLs and labels don't.
+func portableAttributes(fd int) (map[string]string, error) {
+	const most = 64 << 10 // XATTR_LIST_MAX and XATTR_SIZE_MAX, limits.h
+	buffer := make([]byte, most)
+	n, err := unix.Flistxattr(fd, buffer)
+	if err == unix.ENOTSUP {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list extended attributes: %w", err)
+	}
+	records := map[string]string{}
+	for _, name := range strings.FieldsFunc(string(buffer[:n]), func(r rune) bool { return r == 0 }) {
+		if !strings.HasPrefix(name, "user.") && name != "security.capability" {
+			continue
+		}
+		n, err := unix.Fgetxattr(fd, name, buffer)
+		if err != nil {
+			return nil, fmt.Errorf("extended attribute %s: %w", name, err)
+		}
+		records["SCHILY.xattr."+name] = string(buffer[:n])
+	}
+	return records, nil
+}
