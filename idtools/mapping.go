@@ -122,6 +122,9 @@ func normal(maps []Map) []Map {
 	return out
 }
 
+// IsOneRange reports whether both users and groups are mapped in one piece, of however many lines.
+func (m Mapping) IsOneRange() bool { return len(normal(m.UIDs)) == 1 && len(normal(m.GIDs)) == 1 }
+
 // Validate returns errdefs.ErrInvalid unless both sides are sound: see ValidateMaps.
 func (m Mapping) Validate() error {
 	if err := ValidateMaps(m.UIDs); err != nil {

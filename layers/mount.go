@@ -44,7 +44,7 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 	if err != nil {
 		return "", err
 	}
-	if m.Count > 0 {
+	if m.Count > 0 && !mount.IsDead(m.Path) {
 		mounted, err := mount.IsMountPoint(m.Path)
 		if err != nil {
 			return "", err
@@ -69,6 +69,12 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 		return "", err
 	}
 	if len(specs) > 0 {
+		// The mount of a mount program that has died serves nobody.
+		for mount.IsDead(info.MountPoint) {
+			if err := mount.Unmount(info.MountPoint); err != nil {
+				return "", err
+			}
+		}
 		// A process that was killed between its mount and its count, or between its count and its unmount, left a mount that nobody counts.
 		// A second one on top would write to the same directory.
 		leftover, err := mount.IsMountPoint(info.MountPoint)

@@ -27,6 +27,9 @@ func Perform(ctx context.Context, s Spec) error {
 	if err := check(ctx, s); err != nil {
 		return err
 	}
+	if s.Program != "" {
+		return describe(s, byProgram(ctx, s))
+	}
 	if s.IDMap != nil {
 		return describe(s, withIDMap(s))
 	}
@@ -51,14 +54,14 @@ func Perform(ctx context.Context, s Spec) error {
 
 // Detached makes a mount that has no place in the tree, and returns its root: what it holds is reached beneath the open directory, and it goes
 // when that is closed, by a crash as well. s.Target isn't read. It is errdefs.ErrUnsupported where the kernel's new mount API can't do it
-// (before Linux 6.8), and for a Spec with IDMap.
+// (before Linux 6.8), and for a Spec with IDMap or Program.
 func Detached(ctx context.Context, s Spec) (*os.File, error) {
 	s.Target = "/"
 	if err := check(ctx, s); err != nil {
 		return nil, err
 	}
-	if s.IDMap != nil || s.Type == "bind" {
-		return nil, fmt.Errorf("detached mount: %w for a bind mount or with an ID map", errdefs.ErrUnsupported)
+	if s.IDMap != nil || s.Type == "bind" || s.Program != "" {
+		return nil, fmt.Errorf("detached mount: %w for a bind mount, with an ID map or by a mount program", errdefs.ErrUnsupported)
 	}
 	mnt, err := detached(s, false, nil)
 	if errors.Is(err, errNoContextAPI) {

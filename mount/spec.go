@@ -31,6 +31,9 @@ type Spec struct {
 	IDMap *idtools.Mapping
 	// Unmapped is how many of the first Lower keep the owners they have in spite of IDMap.
 	Unmapped int
+	// Program, when not "", is the absolute path of a program that mounts in the kernel's stead, as fuse-overlayfs does. IDMap then is
+	// for Upper as well, which holds the container's IDs too.
+	Program string
 	// MapDir is a directory, made when missing, in which mounts for IDMap appear for a moment on kernels whose overlayfs refuses detached ones.
 	MapDir string
 }

@@ -12,8 +12,10 @@ import (
 )
 
 // Unmount takes away the topmost mount on target, at once for everyone who looks and, for those who still use it, when they are done
-// (MNT_DETACH). It follows no symlink at target. A target that isn't mounted, or isn't there, is no error.
+// (MNT_DETACH). It follows no symlink at target. A target that isn't mounted, or isn't there, is no error. What was written through a mount
+// program has reached it before.
 func Unmount(target string) error {
+	flushServed(target)
 	switch err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err {
 	case nil, unix.EINVAL, unix.ENOENT: // EINVAL: no mount point
 		return nil
@@ -30,6 +32,8 @@ func IsMountPoint(path string) (bool, error) {
 	switch {
 	case err == unix.ENOENT || err == unix.ENOTDIR:
 		return false, nil
+	case err == unix.ENOTCONN: // the mount of a program that is gone
+		return true, nil
 	case err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0:
 		return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
 	case err != nil && err != unix.ENOSYS && err != unix.EPERM: // EPERM: a seccomp filter that doesn't know statx

@@ -41,7 +41,9 @@ func applyOptions(cfg config.Config, driver drivers.Driver) (archive.ApplyOption
 			ForceMask:         cfg.Overlay.ForceMask,
 			Whiteouts:         archive.OverlayTrusted,
 		}
-		if upper, ok := driver.(drivers.Upperdir); ok && upper.UserXattr() {
+		if cfg.Overlay.MountProgram != "" {
+			opts.Whiteouts = archive.LiteralWhiteouts
+		} else if upper, ok := driver.(drivers.Upperdir); ok && upper.UserXattr() {
 			opts.Whiteouts = archive.OverlayUser
 		}
 		return opts, nil

@@ -15,7 +15,8 @@
 //	l/NAME            a symlink ../<id>/diff
 //	tempdirs/         what is being made and what is being deleted (package internal/tempdir)
 //	staging/          partial pulls of containers/storage; not ours to touch
-//	.has-mount-program, backingFsBlockDev    files of containers/storage; left alone
+//	.has-mount-program    says "true" once a mount program has been used
+//	backingFsBlockDev     a file of containers/storage; left alone
 //
 // With a split image store, its overlay directory is a second home for the layers that aren't writable, with an l and a tempdirs of its own.
 //

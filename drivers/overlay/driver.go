@@ -34,15 +34,16 @@ type Options struct {
 	MountOptions []string
 	// SkipMountHome leaves the home as it is, instead of making it a private mount point.
 	SkipMountHome bool
-	// ForceMask is force_mask: the mode of each layer's root directory, whose true owner and mode go into an xattr. Writable layers can't
-	// have it, because only a mount program reads it back.
+	// MountProgram is mount_program: what mounts in the kernel's stead.
+	MountProgram string
+	// ForceMask is force_mask: the mode of each layer's root directory, whose true owner and mode go into an xattr. Writable layers can
+	// have it with MountProgram only, which reads it back.
 	ForceMask *fs.FileMode
 	// DisableIDMap keeps the driver from translating owners while mounting, even where the kernel can.
 	DisableIDMap bool
 
 	// These are settings of the format that this driver doesn't carry out; Open refuses them by name rather than ignore them.
 
-	MountProgram          string
 	UseComposefs          bool
 	Size, Inodes          uint64
 	AdditionalLayerStores []string
@@ -89,7 +90,7 @@ func Open(ctx context.Context, opts Options) (*Driver, error) {
 		if err != nil {
 			return nil, fmt.Errorf("overlay: %w", err)
 		}
-		if !fresh {
+		if !fresh || opts.MountProgram != "" {
 			continue
 		}
 		if err := d.supported(ctx, home); err != nil {
@@ -98,6 +99,9 @@ func Open(ctx context.Context, opts Options) (*Driver, error) {
 			_ = os.Remove(home) // a home left behind would look like a store of this driver
 			return nil, fmt.Errorf("overlay: %w", err)
 		}
+	}
+	if err := d.rememberProgram(); err != nil {
+		return nil, fmt.Errorf("overlay: %w", err)
 	}
 	return d, nil
 }
@@ -116,7 +120,6 @@ func (o Options) check() error {
 		setting string
 		asked   bool
 	}{
-		{"mount_program", o.MountProgram != ""},
 		{"use_composefs", o.UseComposefs},
 		{"size", o.Size != 0},
 		{"inodes", o.Inodes != 0},
@@ -126,7 +129,7 @@ func (o Options) check() error {
 			return fmt.Errorf("setting %s: %w by this driver; remove it from storage.conf", missing.setting, errdefs.ErrUnsupported)
 		}
 	}
-	return nil
+	return checkProgram(o.MountProgram)
 }
 
 // makeHome makes a home with its l directory, which keeps it from being removed as empty, and reports whether it wasn't there before.

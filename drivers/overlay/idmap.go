@@ -19,16 +19,22 @@ import (
 // its upper directory alone holds the host's IDs. Where the kernel doesn't, a layer is copied with other owners, once for each mapping.
 
 // SupportsShifting reports whether layers can be mounted with a mapping: the kernel must take ID-mapped mounts as lower directories (Linux 5.19), the file
-// system must have them, and we must be root of the initial user namespace.
+// system must have them, and we must be root of the initial user namespace. A mount program takes any mapping of one unbroken range.
 func (d *Driver) SupportsShifting(ctx context.Context, m idtools.Mapping) (bool, error) {
-	if m.Validate() != nil {
+	if m.Validate() != nil || d.opts.MountProgram != "" && !m.IsOneRange() {
 		return false, nil
 	}
 	return d.shifting(ctx)
 }
 
 func (d *Driver) shifting(ctx context.Context) (bool, error) {
-	if d.opts.DisableIDMap || os.Geteuid() != 0 {
+	if d.opts.DisableIDMap {
+		return false, nil
+	}
+	if d.opts.MountProgram != "" {
+		return true, nil
+	}
+	if os.Geteuid() != 0 {
 		return false, nil
 	}
 	return d.learn(ctx, &d.facts.shifting, "idmapped-lower-dir", d.tryShifting)
@@ -71,6 +77,9 @@ func (d *Driver) shift(ctx context.Context, spec *mount.Spec, dir string, m idto
 		return fmt.Errorf("mount with an ID map: %w by this kernel, file system or setting", errdefs.ErrUnsupported)
 	}
 	spec.IDMap = &m
+	if d.opts.MountProgram != "" {
+		return nil
+	}
 	if spec.ReadOnly() {
 		spec.Unmapped = 1
 	}
@@ -132,7 +141,7 @@ func (s *staged) remapSpec(ctx context.Context) (mount.Spec, error) {
 		Type: "overlay", Source: "overlay",
 		Target: filepath.Join(s.path, "merged"), Upper: s.Content(), Work: filepath.Join(s.path, "work"),
 	}
-	if d.opts.ForceMask != nil {
+	if d.opts.ForceMask != nil && d.opts.MountProgram == "" {
 		return spec, fmt.Errorf("setting force_mask: %w together with another ID map than the parent has", errdefs.ErrUnsupported)
 	}
 	var err error
@@ -142,6 +151,9 @@ func (s *staged) remapSpec(ctx context.Context) (mount.Spec, error) {
 	spec.Lower, err = d.lowers(ctx, s.path)
 	if len(spec.Lower) == 0 {
 		spec.Lower = []string{filepath.Join(s.path, "empty")}
+	}
+	if d.opts.MountProgram != "" {
+		d.byProgram(&spec)
 	}
 	return spec, err
 }

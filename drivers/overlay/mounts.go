@@ -68,6 +68,9 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	if slices.Contains(d.others, home) {
 		return spec, nil
 	}
+	if d.opts.MountProgram != "" {
+		d.byProgram(&spec)
+	}
 	return spec, makeMerged(dir, spec.Target)
 }
 
@@ -95,7 +98,7 @@ func (d *Driver) options(ctx context.Context, opts drivers.MountOptions) (attr u
 			data = slices.DeleteFunc(data, func(o string) bool { return o == metacopy })
 		}
 	}
-	if d.UserXattr() && !slices.Contains(data, "userxattr") {
+	if d.opts.MountProgram == "" && d.UserXattr() && !slices.Contains(data, "userxattr") {
 		data = append(data, "userxattr")
 	}
 	if opts.ReadOnly {

@@ -35,18 +35,27 @@ func (d *Driver) xattr(name string) string {
 }
 
 // NativeDiff reports whether a layer's diff alone tells what the layer changes. It doesn't when the kernel copies the opaque mark of a directory up
-// (before Linux 4.8), when it records renamed directories as redirects, or when it leaves data behind (metacopy).
+// (before Linux 4.8), when it records renamed directories as redirects, or when it leaves data behind (metacopy); and a mount program has marks of its own.
 func (d *Driver) NativeDiff(ctx context.Context) (bool, error) {
+	if d.opts.MountProgram != "" {
+		return false, nil
+	}
 	return d.learn(ctx, &d.facts.nativeDiff, d.withOptions("native-diff"), d.tryNativeDiff)
 }
 
 // metacopy reports whether a mount with the store's mountopt changes a file's attributes without copying its data.
 func (d *Driver) metacopy(ctx context.Context) (bool, error) {
+	if d.opts.MountProgram != "" {
+		return false, nil
+	}
 	return d.learn(ctx, &d.facts.metacopy, d.withOptions("metacopy"), d.tryMetacopy)
 }
 
 // volatile reports whether the kernel has mounts that are never synced (Linux 5.10).
 func (d *Driver) volatile(ctx context.Context) (bool, error) {
+	if d.opts.MountProgram != "" {
+		return true, nil
+	}
 	return d.learn(ctx, &d.facts.volatile, "volatile", d.tryVolatile)
 }
 

@@ -66,7 +66,6 @@ func TestRefusedSettings(t *testing.T) {
 	mask := fs.FileMode(0o700)
 	root := t.TempDir()
 	for name, opts := range map[string]overlay.Options{
-		"mount_program":         {MountProgram: "/usr/bin/fuse-overlayfs"},
 		"use_composefs":         {UseComposefs: true},
 		"size":                  {Size: 1},
 		"inodes":                {Inodes: 1},

@@ -18,7 +18,7 @@ import (
 //
 // Its small files are not synced: they lie on the file system of Content, whose syncfs by the caller covers them.
 func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (drivers.Staged, error) {
-	if opts.Writable && d.opts.ForceMask != nil {
+	if opts.Writable && d.opts.ForceMask != nil && d.opts.MountProgram == "" {
 		return nil, fmt.Errorf("overlay: setting force_mask: %w for writable layers without a mount program", errdefs.ErrUnsupported)
 	}
 	home := d.homeFor(opts.Writable)
@@ -72,7 +72,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 		if root, err = rootAttributes(filepath.Join(dir, "diff")); err != nil {
 			return err
 		}
-		if !opts.Shift.IsIdentity() {
+		if !opts.Shift.IsIdentity() && s.driver.opts.MountProgram == "" {
 			if root.uid, root.gid, err = opts.Shift.ToHost(root.uid, root.gid); err != nil {
 				return fmt.Errorf("owner of the root directory: %w", err)
 			}

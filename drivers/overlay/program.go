@@ -1,0 +1,62 @@
+package overlay
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/atomicfile"
+	"github.com/shalestore/shale/mount"
+)
+
+// A mount program takes the kernel's place: fuse-overlayfs, for file systems and users that overlayfs can't serve. It has whiteouts of its own,
+// files with the prefix .wh. as in a layer's tar, so a store that has seen one is none for overlayfs any more.
+
+// programFlag is the file in the home that says "true" once layers were made for a mount program (format, section 7).
+const programFlag = ".has-mount-program"
+
+func checkProgram(program string) error {
+	if program == "" {
+		return nil
+	}
+	if !filepath.IsAbs(program) {
+		return fmt.Errorf("setting mount_program: %w: %q is no absolute path", errdefs.ErrInvalid, program)
+	}
+	info, err := os.Stat(program)
+	if err != nil {
+		return fmt.Errorf("setting mount_program: %w: %w", errdefs.ErrInvalid, err)
+	}
+	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("setting mount_program: %w: %s is no executable file", errdefs.ErrInvalid, program)
+	}
+	return nil
+}
+
+// rememberProgram writes down that the store's layers are made for a mount program, or refuses to read such layers without one.
+func (d *Driver) rememberProgram() error {
+	path := filepath.Join(d.homes[0], programFlag)
+	said, err := readSmall(path, 16)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	seen := string(said) == "true"
+	switch {
+	case d.opts.MountProgram == "" && seen:
+		return fmt.Errorf("%s: %w without the setting mount_program: the store's layers were made for a mount program, and overlayfs doesn't know its whiteouts; "+
+			"set mount_program = \"/usr/bin/fuse-overlayfs\" in storage.conf", d.homes[0], errdefs.ErrUnsupported)
+	case d.opts.MountProgram != "" && !seen:
+		return atomicfile.Write(path, 0o600, false, []byte("true"))
+	}
+	return nil
+}
+
+// byProgram turns a mount into one that the program makes.
+func (d *Driver) byProgram(spec *mount.Spec) {
+	spec.Program = d.opts.MountProgram
+	if d.opts.ForceMask != nil {
+		spec.Data = append(spec.Data, "xattr_permissions=2") // true owners and modes are in user.containers.override_stat, for what is written, too
+	}
+}
