@@ -73,29 +73,51 @@ store is sound.`,
 				p.printf("repaired: %s: %s\n", done.Object, done.What)
 			}
 		}
-		return errors.Join(err, failed, verdict(left, failed))
+		return errors.Join(err, failed, verdict(left, *repair || *force, *force))
 	})
 	return command
 }
 
-// verdict is the error for what is wrong with the store, if anything is.
-func verdict(left store.Report, failed error) error {
-	if left.Empty() || failed != nil {
+// verdict is the error for what is wrong with the store, if anything is, with what can be done about it.
+func verdict(left store.Report, repaired, force bool) error {
+	if left.Empty() {
 		return nil
 	}
-	garbage, damaged := len(left.Garbage().Objects()), len(left.Damage().Objects())
-	var parts []string
-	if damaged > 0 {
-		parts = append(parts, fmt.Sprintf("%d damaged", damaged))
+	var damaged, garbage, readOnly, containers int
+	for _, object := range left.Objects() {
+		switch f := itsFindings(left, object)[0]; {
+		case f.ReadOnly:
+			readOnly++
+		case f.Garbage():
+			garbage++
+		case f.Kind == store.KindContainer:
+			containers++
+		default:
+			damaged++
+		}
 	}
-	if garbage > 0 {
-		parts = append(parts, fmt.Sprintf("%d left over", garbage))
+	var parts, advice []string
+	count := func(n int, what string) {
+		if n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, what))
+		}
 	}
-	advice := "`shale check --repair` puts that right, `shale gc` removes what is left over"
-	if damaged == 0 {
-		advice = "`shale gc` removes that"
+	count(damaged+containers, "damaged")
+	count(garbage, "left over")
+	count(readOnly, "damaged in additional stores")
+	if damaged+containers > 0 && !repaired {
+		advice = append(advice, "`shale check --repair` puts right what can be")
 	}
-	return fmt.Errorf("%s; %s", strings.Join(parts, ", "), advice)
+	if garbage > 0 && !repaired {
+		advice = append(advice, "`shale gc` removes what is left over")
+	}
+	if containers > 0 && !force {
+		advice = append(advice, "containers beyond repair are deleted with --force only")
+	}
+	if readOnly > 0 {
+		advice = append(advice, "repair an additional store where it was made")
+	}
+	return errors.New(strings.Join(append([]string{strings.Join(parts, ", ")}, advice...), "; "))
 }
 
 // printReport prints the findings as containers-storage does, which scripts look for, and under each object what can be done.

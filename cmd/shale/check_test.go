@@ -1,0 +1,66 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shalestore/shale/internal/testutil"
+)
+
+// What check and gc print, with which exit status, for people and for programs.
+func TestCheckAndGC(t *testing.T) {
+	s := newStore(t)
+	layer := strings.TrimSpace(s.must("create-layer"))
+	if out := s.must("check"); out != "" {
+		t.Errorf("of a sound store: %q", out)
+	}
+	got := s.try("check", "--max", "0")
+	if want := " layer " + layer + ": layer not referenced by any images or containers\n"; got.status != 1 || !strings.Contains(got.stdout, want) ||
+		!strings.Contains(got.stderr, "1 damaged; `shale check --repair`") {
+		t.Errorf("%+v", got)
+	}
+	image := strings.TrimSpace(s.must("create-image", layer))
+	stray := strings.TrimSpace(s.must("create-storage-layer"))
+	testutil.WriteFile(t, filepath.Join(s.dir, "item"), []byte("item"), 0o600)
+	s.must("set-image-data", "-f", filepath.Join(s.dir, "item"), image, "item")
+	home, err := filepath.Glob(filepath.Join(s.dir, "root/*-images", image))
+	if err != nil || len(home) != 1 {
+		t.Fatal(home, err)
+	}
+	if err := os.Remove(filepath.Join(home[0], "item")); err != nil {
+		t.Fatal(err)
+	}
+
+	got = s.try("check", "--json", "--quick")
+	var report struct {
+		Layers, ROLayers, Images, ROImages, Containers, Files map[string][]string
+		Findings                                              []struct{ Kind, ID, What, Remedy string }
+	}
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.status != 1 || len(report.Layers[stray]) != 1 || len(report.Findings) != 2 ||
+		len(report.Images[image]) != 1 || report.Images[image][0] != "image "+image+": data item \"item\": image data item is missing" {
+		t.Errorf("%v: %+v", err, got)
+	}
+
+	if got = s.try("gc", "--dry-run"); got.status != 0 || !strings.Contains(got.stdout, stray) || !strings.Contains(got.stdout, "to be freed") {
+		t.Errorf("%+v", got)
+	}
+	if out := s.must("storage-layers"); !strings.Contains(out, stray) {
+		t.Errorf("a dry run has removed it: %s", out)
+	}
+	if out := s.must("gc"); out != "" {
+		t.Errorf("in a pipe gc says %q", out)
+	}
+	if out := s.must("storage-layers"); strings.Contains(out, stray) || !strings.Contains(out, layer) {
+		t.Errorf("after gc: %s", out)
+	}
+
+	if out := s.must("check", "-r"); !strings.Contains(out, "repaired: image "+image+": deleted") {
+		t.Errorf("%s", out)
+	}
+	if out := s.must("check"); out != "" {
+		t.Errorf("after repair: %q", out)
+	}
+}
