@@ -2,7 +2,9 @@ package drivers
 
 import (
 	"context"
+	"io"
 
+	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/idtools"
 )
 
@@ -90,6 +92,28 @@ type Examiner interface {
 	// Mend makes anew what Examine finds wrong, except what is Lost, for a layer that has the layers of the list beneath it. These must be sound. What it does is
 	// durable. The caller holds the layer lock exclusively.
 	Mend(ctx context.Context, id string, beneath []string) error
+}
+
+// AdditionalLayers is a driver that can show layers of additional layer stores: file systems on which somebody else keeps layers ready, unpacked or to be
+// fetched as they are read (section 12 of the storage format). Without it all layers are unpacked here.
+type AdditionalLayers interface {
+	// LookupAdditional finds the layer with this TOC digest that belongs to the image with this reference, "docker.io/library/debian:12" for instance. It is
+	// in use from then on, until Release. errdefs.ErrNotFound when no store has it.
+	LookupAdditional(ctx context.Context, toc digest.Digest, reference string) (AdditionalLayer, error)
+	// AdditionalOf is LookupAdditional for the layer that a layer of the driver's shows; errdefs.ErrNotFound for a layer with content of its own.
+	AdditionalOf(ctx context.Context, id string) (AdditionalLayer, error)
+}
+
+// AdditionalLayer is a layer in an additional layer store. What it reads may come over a network.
+type AdditionalLayer interface {
+	// Info is the layer's record in the form of layers.json, as far as the store knows it. The store may be anybody's: read it with a bound.
+	Info() (io.ReadCloser, error)
+	// Blob is the layer's tar, compressed as Info says.
+	Blob() (io.ReadCloser, error)
+	// Stage stages a layer that shows this one, and is a user of its own. Its Content isn't to be filled, and never changes.
+	Stage(ctx context.Context, parent string) (Staged, error)
+	// Release ends the use. It can be called twice. A store that can't be told keeps the layer longer than it must.
+	Release()
 }
 
 // Flaw is one thing that is wrong with a layer's directory.

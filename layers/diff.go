@@ -37,6 +37,19 @@ func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts Dif
 	if opts.Compression != nil {
 		compression = *opts.Compression
 	}
+	if c.from.ID == c.to.Parent {
+		blob, release, err := s.additionalBlob(ctx, c.to.ID)
+		if err != nil {
+			return fmt.Errorf("layer %s: diff: %w", c.to.ID, err)
+		}
+		if blob != nil {
+			defer release()
+			if err := c.writeBlob(ctx, w, blob, compression, opts); err != nil {
+				return fmt.Errorf("layer %s: diff: %w", c.to.ID, err)
+			}
+			return nil
+		}
+	}
 	compressed, err := archive.Compress(w, compression)
 	if err != nil {
 		return fmt.Errorf("layer %s: diff: %w", c.to.ID, err)

@@ -10,10 +10,15 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/drivers/overlay"
 	"github.com/shalestore/shale/drivers/vfs"
+	"github.com/shalestore/shale/errdefs"
 )
 
 // openDriver picks the driver for the roots in cfg and opens it; others are the roots of read-only stores. This is where the list of drivers stands.
 func openDriver(ctx context.Context, cfg config.Config, others []string) (drivers.Driver, error) {
+	var layerStores []overlay.LayerStore
+	for _, ls := range cfg.AdditionalLayerStores {
+		layerStores = append(layerStores, overlay.LayerStore(ls))
+	}
 	registry := drivers.NewRegistry(
 		overlay.Factory(overlay.Options{
 			MountOptions:  cfg.Overlay.MountOptions,
@@ -24,12 +29,21 @@ func openDriver(ctx context.Context, cfg config.Config, others []string) (driver
 			Size:          cfg.Overlay.Size,
 			Inodes:        cfg.Overlay.Inodes,
 			DisableIDMap:  cfg.Overlay.DisableIDMap,
+
+			AdditionalLayerStores: layerStores,
 		}),
 		vfs.Factory(vfs.Options{}),
 	)
-	return registry.Choose(ctx,
+	driver, err := registry.Choose(ctx,
 		drivers.Choice{Name: cfg.Driver, Priority: cfg.DriverPriority},
 		drivers.Place{Root: cfg.GraphRoot, RunRoot: cfg.RunRoot, ImageStore: cfg.ImageStore, ReadOnly: others})
+	if err != nil {
+		return nil, err
+	}
+	if _, ok := driver.(drivers.AdditionalLayers); !ok && len(layerStores) > 0 {
+		return nil, errors.Join(fmt.Errorf("setting additionallayerstores: %w by the %s driver", errdefs.ErrUnsupported, driver.Name()), driver.Close())
+	}
+	return driver, nil
 }
 
 // applyOptions says how the driver wants to find what a tar holds.

@@ -82,7 +82,20 @@ func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, r io
 	return s.putLayer(ctx, opts, r, progress)
 }
 
-func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader, progress func(read int64)) (created layers.Layer, err error) {
+func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader, progress func(read int64)) (layers.Layer, error) {
+	return s.addLayer(ctx, opts, func(rooms *rooms, parent *layers.Layer) (*layers.Draft, error) {
+		d, err := rooms.layers.Prepare(ctx, parent, opts)
+		if err == nil && r != nil {
+			if err = d.Fill(ctx, r, progress); err != nil {
+				_ = d.Close() // what can't be removed is stale, and goes with the next writer
+			}
+		}
+		return d, err
+	})
+}
+
+// addLayer makes a layer of what prepare stages while nobody holds a lock.
+func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions, prepare func(*rooms, *layers.Layer) (*layers.Draft, error)) (created layers.Layer, err error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
 		return layers.Layer{}, err
@@ -108,16 +121,11 @@ func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Re
 	if err := s.prepareHome(ctx, rooms.driver); err != nil {
 		return layers.Layer{}, describeLayer(opts.ID, err)
 	}
-	d, err := rooms.layers.Prepare(ctx, parent, opts)
+	d, err := prepare(rooms, parent)
 	if err != nil {
 		return layers.Layer{}, describeLayer(opts.ID, err)
 	}
-	defer d.Close() // what can't be removed is stale, and goes with the next writer
-	if r != nil {
-		if err := d.Fill(ctx, r, progress); err != nil {
-			return layers.Layer{}, describeLayer(opts.ID, err)
-		}
-	}
+	defer d.Close() // as above
 	if !opts.Volatile {
 		if err := d.Sync(ctx); err != nil {
 			return layers.Layer{}, describeLayer(opts.ID, err)

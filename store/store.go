@@ -49,16 +49,6 @@ func Open(ctx context.Context, cfg config.Config) (*Store, error) {
 	if err := checkStores(cfg); err != nil {
 		return nil, err
 	}
-	for _, setting := range []struct {
-		name string
-		used bool
-	}{
-		{"additionallayerstores", len(cfg.AdditionalLayerStores) > 0},
-	} {
-		if setting.used {
-			return nil, fmt.Errorf("%s: %w", setting.name, errdefs.ErrUnsupported)
-		}
-	}
 	return &Store{cfg: cfg}, nil
 }
 

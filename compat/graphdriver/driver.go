@@ -104,7 +104,7 @@ func newDriver[Cleanup ~func() error, Staged ~struct{ Path string }](
 	if _, ok := d.(graphdriver.ApplyDiffStaging); !ok {
 		return nil, fmt.Errorf("this release of go.podman.io/storage: %w: ApplyDiffStaging isn't what it was", errdefs.ErrUnsupported)
 	}
-	theirs, ok := d.(graphdriver.Driver)
+	theirs, ok := d.(graphdriver.AdditionalLayerStoreDriver)
 	if !ok {
 		return nil, fmt.Errorf("this release of go.podman.io/storage: %w: Driver isn't what it was", errdefs.ErrUnsupported)
 	}

@@ -41,16 +41,17 @@ type Options struct {
 	ForceMask *fs.FileMode
 	// DisableIDMap keeps the driver from translating owners while mounting, even where the kernel can.
 	DisableIDMap bool
+	// AdditionalLayerStores are asked for layers that others have.
+	AdditionalLayerStores []LayerStore
 
 	// These are settings of the format that this driver doesn't carry out; Open refuses them by name rather than ignore them.
 
-	UseComposefs          bool
-	Size, Inodes          uint64
-	AdditionalLayerStores []string
+	UseComposefs bool
+	Size, Inodes uint64
 }
 
-// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, Shifter, AfterUnmount, Recoverer, Pruner and
-// Examiner, and may be used by several goroutines at once.
+// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, Shifter, AfterUnmount, Recoverer, Pruner,
+// Examiner and AdditionalLayers, and may be used by several goroutines at once.
 type Driver struct {
 	opts         Options
 	homes        []string // directories of layers; the graph root's first, then the image store's
@@ -123,7 +124,6 @@ func (o Options) check() error {
 		{"use_composefs", o.UseComposefs},
 		{"size", o.Size != 0},
 		{"inodes", o.Inodes != 0},
-		{"additionallayerstores", len(o.AdditionalLayerStores) > 0},
 	} {
 		if missing.asked {
 			return fmt.Errorf("setting %s: %w by this driver; remove it from storage.conf", missing.setting, errdefs.ErrUnsupported)

@@ -36,6 +36,11 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	if err != nil {
 		return mount.Spec{}, err
 	}
+	shown, err := readAdditional(dir)
+	if err != nil {
+		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
+	}
+	opts.ReadOnly = opts.ReadOnly || shown != "" // nobody can write to another store's layer
 	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: filepath.Join(dir, "merged")}
 	if spec.Attr, spec.Data, err = d.options(ctx, opts); err != nil {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)

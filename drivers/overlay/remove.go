@@ -23,10 +23,14 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 		return nil, err
 	}
 	var all []*tempdir.Dir
+	var shown []string
 	for _, home := range d.homes {
 		dir := filepath.Join(home, id)
 		if err := unix.Access(dir, unix.F_OK); err == unix.ENOENT {
 			continue
+		}
+		if path, err := readAdditional(dir); err == nil && path != "" {
+			shown = append(shown, path)
 		}
 		temp, err := tempdir.New(filepath.Join(home, tempDirs))
 		if err != nil {
@@ -36,6 +40,9 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 		if err := takeLayer(ctx, temp, home, id); err != nil {
 			return nil, fmt.Errorf("overlay: delete layer %s: %w", id, errors.Join(err, drivers.TrashIn(all...).Empty(context.WithoutCancel(ctx))))
 		}
+	}
+	if len(shown) > 0 {
+		return releasing{drivers.TrashIn(all...), shown}, nil
 	}
 	return drivers.TrashIn(all...), nil
 }

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -123,6 +124,9 @@ func (s *staged) copyContent(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("content of %w", err)
 	}
+	if shown, err := readAdditional(dir); err != nil || shown != "" {
+		return errors.Join(fmt.Errorf("layer %s: %w: its content is in the additional layer store at %s", id, errdefs.ErrReadOnly, shown), err)
+	}
 	homes, err := s.driver.openHomes()
 	if err != nil {
 		return err
@@ -223,6 +227,9 @@ func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) 
 	dir, home, err := s.driver.findOwn(id)
 	if err != nil {
 		return nil, err
+	}
+	if shown, err := readAdditional(dir); err != nil || shown != "" {
+		return nil, errors.Join(fmt.Errorf("%w: the layer's content is in the additional layer store at %s", errdefs.ErrReadOnly, shown), err)
 	}
 	if home != s.home {
 		return nil, fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, s.home)

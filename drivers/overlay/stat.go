@@ -28,8 +28,12 @@ func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
 	if err != nil {
 		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
 	}
+	own, err := content(dir)
+	if err != nil {
+		return drivers.Info{}, fmt.Errorf("overlay: layer %s: %w", id, err)
+	}
 	info := drivers.Info{
-		Content:    filepath.Join(dir, "diff"),
+		Content:    own,
 		MountPoint: filepath.Join(dir, "merged"),
 		Work:       filepath.Join(dir, "work"),
 		Lower:      lowers,
@@ -38,7 +42,7 @@ func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
 	if len(parents) > 0 {
 		info.Parent = parents[0]
 	}
-	info.Metadata = map[string]string{"UpperDir": info.Content, "WorkDir": info.Work, "MergedDir": info.MountPoint}
+	info.Metadata = map[string]string{"UpperDir": filepath.Join(dir, "diff"), "WorkDir": info.Work, "MergedDir": info.MountPoint}
 	var diffs []string
 	for _, lower := range lowers {
 		if filepath.Base(lower) == "diff" {
@@ -60,7 +64,11 @@ func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
 	if err != nil {
 		return drivers.Usage{}, fmt.Errorf("overlay: %w", err)
 	}
-	bytes, inodes, err := diskusage.Count(ctx, filepath.Join(dir, "diff"))
+	own, err := content(dir)
+	if err != nil {
+		return drivers.Usage{}, fmt.Errorf("overlay: layer %s: %w", id, err)
+	}
+	bytes, inodes, err := diskusage.Count(ctx, own)
 	if err != nil {
 		return drivers.Usage{}, fmt.Errorf("overlay: usage of layer %s: %w", id, err)
 	}
