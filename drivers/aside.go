@@ -58,19 +58,21 @@ func (a *Aside) MakeRoom(ctx context.Context, d Driver, id string) error {
 // Exchange swaps something that was built aside for what is in the store, in one step (RENAME_EXCHANGE, Linux 3.15), and returns when that is
 // durable. The Aside then belongs to the returned Trash, with the former content. It is errdefs.ErrUnsupported where the file system can't do it.
 func (a *Aside) Exchange(ctx context.Context, d Driver, built, old string) (Trash, error) {
-	if err := exchange(built, old); err != nil {
+	if err := Exchange(built, old); err != nil {
 		return nil, err
 	}
 	step.Reached(ctx, d.Name()+": content exchanged")
 	if err := SyncDirs(filepath.Dir(old), filepath.Dir(built)); err != nil {
-		return nil, errors.Join(err, exchange(built, old))
+		return nil, errors.Join(err, Exchange(built, old))
 	}
 	trash := TrashIn(a.temp)
 	a.temp = nil
 	return trash, nil
 }
 
-func exchange(a, b string) error {
+// Exchange swaps two files or directories of one file system, without making that durable. It is errdefs.ErrUnsupported where that can't be done in
+// one step.
+func Exchange(a, b string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 	if err == unix.EINVAL || err == unix.ENOSYS {
 		return fmt.Errorf("%w: the file system can't exchange two names: %w", errdefs.ErrUnsupported, err)

@@ -63,11 +63,27 @@ type Pruner interface {
 	Leavings(ctx context.Context) ([]string, error)
 }
 
-// PullStager is a driver in which other programs stage partial pulls. Without it there are none.
+// PullStager is a driver in which partial pulls are staged: trees that somebody else puts together, from files that other layers hold and
+// what is fetched for the rest (zstd:chunked). Without it layers come as tars only.
 type PullStager interface {
+	// StagePull makes an empty place for one. opts.IDMap is for the owner of its root directory, and opts.Writable tells where the layer lies.
+	StagePull(ctx context.Context, opts StageOptions) (Pull, error)
 	// StalePulls returns the directories of those whose process is gone, and SweepPulls removes them. No lock is needed: each has its own.
 	StalePulls(ctx context.Context) ([]string, error)
 	SweepPulls(ctx context.Context) error
+}
+
+// Pull is a partial pull in the making. It is this process's as long as that lives, and used by one goroutine.
+type Pull interface {
+	// Content is the directory to fill, and to sync before Install. Scratch is one around it, on the same file system, for what is needed meanwhile.
+	Content() string
+	Scratch() string
+	// Install makes the content that of a layer that exists, in one rename, and returns when that is durable. Unless ownRoot says that the pull has
+	// brought attributes of the root directory, it gets the mode that the layer had. The Trash holds what the layer had before. The caller holds the layer
+	// lock, and the layer isn't mounted.
+	Install(ctx context.Context, id string, ownRoot bool) (Trash, error)
+	// Discard removes it. After Install it has nothing to do, and it can be called twice.
+	Discard() error
 }
 
 // Prober is a driver in whose home other programs try out the kernel, in directories that look like layers. Without it there are none.

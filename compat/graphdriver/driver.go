@@ -39,6 +39,7 @@ type driver[Cleanup ~func() error, Staged ~struct{ Path string }] struct {
 
 	mu     sync.Mutex
 	staged map[string]drivers.Staged // by the path of what was unpacked; see StartStagingDiffToApply
+	pulls  map[string]drivers.Pull   // by the path of what a differ has filled; see ApplyDiffWithDiffer
 }
 
 type settings struct {
@@ -100,7 +101,7 @@ func newDriver[Cleanup ~func() error, Staged ~struct{ Path string }](
 	_ func(graphdriver.ApplyDiffStaging, string, *Staged) error,
 	s settings,
 ) (graphdriver.Driver, error) {
-	var d any = &driver[Cleanup, Staged]{settings: s, staged: map[string]drivers.Staged{}}
+	var d any = &driver[Cleanup, Staged]{settings: s, staged: map[string]drivers.Staged{}, pulls: map[string]drivers.Pull{}}
 	if _, ok := d.(graphdriver.ApplyDiffStaging); !ok {
 		return nil, fmt.Errorf("this release of go.podman.io/storage: %w: ApplyDiffStaging isn't what it was", errdefs.ErrUnsupported)
 	}

@@ -14,7 +14,7 @@
 //	  merged/         where the layer is mounted
 //	l/NAME            a symlink ../<id>/diff
 //	tempdirs/         what is being made and what is being deleted (package internal/tempdir)
-//	staging/          partial pulls of containers/storage; not ours to touch
+//	staging/          partial pulls, each with a lock that its process holds
 //	.has-mount-program    says "true" once a mount program has been used
 //	backingFsBlockDev     a file of containers/storage; left alone
 //

@@ -50,7 +50,7 @@ type Options struct {
 	Size, Inodes uint64
 }
 
-// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, Shifter, AfterUnmount, Recoverer, Pruner,
+// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, Shifter, AfterUnmount, Recoverer, Pruner, PullStager,
 // Examiner and AdditionalLayers, and may be used by several goroutines at once.
 type Driver struct {
 	opts         Options

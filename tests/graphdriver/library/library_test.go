@@ -46,9 +46,13 @@ func TestMain(m *testing.M) {
 	testutil.Main(m)
 }
 
+// pullOptions are those of the stores that open opens.
+var pullOptions map[string]string
+
 func options(root string) types.StoreOptions {
 	return types.StoreOptions{
-		GraphRoot: filepath.Join(root, "graph"), RunRoot: filepath.Join(root, "run"), GraphDriverName: "overlay",
+		PullOptions: pullOptions,
+		GraphRoot:   filepath.Join(root, "graph"), RunRoot: filepath.Join(root, "run"), GraphDriverName: "overlay",
 		GraphDriverOptions: []string{"overlay.skip_mount_home=true"},
 	}
 }

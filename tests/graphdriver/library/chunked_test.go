@@ -1,0 +1,106 @@
+package library
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	digest "github.com/opencontainers/go-digest"
+	"go.podman.io/storage"
+	graphdriver "go.podman.io/storage/drivers"
+	"go.podman.io/storage/pkg/chunked"
+	"go.podman.io/storage/pkg/chunked/compressor"
+	"golang.org/x/sys/unix"
+)
+
+// blob is a layer as a registry has it, of which any part can be fetched. It counts what is.
+type blob struct {
+	*bytes.Reader
+	fetched int64
+}
+
+func (b *blob) GetBlobAt(chunks []chunked.ImageSourceChunk) (chan io.ReadCloser, chan error, error) {
+	streams, errs := make(chan io.ReadCloser), make(chan error)
+	go func() {
+		defer close(streams)
+		defer close(errs)
+		for _, c := range chunks {
+			b.fetched += int64(c.Length)
+			streams <- io.NopCloser(io.NewSectionReader(b.Reader, int64(c.Offset), int64(c.Length)))
+		}
+	}()
+	return streams, errs, nil
+}
+
+// pull brings a tar into the store as a partial pull of its zstd:chunked form, and returns the layer and how much was fetched for it.
+func pull(t *testing.T, s storage.Store, parent string, tarball []byte) (*storage.Layer, int64) {
+	t.Helper()
+	var compressed bytes.Buffer
+	annotations := map[string]string{}
+	w := must[io.WriteCloser](t)(compressor.ZstdCompressor(&compressed, annotations, nil))
+	must[int](t)(w.Write(tarball))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	source := &blob{Reader: bytes.NewReader(compressed.Bytes())}
+	differ := must[graphdriver.Differ](t)(chunked.NewDiffer(t.Context(), s, digest.FromBytes(compressed.Bytes()), int64(compressed.Len()), annotations, source))
+	defer differ.Close()
+	out := must[*graphdriver.DriverWithDifferOutput](t)(s.PrepareStagedLayer(nil, differ))
+	layer := must[*storage.Layer](t)(s.ApplyStagedLayer(storage.ApplyStagedLayerOptions{ParentLayer: parent, DiffOutput: out}))
+	return layer, source.fetched
+}
+
+// The library's differ for zstd:chunked puts layers together in our driver, from files that layers hold already and what it fetches for the rest.
+func TestPartialPull(t *testing.T) {
+	root := t.TempDir()
+	pullOptions = map[string]string{"enable_partial_images": "true", "use_hard_links": "true", "insecure_allow_unpredictable_image_contents": "true"}
+	t.Cleanup(func() { pullOptions = nil })
+	s := open(t, root)
+	big := strings.Repeat("a file that both layers have, and that is large enough to be worth looking for. ", 4000)
+	first, all := pull(t, s, "", layerTar(t, "dir/", "", "dir/big", big, "gone", "soon"))
+	second, some := pull(t, s, first.ID, layerTar(t, "copy", big, "new", "fetched", ".wh.gone", ""))
+	if some >= all {
+		t.Errorf("fetched %d bytes for the first layer and %d for the second", all, some)
+	}
+	if first.TOCDigest == "" || second.TOCDigest == "" {
+		t.Errorf("no TOC digests: %+v, %+v", first, second)
+	}
+	target := must[string](t)(s.Mount(second.ID, ""))
+	for name, want := range map[string]string{"dir/big": big, "copy": big, "new": "fetched", "gone": ""} {
+		if got, err := os.ReadFile(filepath.Join(target, name)); (err == nil) != (want != "") || string(got) != want {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	must[bool](t)(s.Unmount(second.ID, true))
+	var a, b unix.Stat_t
+	for path, st := range map[string]*unix.Stat_t{first.ID + "/diff/dir/big": &a, second.ID + "/diff/copy": &b} {
+		if err := unix.Lstat(filepath.Join(root, "graph/overlay", path), st); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a.Ino != b.Ino {
+		t.Error("the file that both layers have is there twice")
+	}
+
+	// What isn't wanted after all leaves nothing.
+	var compressed bytes.Buffer
+	annotations := map[string]string{}
+	w := must[io.WriteCloser](t)(compressor.ZstdCompressor(&compressed, annotations, nil))
+	must[int](t)(w.Write(layerTar(t, "unwanted", "x")))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	source := &blob{Reader: bytes.NewReader(compressed.Bytes())}
+	differ := must[graphdriver.Differ](t)(chunked.NewDiffer(t.Context(), s, digest.FromBytes(compressed.Bytes()), int64(compressed.Len()), annotations, source))
+	defer differ.Close()
+	out := must[*graphdriver.DriverWithDifferOutput](t)(s.PrepareStagedLayer(nil, differ))
+	if err := s.CleanupStagedLayer(out); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(filepath.Join(root, "graph/overlay/staging")); err != nil || len(left) > 0 {
+		t.Errorf("left in staging: %v (%v)", left, err)
+	}
+}
