@@ -87,6 +87,9 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 	if layer.DiffID != "" && layer.TOCDigest == "" && !copied && !lost {
 		recipe := tx.store.recipeOf(layer)
 		if info, err := os.Lstat(recipe); errors.Is(err, os.ErrNotExist) {
+			if at, serr := tx.store.driver.Stat(ctx, layer.ID); serr == nil && !ownContent(at) {
+				return append(flaws, tx.examineItems(layer)...), nil // another store has its tar
+			}
 			flaws = append(flaws, Flaw{Kind: FlawRecipe, Path: recipe, What: "the recipe of the layer's tar is missing"})
 		} else if err != nil {
 			return nil, err
@@ -94,6 +97,10 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 			flaws = append(flaws, Flaw{Kind: FlawRecipe, Path: recipe, What: "the recipe of the layer's tar is empty"})
 		}
 	}
+	return append(flaws, tx.examineItems(layer)...), nil
+}
+
+func (tx *ReadTx) examineItems(layer Layer) (flaws []Flaw) {
 	for _, key := range layer.BigDataNames {
 		_, err := bigdata.Size(tx.store.itemsOf(layer), key)
 		switch {
@@ -102,10 +109,10 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 		case errors.Is(err, errdefs.ErrInvalid):
 			flaws = append(flaws, Flaw{Kind: FlawItem, Key: key, What: "layer data item is no file"})
 		case err != nil:
-			return nil, err
+			flaws = append(flaws, Flaw{Kind: FlawItem, Key: key, What: err.Error()})
 		}
 	}
-	return flaws, nil
+	return flaws
 }
 
 // elsewhere reports whether the driver knows a layer with this ID, and only in read-only stores.
