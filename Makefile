@@ -39,7 +39,7 @@ bench: # ratios to containers/storage, containerd, tar and the kernel; root, a q
 	cd hack/bench && go build -tags '$(PEERTAGS)' -o ../../bin/ .
 	unshare --mount --propagation private bin/bench -bench '$(BENCH)' $(BENCHFLAGS)
 
-peer-suite: build # containers/storage's own tests against bin/shale; DRIVER, TRANSIENT and FILES narrow it
+peer-suite: build # containers/storage's own tests against bin/shale; MODES (overlay vfs transient rootless) or DRIVER, TRANSIENT, and FILES narrow it
 	hack/scratch hack/peer-suite
 
 docs: build # the manual, from the same source as --help
