@@ -59,6 +59,9 @@ func (m *Mountpoints) Update(ctx context.Context, fn func(tx *MountsWriteTx) err
 	})
 }
 
+// Salvage keeps what can be read of a damaged table, like Catalog.Salvage.
+func (m *Mountpoints) Salvage(ctx context.Context) ([]Salvaged, error) { return m.table.Salvage(ctx) }
+
 // Get returns where the layer is mounted. For a layer that is not mounted it returns a Mountpoint with only the ID set.
 func (t MountsTx) Get(id string) (Mountpoint, error) {
 	m, err := t.tx.Get(id)

@@ -135,7 +135,7 @@ func (c *Catalog[R]) legible(data []byte) ([]element, bool) {
 	}
 	fits := slices.DeleteFunc(all, func(e element) bool {
 		var names []string
-		bad := e.id == "" || c.decode.decode(e.raw, new(R)) != nil || e.names != nil && json.Unmarshal(e.names, &names) != nil
+		bad := c.checkID(e.id) != nil || c.decode.decode(e.raw, new(R)) != nil || e.names != nil && json.Unmarshal(e.names, &names) != nil
 		sound = sound && !bad
 		return bad
 	})
@@ -161,13 +161,25 @@ func scanUpTo(data []byte) (whole []element) {
 	}
 }
 
-// CheckIDs returns errdefs.ErrCorrupt if a record has no ID: readers go past it, and nothing can name it.
+// CheckIDs returns errdefs.ErrCorrupt if a record has no ID, or one that can't be: readers may go past it, and nothing should be done by its name.
 func (tx *ReadTx[R]) CheckIDs() error {
 	if err := tx.check(); err != nil {
 		return err
 	}
-	if e := tx.st.ids[""]; e != nil {
-		return tx.misfit(e, fmt.Errorf("%w: a record without an ID", errdefs.ErrCorrupt))
+	for e := range tx.elements() {
+		if err := tx.c.checkID(e.id); err != nil {
+			return tx.misfit(e, err)
+		}
 	}
 	return nil
+}
+
+func (c *Catalog[R]) checkID(id string) error {
+	if id == "" {
+		return fmt.Errorf("%w: a record without an ID", errdefs.ErrInvalid)
+	}
+	if c.schema.ValidID == nil {
+		return nil
+	}
+	return c.schema.ValidID(id)
 }

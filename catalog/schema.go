@@ -7,6 +7,8 @@ type Schema[R any] struct {
 	Kind string
 	// ID returns the record's ID.
 	ID func(*R) string
+	// ValidID returns an error for what can't be the ID of such a record: IDs become names of files. It may be nil.
+	ValidID func(id string) error
 	// Names returns the names of a record and SetNames replaces them. Both nil means that records have no names.
 	Names    func(*R) []string
 	SetNames func(*R, []string)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/ident"
 )
 
 // Config says where a Store lies.
@@ -42,6 +43,7 @@ func Open(cfg Config) *Store {
 
 var schema = catalog.Schema[Container]{
 	Kind:     "container",
+	ValidID:  ident.Validate,
 	ID:       func(c *Container) string { return c.ID },
 	Names:    func(c *Container) []string { return c.Names },
 	SetNames: func(c *Container, names []string) { c.Names = names },

@@ -2,9 +2,11 @@ package images
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
+	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/naming"
@@ -120,6 +122,33 @@ func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	}
 	if err := bigdata.Write(tx.store.itemsOf(image), item.Key, item.Data); err != nil {
 		return fmt.Errorf("image %s: %w", image.ID, err)
+	}
+	return tx.replace(image)
+}
+
+// MendDigests puts the SHA-256 of a data item in the place of a digest that breaks the grammar, which Update saves. The image's own digest is then that of a
+// manifest again.
+func (tx *WriteTx) MendDigests(id string) error {
+	image, err := tx.Get(id)
+	if err != nil {
+		return err
+	}
+	image.BigDataDigests = maps.Clone(image.BigDataDigests)
+	for key, d := range image.BigDataDigests {
+		if d.Validate() == nil {
+			continue
+		}
+		data, err := bigdata.Read(tx.store.itemsOf(image), key)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", id, err)
+		}
+		image.BigDataDigests[key] = digest.Canonical.FromBytes(data)
+	}
+	if image.Digest != "" && image.Digest.Validate() != nil {
+		image.Digest = ""
+	}
+	if err := image.settleDigest(); err != nil {
+		return err
 	}
 	return tx.replace(image)
 }

@@ -6,6 +6,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/internal/ident"
 )
 
 // Config says where a Store lies.
@@ -50,6 +51,7 @@ func recordsFile(dir string) catalog.File {
 
 var schema = catalog.Schema[Image]{
 	Kind:     "image",
+	ValidID:  ident.Validate,
 	ID:       func(i *Image) string { return i.ID },
 	Names:    func(i *Image) []string { return i.Names },
 	SetNames: func(i *Image, names []string) { i.Names = names },

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/ident"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
 	"golang.org/x/sys/unix"
@@ -59,6 +60,9 @@ func (tx *WriteTx) removeRecords(ids []string) error {
 
 // discardFiles moves everything that belongs to a layer out of sight.
 func (tx *WriteTx) discardFiles(ctx context.Context, id string) error {
+	if err := ident.Validate(id); err != nil { // of a record that somebody has tampered with
+		return err
+	}
 	trash, err := tx.store.driver.Delete(ctx, id)
 	if trash != nil {
 		tx.trash = append(tx.trash, trash)

@@ -36,3 +36,22 @@ func (tx *WriteTx) ForgetMounts(ctx context.Context, ids []string) error {
 		return nil
 	})
 }
+
+// CheckMounts returns errdefs.ErrCorrupt if the table of mounts can't be read.
+func (s *Store) CheckMounts(ctx context.Context) error {
+	return s.records.View(ctx, func(*catalog.ReadTx[Layer]) error {
+		return s.mounts.View(ctx, func(mounts *catalog.MountsTx) error {
+			_, err := mounts.All()
+			return err
+		})
+	})
+}
+
+// SalvageMounts keeps of the table of mounts what can be read.
+func (s *Store) SalvageMounts(ctx context.Context) (saved []catalog.Salvaged, err error) {
+	err = s.records.View(ctx, func(*catalog.ReadTx[Layer]) error {
+		saved, err = s.mounts.Salvage(ctx)
+		return err
+	})
+	return saved, err
+}

@@ -70,8 +70,8 @@ func (s *Store) rebuild(ctx context.Context, id string, from Source) error {
 			return err
 		}
 		inGraphRoot = file != s.files.image
-		if layer.DiffID == "" {
-			return fmt.Errorf("the digest of its tar isn't known: %w", errdefs.ErrInvalid)
+		if err := layer.DiffID.Validate(); err != nil {
+			return fmt.Errorf("the digest of its tar isn't known: %w: %w", errdefs.ErrInvalid, err)
 		}
 		if err := tx.checkUnmounted(ctx, id, false); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/internal/ident"
 )
 
 // Config says where a Store lies and how it fills layers.
@@ -90,6 +91,7 @@ func below(dirs []string) []catalog.Below[Layer] {
 
 var schema = catalog.Schema[Layer]{
 	Kind:     "layer",
+	ValidID:  ident.Validate,
 	ID:       func(l *Layer) string { return l.ID },
 	Names:    func(l *Layer) []string { return l.Names },
 	SetNames: func(l *Layer, names []string) { l.Names = names },

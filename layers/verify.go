@@ -189,8 +189,12 @@ func (s *Store) verify(ctx context.Context, sub *subject, opts VerifyOptions) (V
 		return verdict, fmt.Errorf("layer %s: verify: %w", layer.ID, err)
 	}
 	verdict.Damages, verdict.More = v.Damages, v.More
-	if v.Exact() && layer.DiffID != "" && layer.DiffID.Algorithm() == v.DiffID.Algorithm() {
+	if v.Exact() && layer.DiffID != "" {
 		switch {
+		case layer.DiffID.Validate() != nil:
+			verdict.Digest = fmt.Sprintf("%s instead of %q, which is no digest", v.DiffID, layer.DiffID)
+		case layer.DiffID.Algorithm() != v.DiffID.Algorithm():
+			verdict.Exact = true // as far as we can tell
 		case v.DiffID != layer.DiffID:
 			verdict.Digest = fmt.Sprintf("%s instead of %s", v.DiffID, layer.DiffID)
 		case layer.DiffSize > 0 && layer.DiffSize != v.DiffSize:

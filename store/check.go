@@ -129,6 +129,9 @@ func (s *Store) staleProbes(ctx context.Context) ([]string, error) {
 // checkRecords reports files of records that can't be read.
 func (s *Store) checkRecords(ctx context.Context, report *Report) error {
 	for _, kind := range recordKinds {
+		if kind == "mounts" && !report.Empty() {
+			continue // it lies under the lock of the layers, whose records can't be read
+		}
 		err := s.readRecords(ctx, kind)
 		if errors.Is(err, errdefs.ErrCorrupt) {
 			report.add(KindRecords, kind, RemedySalvage, "%v", err)
@@ -139,7 +142,7 @@ func (s *Store) checkRecords(ctx context.Context, report *Report) error {
 	return nil
 }
 
-var recordKinds = []string{"layers", "images", "containers"}
+var recordKinds = []string{"layers", "mounts", "images", "containers"}
 
 // checkTokens looks into the lock files. Readers tell by the 64 bytes in them whether what they remember is still true (format, section 4.2); a file that
 // was never written to is empty.

@@ -50,11 +50,11 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) (Collected, error) {
 	if opts.DryRun {
 		return done, nil
 	}
-	return done, s.collect(ctx)
+	return done, s.collect(ctx, false)
 }
 
-// collect removes what is garbage now.
-func (s *Store) collect(ctx context.Context) error {
+// collect removes what is garbage now, if so without that of containers.
+func (s *Store) collect(ctx context.Context, sparingContainers bool) error {
 	rooms, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -75,6 +75,13 @@ func (s *Store) collect(ctx context.Context) error {
 			if need.by.Kind != KindContainer { // whose deletion may have been cut off
 				damage = errors.Join(damage, fmt.Errorf("layer %s: %w: its files are there and %s needs them, but it has no record", need.layer, errdefs.ErrCorrupt, need.by))
 			}
+		}
+		if sparingContainers {
+			theirs, err := c.Orphans()
+			if err != nil {
+				return err
+			}
+			orphans.Files = slices.DeleteFunc(orphans.Files, func(path string) bool { return slices.Contains(theirs, path) })
 		}
 		return errors.Join(l.DiscardOrphans(ctx, orphans), damage)
 	}))

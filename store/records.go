@@ -18,6 +18,8 @@ func (s *Store) readRecords(ctx context.Context, kind string) error {
 	switch kind {
 	case "layers":
 		return rooms.layers.Inspect(ctx, func(tx *layers.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
+	case "mounts":
+		return rooms.layers.CheckMounts(ctx)
 	case "images":
 		return rooms.images.View(ctx, func(tx *images.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
 	}
@@ -41,6 +43,8 @@ func (s *Store) salvage(ctx context.Context, kind string) ([]catalog.Salvaged, e
 	switch kind {
 	case "layers":
 		return rooms.layers.Salvage(ctx)
+	case "mounts":
+		return rooms.layers.SalvageMounts(ctx)
 	case "images":
 		return rooms.images.Salvage(ctx)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/shalestore/shale/containers"
@@ -72,6 +73,8 @@ type repair struct {
 	opts    RepairOptions
 	errs    []error
 	givenUp map[Object]bool // deleting these failed
+	// spare the files of containers whose records were lost: without force nothing of a container goes.
+	spare bool
 }
 
 // canDo reports whether there is anything left to try.
@@ -123,6 +126,7 @@ func (r *repair) round(ctx context.Context, todo Report) {
 
 func (r *repair) salvage(ctx context.Context, findings []Finding) {
 	for _, f := range findings {
+		r.spare = r.spare || f.ID == "containers" && !r.opts.Force
 		saved, err := r.store.salvage(ctx, f.ID)
 		for _, file := range saved {
 			r.did(f.Object, "%s: kept %d that can be read; what the file was is in %s", file.Path, file.Kept, file.Copy)
@@ -148,7 +152,7 @@ func (r *repair) tokens(ctx context.Context, findings []Finding) {
 	}
 }
 
-// records settles contradictions, and parents that the record has wrong.
+// records settles contradictions, and corrects parents and digests that the record has wrong.
 func (r *repair) records(ctx context.Context, findings []Finding) {
 	for _, f := range findings {
 		if f.parents == nil {
@@ -167,7 +171,18 @@ func (r *repair) records(ctx context.Context, findings []Finding) {
 		}
 		r.did(f.Object, "recorded %q as its parent", parent)
 	}
-	contradiction := func(f Finding) bool { return f.parents == nil }
+	for _, f := range findings {
+		if f.key == "" {
+			continue
+		}
+		err := r.store.updateAll(ctx, func(_ *layers.WriteTx, i *images.WriteTx, _ *containers.WriteTx) error { return i.MendDigests(f.ID) })
+		if err != nil {
+			r.failed(f.Object, err)
+			continue
+		}
+		r.did(f.Object, "recorded the digests of its data items anew")
+	}
+	contradiction := func(f Finding) bool { return f.parents == nil && f.key == "" }
 	if !slices.ContainsFunc(findings, contradiction) {
 		return
 	}
@@ -247,12 +262,13 @@ func (r *repair) forget(ctx context.Context, findings []Finding) {
 }
 
 func (r *repair) discard(ctx context.Context, findings []Finding) {
-	err := r.store.collect(ctx)
+	err := r.store.collect(ctx, r.spare)
 	if err != nil {
 		r.errs = append(r.errs, err)
 	}
 	for _, f := range findings {
-		if err != nil {
+		_, serr := os.Lstat(f.ID)
+		if err != nil || r.spare && f.Kind == KindFile && serr == nil {
 			r.givenUp[f.Object] = true
 			continue
 		}

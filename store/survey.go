@@ -224,6 +224,14 @@ func (v *survey) lookAtImages(i *images.ReadTx) error {
 				f.inOther(image.ReadOnly)
 			}
 		}
+		if what := image.InvalidDigest(); what != "" {
+			f := v.add(KindImage, image.ID, RemedyRecord, "%s", what)
+			f.key = "digests"
+			if v.opts.hopeless[f.Object] {
+				f.Remedy = RemedyDelete
+			}
+			f.inOther(image.ReadOnly)
+		}
 		for _, key := range image.BigDataNames {
 			size, err := i.ItemSize(image, key)
 			if f := v.item(KindImage, image.ID, key, size, image.BigDataSizes, err); f != nil {
