@@ -42,6 +42,12 @@ func (d *driver[Cleanup, Staged]) mount(ctx context.Context, id string, info dri
 	if err != nil {
 		return err
 	}
+	// The mount of a mount program that has died serves nobody.
+	for mount.IsDead(info.MountPoint) {
+		if err := mount.Unmount(info.MountPoint); err != nil {
+			return err
+		}
+	}
 	for _, spec := range specs {
 		if err := mount.Perform(ctx, spec); err != nil {
 			return errors.Join(err, d.unmount(ctx, id, info))
@@ -111,7 +117,7 @@ func (c *mountCounts) look(id, path string) (*mountCount, error) {
 	case err != nil:
 		count.mu.Unlock()
 		return nil, err
-	case !mounted:
+	case !mounted || mount.IsDead(path):
 		count.users = 0
 	case !count.asked:
 		count.users = 1

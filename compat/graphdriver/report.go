@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/dedupe"
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/directory"
 )
@@ -66,7 +68,43 @@ func (d *driver[Cleanup, Staged]) SyncMode() graphdriver.SyncMode {
 // AdditionalImageStores are the roots of the read-only stores whose layers may lie beneath those of this one.
 func (d *driver[Cleanup, Staged]) AdditionalImageStores() []string { return d.others }
 
-// Dedup isn't there yet.
-func (d *driver[Cleanup, Staged]) Dedup(graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
-	return graphdriver.DedupResult{}, fmt.Errorf("share equal files: %w by Shale's drivers", graphdriver.ErrNotSupported)
+// Dedup has equal files of these layers share their blocks, and returns the bytes that they share then. Layers of other stores are left out.
+func (d *driver[Cleanup, Staged]) Dedup(args graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
+	ctx := context.Background()
+	var by dedupe.By
+	switch args.Options.HashMethod { // the constants are internal to the library
+	case 1:
+		by = dedupe.CRC
+	case 2:
+		by = dedupe.Size
+	case 3:
+		by = dedupe.SHA256
+	default:
+		return graphdriver.DedupResult{}, fmt.Errorf("hash method %d: %w", args.Options.HashMethod, errdefs.ErrInvalid)
+	}
+	var dirs []string
+	for _, id := range args.Layers {
+		info, err := d.own.Stat(ctx, id)
+		if errors.Is(err, errdefs.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return graphdriver.DedupResult{}, translate(err)
+		}
+		if d.isOwn(info) {
+			dirs = append(dirs, info.Content)
+		}
+	}
+	shared, err := dedupe.Dirs(ctx, dirs, by)
+	return graphdriver.DedupResult{Deduped: uint64(shared)}, translate(err)
+}
+
+// isOwn reports whether a layer lies in this store.
+func (d *driver[Cleanup, Staged]) isOwn(info drivers.Info) bool {
+	for _, home := range d.homes {
+		if strings.HasPrefix(info.Content, home+"/") {
+			return true
+		}
+	}
+	return false
 }

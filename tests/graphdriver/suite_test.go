@@ -1,6 +1,8 @@
 package graphdriver
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	shale "github.com/shalestore/shale/compat/graphdriver"
@@ -81,6 +83,76 @@ func TestWithoutNativeDiff(t *testing.T) {
 			graphtest.DriverTestEcho(t, "overlay", options)
 			graphtest.DriverTestCreateFromTemplate(t, "overlay", options)
 		})
+	}
+}
+
+// So it is with a mount program, whose mounts the kernel's overlayfs knows nothing of.
+func TestMountProgram(t *testing.T) {
+	testutil.HostRoot(t)
+	options := "overlay.mount_program=" + testutil.Tool(t, "fuse-overlayfs", "fuse-overlayfs")
+	t.Setenv("TMPDIR", testutil.LoopFS(t, "ext4", 256))
+	t.Run("together", func(t *testing.T) {
+		graphtest.DriverTestCreateBase(t, "overlay", options)
+		graphtest.DriverTestCreateSnap(t, "overlay", options)
+		graphtest.DriverTestDiffApply(t, 10, "overlay", options)
+		graphtest.DriverTestChanges(t, "overlay", options)
+		graphtest.DriverTestEcho(t, "overlay", options)
+	})
+	t.Run("alone", func(t *testing.T) { graphtest.DriverTestListLayers(t, "overlay", options) })
+}
+
+// A layer that force_mask has made keeps the mode that its root directory should have, and gives it to a layer above that was made without.
+func TestForceMask(t *testing.T) {
+	testutil.HostRoot(t)
+	t.Setenv("TMPDIR", testutil.LoopFS(t, "ext4", 64))
+	d := graphtest.GetDriver(t, "overlay", "overlay.force_mask=700")
+	if err := d.Create("lower", "", nil); err != nil {
+		t.Fatal(err)
+	}
+	graphtest.ReconfigureDriver(t, "overlay")
+	if err := d.Create("upper", "lower", nil); err != nil {
+		t.Fatal(err)
+	}
+	root, err := d.Get("upper", graphdriver.MountOpts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, err := os.Stat(root); err != nil || st.Mode().Perm() != 0o555 {
+		t.Errorf("the root directory has %v, %v", st.Mode(), err)
+	}
+	if err := d.Put("upper"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Equal files of two layers come to share their blocks, where the file system can.
+func TestDedup(t *testing.T) {
+	testutil.HostRoot(t)
+	t.Setenv("TMPDIR", testutil.LoopFS(t, "btrfs", 256))
+	d := graphtest.GetDriver(t, "overlay")
+	content := testutil.Noise("twice", 1<<20)
+	for _, id := range []string{"one", "two"} {
+		if err := d.Create(id, "", nil); err != nil {
+			t.Fatal(err)
+		}
+		dir, err := d.Get(id, graphdriver.MountOpts{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "file"), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Put(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := graphdriver.DedupArgs{Layers: []string{"one", "gone", "two"}}
+	if _, err := d.Dedup(args); err == nil {
+		t.Error("no hash method is one too")
+	}
+	args.Options.HashMethod = 3 // SHA-256
+	if result, err := d.Dedup(args); err != nil || result.Deduped != 1<<20 {
+		t.Errorf("shared %d, %v", result.Deduped, err)
 	}
 }
 
