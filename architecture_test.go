@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -187,6 +188,23 @@ func TestOneReaderOfTheEnvironment(t *testing.T) {
 				return true
 			})
 		})
+	}
+}
+
+// The table of docs/overlay.md says which test shows what; the tests must be there.
+func TestParityTable(t *testing.T) {
+	page, err := os.ReadFile("docs/overlay.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`([a-z_/]+_test\\.go)` (Test[A-Za-z0-9]+)").FindAllStringSubmatch(string(page), -1)
+	if len(named) < 20 {
+		t.Fatalf("the table names %d tests", len(named))
+	}
+	for _, m := range named {
+		if source, err := os.ReadFile(m[1]); err != nil || !strings.Contains(string(source), "func "+m[2]+"(") {
+			t.Errorf("%s has no %s: %v", m[1], m[2], err)
+		}
 	}
 }
 

@@ -49,9 +49,15 @@ func (d *driver[Cleanup, Staged]) ReadWriteDiskUsage(id string) (*directory.Disk
 	return &directory.DiskUsage{Size: usage.Bytes, InodeCount: usage.Inodes}, nil
 }
 
-// Cleanup makes the driver's home an ordinary directory again. A home in which something is still mounted, by whatever process, stays as it is.
+// Cleanup removes what dead processes have left of partial pulls, and makes the driver's home an ordinary directory again. A home in which something is still
+// mounted, by whatever process, stays as it is.
 func (d *driver[Cleanup, Staged]) Cleanup() error {
 	ctx := context.Background()
+	if stager, ok := d.own.(drivers.PullStager); ok {
+		if err := stager.SweepPulls(ctx); err != nil {
+			return translate(err)
+		}
+	}
 	if homer, ok := d.own.(drivers.Homer); ok {
 		if err := homer.ReleaseHome(ctx); err != nil && !errors.Is(err, errdefs.ErrInUse) {
 			return translate(err)
