@@ -43,14 +43,18 @@ func attrOptions() []attrOption {
 }
 
 // ParseOptions splits mount options as people and storage.conf write them into the mount's flags (MOUNT_ATTR_*) and the file system's own
-// options. An option may itself be a list with commas. Options that would make something other than one plain mount ("bind",
+// options. An option may itself be a list with commas. A security label (context="…") may hold commas when it is in double quotes, which are taken
+// off; quotes elsewhere are errdefs.ErrInvalid. Options that would make something other than one plain mount ("bind",
 // "remount", "shared", "lowerdir=…") are errdefs.ErrInvalid; whether the file system knows the others is for the kernel to say.
 func ParseOptions(options []string) (attr uint64, data []string, err error) {
 	known := attrOptions()
 next:
-	for _, option := range strings.Split(strings.Join(options, ","), ",") {
+	for _, option := range splitOptions(strings.Join(options, ",")) {
 		if option == "" {
 			continue
+		}
+		if option, err = unquote(option); err != nil {
+			return 0, nil, err
 		}
 		for _, o := range known {
 			if o.name == option {
@@ -64,6 +68,37 @@ next:
 		data = append(data, option)
 	}
 	return attr, data, nil
+}
+
+// splitOptions splits at the commas that aren't in quotes.
+func splitOptions(list string) []string {
+	var options []string
+	quoted, start := false, 0
+	for i := range len(list) {
+		switch list[i] {
+		case '"':
+			quoted = !quoted
+		case ',':
+			if !quoted {
+				options, start = append(options, list[start:i]), i+1
+			}
+		}
+	}
+	return append(options, list[start:])
+}
+
+// unquote takes the quotes off a label.
+func unquote(option string) (string, error) {
+	if !strings.Contains(option, `"`) {
+		return option, nil
+	}
+	key, value, _ := strings.Cut(option, "=")
+	inner, ok := strings.CutPrefix(value, `"`)
+	inner, closed := strings.CutSuffix(inner, `"`)
+	if !isLabelKey(key) || !ok || !closed || strings.Contains(inner, `"`) {
+		return "", fmt.Errorf("mount option %q: %w: quotes are for security labels, as in context=\"…\"", option, errdefs.ErrInvalid)
+	}
+	return key + "=" + inner, nil
 }
 
 // isReserved reports whether an option is not the caller's to set: the layers' own directories, and what makes mount(2) do another job.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/tempdir"
 	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
 )
@@ -130,10 +131,15 @@ func (d *Driver) options(ctx context.Context, opts drivers.MountOptions) (attr u
 	return attr, data, nil
 }
 
-// makeMerged makes the mount point if it is missing, owned as work is.
+// makeMerged makes the mount point if it is missing, owned as work is. What isn't a directory gives way to it.
 func makeMerged(dir, merged string) error {
-	if _, err := os.Lstat(merged); err == nil {
-		return nil
+	if info, err := os.Lstat(merged); err == nil {
+		if info.IsDir() {
+			return nil
+		}
+		if err := os.Remove(merged); err != nil {
+			return err
+		}
 	}
 	err := makeDir(merged, ownerOf(filepath.Join(dir, "work")))
 	if errors.Is(err, fs.ErrExist) {
@@ -153,12 +159,12 @@ func ownerOf(path string) attributes {
 
 // Unmounted puts a fresh directory in the place of the layer's mount point. A rename over a directory on which other mount
 // namespaces still have the layer mounted detaches it there (Linux 3.18), so that nothing keeps a deleted container's files alive; and the mount point is
-// never missing.
+// never missing. What somebody has written there while the layer wasn't mounted is nobody's, and is deleted.
 func (d *Driver) Unmounted(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	dir, _, err := d.findOwn(id)
+	dir, home, err := d.findOwn(id)
 	if err != nil {
 		return fmt.Errorf("overlay: %w", err)
 	}
@@ -166,7 +172,14 @@ func (d *Driver) Unmounted(ctx context.Context, id string) error {
 	if err := makeDir(fresh, ownerOf(merged)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("overlay: layer %s: %w", id, err)
 	}
-	if err := unix.Rename(fresh, merged); err != nil {
+	err = unix.Rename(fresh, merged)
+	if err == unix.ENOTEMPTY || err == unix.EEXIST || err == unix.ENOTDIR {
+		if terr := throwAway(ctx, home, merged); terr != nil {
+			return fmt.Errorf("overlay: layer %s: %w", id, terr)
+		}
+		err = unix.Rename(fresh, merged)
+	}
+	if err != nil {
 		_ = unix.Rmdir(fresh)
 		if err == unix.EBUSY {
 			err = fmt.Errorf("%w: still mounted: %w", errdefs.ErrBusy, err)
@@ -174,4 +187,13 @@ func (d *Driver) Unmounted(ctx context.Context, id string) error {
 		return fmt.Errorf("overlay: renew the mount point %s: %w", merged, err)
 	}
 	return nil
+}
+
+// throwAway deletes a file or directory in a layer's directory, so that it is gone at once or, after a crash, when somebody recovers.
+func throwAway(ctx context.Context, home, path string) error {
+	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	if err != nil {
+		return err
+	}
+	return errors.Join(temp.Take(path), temp.Remove(ctx))
 }

@@ -110,3 +110,10 @@ func TestForceMask(t *testing.T) {
 		t.Errorf("the child's root on disk: %v (%v)", st.Mode(), err)
 	}
 }
+
+func openOptions(t *testing.T, root string, skipMountHome bool) *overlay.Driver {
+	t.Helper()
+	d, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: root}, SkipMountHome: skipMountHome})
+	must(t, err)
+	return d
+}
