@@ -24,11 +24,12 @@ func (v *verifier) compare(ctx context.Context) error {
 		return err
 	}
 	c := treeCheck{verifier: v, ids: ids, xattrs: newXattrBuffers(), strangers: v.opts.Partial || v.expect.unclear || len(v.opts.Own) > 1}
+	c.opaqueAttr = overlayXattrs(v.opts.Whiteouts == OverlayUser).opaque
+	// The kernel shows trusted attributes to the host's root alone, and an ordinary user's store has none.
+	c.opaqueShown = v.opts.Whiteouts == OverlayUser || !proc.userns && !v.opts.NoDevices
 	if proc.userns || v.opts.Whiteouts == OverlayUser {
 		v.opts.NoDevices = true
 	}
-	c.opaqueAttr = overlayXattrs(v.opts.Whiteouts == OverlayUser).opaque
-	c.opaqueShown = !proc.userns || v.opts.Whiteouts == OverlayUser // the kernel shows trusted attributes to the host's root alone
 	for n, dir := range v.opts.Own {
 		c.top = n == 0
 		if err := c.tree(ctx, dir); err != nil {

@@ -162,17 +162,17 @@ func (s *Store) verify(ctx context.Context, sub *subject, opts VerifyOptions) (V
 	if sub.recipe == nil || !ownContent(sub.info) {
 		return verdict, nil
 	}
-	apply := s.cfg.Apply
+	apply, owner := s.cfg.Apply, ownerOf(s.cfg.Dir)
 	how := archive.VerifyOptions{
 		Content:   append([]string{sub.info.Content}, sub.info.Lower...),
 		Own:       append([]string{sub.info.Content}, generations(sub.info)...),
 		Partial:   sub.partial,
 		Whiteouts: apply.Whiteouts,
 		IDMap:     layer.Mapping(),
-		AnyOwner:  apply.IgnoreChownErrors,
+		AnyOwner:  apply.IgnoreChownErrors || owner != os.Geteuid(),
 		ForceMask: apply.ForceMask != nil,
 		AnyTime:   opts.AnyTime,
-		NoDevices: !ownedByRoot(s.cfg.Dir),
+		NoDevices: owner != 0,
 		MaxBytes:  layer.DiffSize,
 		Progress:  opts.Progress,
 	}
@@ -226,8 +226,12 @@ func generations(info drivers.Info) (older []string) {
 	return older
 }
 
-// ownedByRoot tells whether the host's root has made the store, who alone may make devices. An ordinary user's store looks different.
-func ownedByRoot(dir string) bool {
+// ownerOf returns who has made the store: who isn't the host's root couldn't make devices, and has written owners as the numbers of a user namespace that
+// nobody else knows.
+func ownerOf(dir string) (uid int) {
 	var st unix.Stat_t
-	return unix.Stat(dir, &st) == nil && st.Uid == 0
+	if err := unix.Stat(dir, &st); err != nil {
+		return os.Geteuid()
+	}
+	return int(st.Uid)
 }
