@@ -93,7 +93,7 @@ func decoder(r *bufio.Reader, kind Compression, in *inputErrors) (*decoded, erro
 	case Bzip2:
 		d.r = bzip2.NewReader(r)
 	case Xz:
-		d.r, err = xz.NewReader(r)
+		d.r, err = xz.NewReader(newXzGuard(r))
 	case Zstd:
 		var z *zstd.Decoder
 		// A concurrency of one makes the decoder work inside Read: no goroutine is there to leak, and the second core is kept busy by

@@ -42,5 +42,5 @@
 // with a whiteout for a file of the same layer. The last member counts. A directory that follows its own whiteout becomes opaque.
 //
 // Not promised: that anything is on disk when Apply returns (the caller syncs), and that a zstd stream with a window of up to 128 MiB, or an xz stream
-// with a large dictionary, is read in less memory than it asks for.
+// with a dictionary of up to 64 MiB, is read in less memory than it asks for. Larger ones are refused.
 package archive

@@ -6,7 +6,9 @@ import (
 	"archive/tar"
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"os/exec"
@@ -22,6 +24,34 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
+// A hundred bytes of xz may ask for a dictionary of gigabytes. They are refused, and nothing of the size is ever allocated.
+func TestHostileXz(t *testing.T) {
+	testutil.Root(t)
+	dir, shale := t.TempDir(), harness.Shale(t)
+	small := filepath.Join(dir, "small")
+	if err := os.WriteFile(small, make([]byte, 10240), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(testutil.Tool(t, "xz", "xz-utils"), small).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	hostile, err := os.ReadFile(small + ".xz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostile[16] = 37 // the dictionary's size, in a block header of 12 bytes that ends in its CRC-32
+	binary.LittleEndian.PutUint32(hostile[20:], crc32.ChecksumIEEE(hostile[12:20]))
+	cmd := harness.NewRoot(dir).Command(t.Context(), shale, "import-layer")
+	cmd.Stdin = bytes.NewReader(hostile)
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "dictionary of 1536 MiB") {
+		t.Errorf("import: %v: %s", err, out)
+	}
+	if peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10; peak > 64 {
+		t.Errorf("%d MB to refuse it", peak)
+	}
+}
+
 // TestMemory imports and exports layers that tempt a store to keep much in memory, and asks the kernel for the
 // most that each process ever had.
 func TestMemory(t *testing.T) {
@@ -34,6 +64,7 @@ func TestMemory(t *testing.T) {
 	}{
 		{"60,000 small files", true, func(t *testing.T, path string) { corpus.SmallFiles.Make(t, path) }},
 		{"one file of 700 MB of zeros, zstd", false, func(t *testing.T, path string) { compressed(t, path, "zstd", 1, 700<<20) }},
+		{"one file of 300 MB of zeros, xz -9", false, func(t *testing.T, path string) { compressed(t, path, "xz", 1, 300<<20, "-9") }},
 		{"40 files of 10 MB, gzip", false, func(t *testing.T, path string) { compressed(t, path, "gzip", 40, 10<<20) }},
 		{"100,000 empty files in one directory", true, func(t *testing.T, path string) { compressed(t, path, "gzip", 100_000, 0) }},
 	} {
@@ -66,7 +97,7 @@ func TestMemory(t *testing.T) {
 }
 
 // compressed pipes a tar of n files of zeros through a compressor.
-func compressed(t *testing.T, path, program string, n, size int) {
+func compressed(t *testing.T, path, program string, n, size int, level ...string) {
 	t.Helper()
 	tool := testutil.Tool(t, program, program)
 	out, err := os.Create(path)
@@ -75,7 +106,10 @@ func compressed(t *testing.T, path, program string, n, size int) {
 	}
 	defer out.Close()
 	r, w := io.Pipe()
-	cmd := exec.Command(tool, "-1", "-c")
+	if level == nil {
+		level = []string{"-1"}
+	}
+	cmd := exec.Command(tool, append(level, "-c")...)
 	cmd.Stdin, cmd.Stdout = r, out
 	go func() {
 		buffered := bufio.NewWriterSize(w, 1<<16)
