@@ -27,6 +27,18 @@ var splitCRC = crc64.MakeTable(crc64.ISO)
 //
 // Several files are read ahead at a time; memory stays below some megabytes whatever the layer holds.
 func Replay(ctx context.Context, w io.Writer, tarSplit io.Reader, dirs []string) error {
+	return replay(ctx, w, tarSplit, dirs, observer{})
+}
+
+// observer sees what Replay does; its functions may be nil, and may be called by several goroutines.
+type observer struct {
+	// file is told of each file whose content the recipe leaves to the directories, before that content comes.
+	file func(name string, crc uint64)
+	// damaged is told of files that aren't what they were. Zeros stand for the rest of such a file then, and the stream goes on.
+	damaged func(name string, why error)
+}
+
+func replay(ctx context.Context, w io.Writer, tarSplit io.Reader, dirs []string, o observer) error {
 	var roots []*dirRef
 	defer func() {
 		for _, r := range roots {
@@ -42,9 +54,14 @@ func Replay(ctx context.Context, w io.Writer, tarSplit io.Reader, dirs []string)
 	}
 	r := readAhead[replayPiece]{
 		produce: func(ctx context.Context, emit func(replayPiece, int64) error) error {
-			return readTarSplit(ctx, tarSplit, emit)
+			return readTarSplit(ctx, tarSplit, func(p replayPiece, size int64) error {
+				if p.size > 0 && o.file != nil {
+					o.file(p.name, p.crc)
+				}
+				return emit(p, size)
+			})
 		},
-		worker: func() filler[replayPiece] { return &replayer{roots: roots} },
+		worker: func() filler[replayPiece] { return &replayer{roots: roots, damaged: o.damaged} },
 	}
 	return r.run(ctx, w)
 }
@@ -96,9 +113,8 @@ func readTarSplit(ctx context.Context, tarSplit io.Reader, emit func(replayPiece
 
 // replayer fills pieces. Each worker has its own.
 type replayer struct {
-	roots []*dirRef
-	// damaged, when not nil, is told of files that aren't what they were. Zeros stand for the rest of such a file, and the stream goes on.
-	damaged func(name string, why error)
+	roots   []*dirRef
+	damaged func(name string, why error) // see observer
 	// The directory of the last file, in one of the roots: a tar's members come directory by directory.
 	lastDir  string
 	lastRoot int

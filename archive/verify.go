@@ -150,12 +150,19 @@ func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string)
 	fromTree := map[string]uint64{} // names of the files whose content isn't in the recipe, and its checksum
 	var names sync.Mutex
 	var replayed error
-	stages.Go(func() {
-		replayed = v.replay(ctx, into, recipe, content, func(name string, crc uint64) {
+	watch := observer{
+		file: func(name string, crc uint64) {
 			names.Lock()
 			fromTree[cleanName(name)] = crc
 			names.Unlock()
-		})
+		},
+		damaged: v.lost,
+	}
+	if content == nil {
+		watch.damaged = func(string, error) {} // zeros will do
+	}
+	stages.Go(func() {
+		replayed = replay(ctx, into, recipe, content, watch)
 		into.CloseWithError(replayed)
 	})
 	limits, progress := Limits{MaxRatio: -1}, v.opts.Progress
@@ -199,39 +206,9 @@ func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string)
 	return nil
 }
 
-// replay is Replay for verification.
-func (v *verifier) replay(ctx context.Context, w io.Writer, recipe io.Reader, content []string, file func(name string, crc uint64)) error {
-	var roots []*dirRef
-	defer func() {
-		for _, r := range roots {
-			r.release()
-		}
-	}()
-	for _, dir := range content {
-		root, err := openRoot(dir)
-		if err != nil {
-			return err
-		}
-		roots = append(roots, root)
-	}
-	r := readAhead[replayPiece]{
-		produce: func(ctx context.Context, emit func(replayPiece, int64) error) error {
-			return readTarSplit(ctx, recipe, func(p replayPiece, size int64) error {
-				if p.size > 0 {
-					file(p.name, p.crc)
-				}
-				return emit(p, size)
-			})
-		},
-		worker: func() filler[replayPiece] {
-			return &replayer{roots: roots, damaged: func(name string, why error) {
-				if content != nil {
-					v.damage(Damage{Path: "/" + cleanName(name), What: describeLoss(why), Content: true})
-				}
-			}}
-		},
-	}
-	return r.run(ctx, w)
+// lost notes a file whose content isn't what it was.
+func (v *verifier) lost(name string, why error) {
+	v.damage(Damage{Path: "/" + cleanName(name), What: describeLoss(why), Content: true})
 }
 
 func describeLoss(why error) string {

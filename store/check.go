@@ -25,9 +25,8 @@ type CheckOptions struct {
 	// Progress is called now and then with the bytes of layers read so far and in all; nil for none. Calls don't overlap.
 	Progress func(done, total int64)
 
-	content     map[string]bool // the only layers whose content is to be read; nil for all
-	hopeless    map[Object]bool // what repair has failed at
-	keepGarbage bool
+	content  map[string]bool // the only layers whose content is to be read; nil for all
+	hopeless map[Object]bool // what repair has failed at
 }
 
 // Check looks for damage and for garbage, and changes nothing.

@@ -288,8 +288,7 @@ func (v *survey) lookAtContainers(c *containers.ReadTx) error {
 // unused reports the layers that nothing uses and that are older than whoever makes an image takes.
 func (v *survey) unused() {
 	used := map[string]bool{}
-	var use func(id string)
-	use = func(id string) {
+	use := func(id string) {
 		for layer := v.byID[id]; layer != nil && !used[layer.ID]; layer = v.byID[layer.Parent] {
 			used[layer.ID] = true
 		}
