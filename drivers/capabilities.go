@@ -37,6 +37,9 @@ type Homer interface {
 type Shifter interface {
 	// SupportsShifting reports whether MountOptions.IDMap may hold m.
 	SupportsShifting(ctx context.Context, m idtools.Mapping) (bool, error)
+	// ShiftsLayer reports whether this layer and all beneath it can be mounted so: a layer of an additional layer store can't, since file systems of
+	// daemons don't have that.
+	ShiftsLayer(ctx context.Context, id string) (bool, error)
 }
 
 // Remapper is a Staged whose owners can be translated on disk, those of everything beneath it included: from is the mapping that the parent's

@@ -181,6 +181,15 @@ func (s *Store) Shifts(ctx context.Context, m idtools.Mapping) (bool, error) {
 	return shifter.SupportsShifting(ctx, m)
 }
 
+// ShiftsLayer reports whether this layer is one for which Shifts holds, where it does.
+func (s *Store) ShiftsLayer(ctx context.Context, id string) (bool, error) {
+	shifter, ok := s.driver.(drivers.Shifter)
+	if !ok {
+		return false, nil
+	}
+	return shifter.ShiftsLayer(ctx, id)
+}
+
 // Fill unpacks a tar, compressed or not, into the draft, and records its digests. It reads r to its end. When it fails the draft is good for
 // nothing but Close.
 func (d *Draft) Fill(ctx context.Context, r io.Reader, progress func(read int64)) error {

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
@@ -148,6 +150,45 @@ func TestAdditionalLayer(t *testing.T) {
 				t.Errorf("the layer store has %v, %v", left, err)
 			}
 		})
+	}
+}
+
+// A container with an ID map on such a layer gets a copy with its owners: a daemon's file system can't translate them while it is mounted.
+func TestMappedContainerOnAdditionalLayer(t *testing.T) {
+	testutil.HostRoot(t)
+	ctx := t.Context()
+	cfg := roots(t)
+	elsewhere := t.TempDir()
+	cfg.AdditionalLayerStores = []config.LayerStore{{Path: elsewhere}}
+	_, toc, _ := layerStore(t, elsewhere, false, nil)
+	s := open(t, cfg)
+	found, err := s.LookupAdditionalLayer(ctx, toc, reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer found.Release()
+	layer, err := found.PutAs(ctx, layers.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := s.CreateImage(ctx, store.ImageOptions{TopLayer: layer.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := []idtools.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	box, err := s.CreateContainer(ctx, store.ContainerOptions{Image: image.ID, IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := s.Mount(ctx, box.ID, store.MountOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := testutil.Snapshot(t, at)["from-afar"]; !strings.Contains(got, "owner=100000:100000") {
+		t.Errorf("from-afar is %s", got)
+	}
+	if _, err := s.Unmount(ctx, box.ID, false); err != nil {
+		t.Error(err)
 	}
 }
 

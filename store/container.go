@@ -83,6 +83,17 @@ func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (cre
 	if err != nil {
 		return containers.Container{}, err
 	}
+	if shift && plan.top != nil {
+		if shift, err = rooms.layers.ShiftsLayer(ctx, plan.top.ID); err != nil {
+			return containers.Container{}, fmt.Errorf("new container: %w", err)
+		}
+		if !shift {
+			onDisk = opts.IDMap
+			if plan, err = s.planContainer(ctx, opts, onDisk); err != nil {
+				return containers.Container{}, err
+			}
+		}
+	}
 	// Of an image of a read-only store nothing can be kept for the next container: the copy is this one's own then.
 	if plan.top != nil && !plan.top.Mapping().Equal(onDisk) && !plan.image.ReadOnly && !plan.top.ReadOnly {
 		if plan.top, err = s.mapTopLayer(ctx, plan.image, *plan.top, onDisk); err != nil {

@@ -21,7 +21,7 @@ func (d *driver[Cleanup, Staged]) Get(id string, options graphdriver.MountOpts) 
 		return "", translate(err)
 	}
 	opts := drivers.MountOptions{Options: options.Options, Label: options.MountLabel, Volatile: options.Volatile}
-	if d.SupportsShifting(options.UidMaps, options.GidMaps) {
+	if len(options.UidMaps)+len(options.GidMaps) > 0 && d.SupportsShifting(options.UidMaps, options.GidMaps) {
 		opts.IDMap = mappingOf(options.UidMaps, options.GidMaps)
 	}
 	// "ro" gives a mount without upper directory, rather than one that can't be written to for the time being.

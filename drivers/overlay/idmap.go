@@ -27,6 +27,30 @@ func (d *Driver) SupportsShifting(ctx context.Context, m idtools.Mapping) (bool,
 	return d.shifting(ctx)
 }
 
+// ShiftsLayer looks for symlinks into additional layer stores: FUSE mounts take a mapping only from daemons that ask for it (Linux 6.12).
+func (d *Driver) ShiftsLayer(ctx context.Context, id string) (bool, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return false, fmt.Errorf("overlay: %w", err)
+	}
+	parents, err := d.parents(ctx, dir)
+	if err != nil {
+		return false, fmt.Errorf("overlay: %w", err)
+	}
+	for {
+		if _, err := os.Readlink(filepath.Join(dir, "diff")); err == nil {
+			return false, nil
+		}
+		if len(parents) == 0 {
+			return true, nil
+		}
+		if dir, _, err = d.find(parents[0]); err != nil {
+			return false, fmt.Errorf("overlay: %w", err)
+		}
+		parents = parents[1:]
+	}
+}
+
 func (d *Driver) shifting(ctx context.Context) (bool, error) {
 	if d.opts.DisableIDMap {
 		return false, nil

@@ -22,6 +22,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
@@ -315,6 +316,7 @@ func TestStargzStore(t *testing.T) {
 	if err := s.Diff(ctx, &plain, ids[1], "", store.DiffOptions{Compression: &uncompressed}); err != nil || digest.FromBytes(plain.Bytes()) != top.diffID {
 		t.Errorf("the tar is %s, %v", digest.FromBytes(plain.Bytes()), err)
 	}
+	mapped(t, s, ids[1])
 	root.Must(t, shale, "check")
 
 	root.Must(t, shale, "delete-layer", ids[1])
@@ -326,5 +328,45 @@ func TestStargzStore(t *testing.T) {
 	}
 	if points, err := testutil.MountsBelow(dir); err != nil || len(points) > 0 {
 		t.Errorf("left mounted: %v, %v", points, err)
+	}
+}
+
+// mapped runs a container with an ID map on the layers: their daemon's mount can't translate owners.
+func mapped(t *testing.T, s *store.Store, top string) {
+	t.Helper()
+	ctx := t.Context()
+	image, err := s.CreateImage(ctx, store.ImageOptions{TopLayer: top})
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps := []idtools.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
+	box, err := s.CreateContainer(ctx, store.ContainerOptions{Image: image.ID, IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := s.Mount(ctx, box.ID, store.MountOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := testutil.Snapshot(t, at)["etc/hosts"]; !strings.Contains(got, "owner=100003:100004") {
+		t.Errorf("etc/hosts is %s", got)
+	}
+	if _, err := s.Unmount(ctx, box.ID, false); err != nil {
+		t.Error(err)
+	}
+	if err := s.DeleteContainer(ctx, box.ID); err != nil {
+		t.Error(err)
+	}
+	current, err := s.Image(ctx, image.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Delete(ctx, image.ID); err != nil {
+		t.Error(err)
+	}
+	for _, id := range current.MappedLayers {
+		if err := s.DeleteLayer(ctx, id); err != nil {
+			t.Error(err)
+		}
 	}
 }
