@@ -56,7 +56,19 @@ func viewContainer[T any](ctx context.Context, s *Store, fn func(*containers.Rea
 //
 // Where the driver can't translate owners while mounting, the first container with a mapping makes a copy of the image's top layer with
 // translated owners, which takes minutes for a big image and no lock, and which the image keeps for the next container with that mapping.
-func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (created containers.Container, err error) {
+//
+// With opts.AutoUserns the store chooses the mapping. Too few free IDs are errdefs.ErrInUse then, and no ranges to choose from errdefs.ErrNotFound.
+func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (containers.Container, error) {
+	if opts.AutoUserns != nil {
+		if opts.HostUIDMapping || opts.HostGIDMapping || !opts.IDMap.IsIdentity() {
+			return containers.Container{}, fmt.Errorf("new container: %w: an automatic user namespace besides a mapping or the host's IDs", errdefs.ErrInvalid)
+		}
+		return s.createInFreeRange(ctx, opts)
+	}
+	return s.createContainer(ctx, opts)
+}
+
+func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (created containers.Container, err error) {
 	if opts.HostUIDMapping {
 		opts.IDMap.UIDs = nil
 	}
@@ -123,9 +135,21 @@ func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (cre
 			return containers.Container{}, fmt.Errorf("new container: %w", err)
 		}
 	}
+	if !opts.IDMap.IsIdentity() {
+		lock, err := s.lockUserns(ctx)
+		if err != nil {
+			return containers.Container{}, fmt.Errorf("new container: %w", err)
+		}
+		defer lock.Release()
+	}
 	err = s.updateContainers(ctx, func(l *layers.WriteTx, i *images.ReadTx, c *containers.WriteTx) error {
 		if err := plan.stillRight(i); err != nil {
 			return err
+		}
+		if opts.AutoUserns != nil {
+			if err := stillFree(c, opts.IDMap); err != nil {
+				return err
+			}
 		}
 		if err := c.CheckFree(opts.ID, opts.Names); err != nil {
 			return err

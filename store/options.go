@@ -22,6 +22,8 @@ type ContainerOptions struct {
 	Metadata string
 	// IDMap is the mapping the container runs with; the zero value is none.
 	IDMap idtools.Mapping
+	// AutoUserns, when not nil, has the store choose the mapping.
+	AutoUserns *AutoUserns
 	// HostUIDMapping and HostGIDMapping ask for no mapping whatever IDMap says.
 	HostUIDMapping, HostGIDMapping bool
 	// LabelOpts are SELinux label options as Podman gives them ("disable", "level:s0:c1,c2"). They matter where SELinux is on, and when Flags
