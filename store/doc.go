@@ -25,7 +25,8 @@
 //
 // What has been answered with nil survives a crash and a power cut, volatile containers excepted. What fails, or is cancelled through its
 // context, has changed nothing. After a crash at any moment, that of a recovery included, the store opens without help: what it lists is whole, and
-// what was under way is garbage that nobody sees. The next writer removes most of it, GC the rest, and Check lists it.
+// what was under way is garbage that nobody sees. The next writer removes most of it, GC the rest, and Check lists it. What
+// else may happen to files, Check finds as well, and Repair keeps what can be kept.
 //
 // # Locks
 //

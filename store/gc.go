@@ -149,6 +149,9 @@ func findOrphans(ctx context.Context, l *layers.ReadTx, i *images.ReadTx, c *con
 		orphans.Files = append(orphans.Files, files...)
 	}
 	for _, id := range orphans.Layers {
+		if _, err := l.Get(id); err == nil {
+			continue // the layer that is needed is another store's, which these files only hide
+		}
 		by, err := whoNeeds(id, l, i, c)
 		if err != nil {
 			return orphans, nil, err

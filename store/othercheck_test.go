@@ -95,6 +95,30 @@ func fill(t *testing.T, cfg config.Config) {
 	}
 }
 
+// Files that an interrupted command has left, of a layer that only another store has a record of, are garbage, whoever needs the layer.
+func TestLeftoverOfAnothersLayer(t *testing.T) {
+	ctx := context.Background()
+	theirs := roots(t)
+	fill(t, theirs)
+	cfg := roots(t)
+	cfg.AdditionalImageStores = []string{theirs.GraphRoot}
+	s := open(t, cfg)
+	importLayer(t, s, id("mine"), id("app"), richTar(t, "mine"))
+	noGarbage(t, s)
+	stray := filepath.Join(cfg.GraphRoot, "overlay", id("app"))
+	if err := os.MkdirAll(filepath.Join(stray, "diff"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	report, err := s.Check(ctx, store.CheckOptions{Quick: true})
+	if err != nil || !slices.Equal(report.Garbage().Objects(), []store.Object{{Kind: store.KindLayer, ID: id("app")}}) {
+		t.Fatalf("%v, %v", report.Findings, err)
+	}
+	if _, err := s.GC(ctx, store.GCOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	noGarbage(t, s)
+}
+
 // A mounted layer isn't taken from under its users.
 func TestRepairLeavesMountedLayersAlone(t *testing.T) {
 	ctx := context.Background()
