@@ -249,7 +249,7 @@ func TestSmallFilesIsAlwaysTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprintf("%x", sha256.Sum256(data)), "e158129b91958e86796a30eaf27ec4d0738f7d74df7bb0616289f5daec3c9bc2"; got != want {
+	if got, want := fmt.Sprintf("%x", sha256.Sum256(data)), "e5dc2f31341cbffc00b1561efcca2ea85c7b114e431d637886af2452a3a87ff0"; got != want {
 		t.Errorf("sha256 %s, want %s", got, want)
 	}
 }
