@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -36,6 +37,16 @@ func Process() (Environment, error) {
 		return Environment{}, err
 	}
 	return Environment{Lookup: os.LookupEnv, Caller: caller, Rootless: rootless}, nil
+}
+
+// FindMountProgram is the path of fuse-overlayfs, found by PATH; "" when the host doesn't have it. It stands in for a mount_program that isn't set, where
+// overlayfs doesn't work.
+func FindMountProgram() string {
+	path, err := exec.LookPath("fuse-overlayfs")
+	if err != nil || !filepath.IsAbs(path) {
+		return ""
+	}
+	return path
 }
 
 // get is a variable's value, "" when it isn't there.

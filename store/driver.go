@@ -25,6 +25,7 @@ func openDriver(ctx context.Context, cfg config.Config, others []string) (driver
 			SkipMountHome: cfg.Overlay.SkipMountHome,
 			ForceMask:     cfg.Overlay.ForceMask,
 			MountProgram:  cfg.Overlay.MountProgram,
+			FindProgram:   config.FindMountProgram,
 			UseComposefs:  cfg.Overlay.UseComposefs,
 			Size:          cfg.Overlay.Size,
 			Inodes:        cfg.Overlay.Inodes,
@@ -55,7 +56,7 @@ func applyOptions(cfg config.Config, driver drivers.Driver) (archive.ApplyOption
 			ForceMask:         cfg.Overlay.ForceMask,
 			Whiteouts:         archive.OverlayTrusted,
 		}
-		if cfg.Overlay.MountProgram != "" {
+		if d, ok := driver.(*overlay.Driver); ok && d.MountProgram() != "" {
 			opts.Whiteouts = archive.LiteralWhiteouts
 		} else if upper, ok := driver.(drivers.Upperdir); ok && upper.UserXattr() {
 			opts.Whiteouts = archive.OverlayUser

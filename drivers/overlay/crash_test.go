@@ -51,6 +51,23 @@ var operations = map[string]func(ctx context.Context, d *overlay.Driver) error{
 		}
 		return trash.Empty(ctx)
 	},
+	"partial pull": func(ctx context.Context, d *overlay.Driver) error {
+		p, err := d.StagePull(ctx, drivers.StageOptions{})
+		if err != nil {
+			return err
+		}
+		step.Reached(ctx, "pull staged")
+		if err := os.WriteFile(filepath.Join(p.Content(), "new"), nil, 0o644); err != nil {
+			return err
+		}
+		step.Reached(ctx, "pull filled")
+		trash, err := p.Install(ctx, "child", false)
+		if err != nil {
+			return err
+		}
+		step.Reached(ctx, "pull installed")
+		return trash.Empty(ctx)
+	},
 }
 
 func stage(ctx context.Context, d *overlay.Driver, parent string) (drivers.Staged, error) {
@@ -152,6 +169,12 @@ func afterCrash(t *testing.T, root string, d *overlay.Driver) {
 	must(t, d.Recover(ctx))
 	if left, err := os.ReadDir(filepath.Join(root, "overlay/tempdirs")); err != nil || len(left) > 0 {
 		t.Errorf("left in tempdirs after recovery: %v (%v)", left, err)
+	}
+	stale, err := d.StalePulls(ctx)
+	must(t, err)
+	must(t, d.SweepPulls(ctx))
+	if left, err := os.ReadDir(filepath.Join(root, "overlay/staging")); err == nil && len(left) > 0 {
+		t.Errorf("of %q is left in staging: %v", stale, left)
 	}
 	ids, err := d.List(ctx)
 	must(t, err)

@@ -36,6 +36,9 @@ type Options struct {
 	SkipMountHome bool
 	// MountProgram is mount_program: what mounts in the kernel's stead.
 	MountProgram string
+	// FindProgram looks for a mount program on the host, "" for none, where there is no MountProgram and overlayfs can't do the job: on a file system that it
+	// doesn't work on, or when the store's layers were made for a mount program. nil finds none.
+	FindProgram func() string
 	// ForceMask is force_mask: the mode of each layer's root directory, whose true owner and mode go into an xattr. Writable layers can
 	// have it with MountProgram only, which reads it back.
 	ForceMask *fs.FileMode
@@ -74,7 +77,7 @@ func Factory(opts Options) drivers.Factory {
 }
 
 // Open opens the driver, which costs a few system calls. Only where the home doesn't exist yet does it make a test mount, and returns
-// errdefs.ErrUnsupported when overlayfs can't work there; an existing home is taken to work, and what fails says so when it is used.
+// errdefs.ErrUnsupported when overlayfs can't work there and no mount program is found; an existing home is taken to work, and what fails says so when it is used.
 func Open(ctx context.Context, opts Options) (*Driver, error) {
 	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
@@ -91,10 +94,14 @@ func Open(ctx context.Context, opts Options) (*Driver, error) {
 		if err != nil {
 			return nil, fmt.Errorf("overlay: %w", err)
 		}
-		if !fresh || opts.MountProgram != "" {
+		if !fresh || d.opts.MountProgram != "" {
 			continue
 		}
-		if err := d.supported(ctx, home); err != nil {
+		err = d.supported(ctx, home)
+		if errors.Is(err, errdefs.ErrUnsupported) && d.findProgram() == nil {
+			continue
+		}
+		if err != nil {
 			_ = os.Remove(filepath.Join(home, tempDirs))
 			_ = os.Remove(filepath.Join(home, linkDir))
 			_ = os.Remove(home) // a home left behind would look like a store of this driver

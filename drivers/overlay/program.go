@@ -35,6 +35,25 @@ func checkProgram(program string) error {
 	return nil
 }
 
+// findProgram takes the host's mount program, if there is one.
+func (d *Driver) findProgram() error {
+	found := ""
+	if d.opts.FindProgram != nil {
+		found = d.opts.FindProgram()
+	}
+	if found == "" {
+		return fmt.Errorf("mount program: %w on this host", errdefs.ErrNotFound)
+	}
+	if err := checkProgram(found); err != nil {
+		return err
+	}
+	d.opts.MountProgram = found
+	return nil
+}
+
+// MountProgram is the program that mounts in the kernel's stead; "" when the kernel does. Layers are then made with whiteouts for such programs.
+func (d *Driver) MountProgram() string { return d.opts.MountProgram }
+
 // rememberProgram writes down that the store's layers are made for a mount program, or refuses to read such layers without one.
 func (d *Driver) rememberProgram() error {
 	path := filepath.Join(d.homes[0], programFlag)
@@ -44,7 +63,7 @@ func (d *Driver) rememberProgram() error {
 	}
 	seen := string(said) == "true"
 	switch {
-	case d.opts.MountProgram == "" && seen:
+	case d.opts.MountProgram == "" && seen && d.findProgram() != nil:
 		return fmt.Errorf("%s: %w without the setting mount_program: the store's layers were made for a mount program, and overlayfs doesn't know its whiteouts; "+
 			"set mount_program = \"/usr/bin/fuse-overlayfs\" in storage.conf", d.homes[0], errdefs.ErrUnsupported)
 	case d.opts.MountProgram != "" && !seen:

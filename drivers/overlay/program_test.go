@@ -185,3 +185,32 @@ func TestMountProgramInUserNamespace(t *testing.T) {
 		t.Errorf("native diff: %t, %v", native, err)
 	}
 }
+
+// Where overlayfs doesn't work, as on top of itself, the host's mount program is taken; and so it is for a store that has seen one.
+func TestMountProgramIsFound(t *testing.T) {
+	program := fuseOverlayfs(t)
+	_, kernels := freshStore(t)
+	root := perform(t, kernels, "child", drivers.MountOptions{})
+	find := func() string { return program }
+	for range 2 {
+		d, err := overlay.Open(t.Context(), overlay.Options{Place: place(root), FindProgram: find})
+		must(t, err)
+		if d.MountProgram() != program {
+			t.Fatalf("mounts by %q", d.MountProgram())
+		}
+	}
+	d, err := overlay.Open(t.Context(), overlay.Options{Place: place(root), FindProgram: find})
+	must(t, err)
+	must(t, create(t.Context(), d, "base", ""))
+	must(t, create(t.Context(), d, "upper", "base"))
+	target := perform(t, d, "upper", drivers.MountOptions{})
+	must(t, os.WriteFile(target+"/written", []byte("x"), 0o600))
+	must(t, os.Remove(target+"/new"))
+
+	d, err = overlay.Open(t.Context(), overlay.Options{Place: place(t.TempDir()), FindProgram: find})
+	must(t, err)
+	if d.MountProgram() != "" {
+		t.Error("a mount program where the kernel can mount")
+	}
+	must(t, d.Close())
+}
