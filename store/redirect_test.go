@@ -71,3 +71,50 @@ func TestDiffFollowsMetacopyAndRedirects(t *testing.T) {
 		t.Errorf("changes: %v, %v", changes, err)
 	}
 }
+
+// The same with an ID map: what a metacopy and a redirect lead to are the image's files, whose owners the mount translates, while those of the container's own files are
+// the host's already. The diff has the container's.
+func TestDiffFollowsMetacopyWithAnIDMap(t *testing.T) {
+	testutil.HostRoot(t)
+	ctx := t.Context()
+	for name, set := range waysToMap {
+		t.Run(name, func(t *testing.T) {
+			cfg := roots(t)
+			if set(&cfg); cfg.Driver == "vfs" {
+				t.Skip("vfs mounts nothing")
+			}
+			s := open(t, cfg)
+			ownedTree(t, s)
+			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "img", IDMap: shifted(100000), MountOpts: []string{"metacopy=on", "redirect_dir=on"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, err := s.Mount(ctx, c.ID, store.MountOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(filepath.Join(path, "d/one"), 0o640); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(filepath.Join(path, "d"), filepath.Join(path, "moved")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Unmount(ctx, c.ID, false); err != nil {
+				t.Fatal(err)
+			}
+			headers := tarHeaders(t, export(t, s, c.LayerID))
+			for path, want := range map[string]struct {
+				uid, gid int
+				size     int64
+			}{"moved/one": {3, 4, 4}, "moved/suid": {5, 6, 1}, "moved/": {1, 2, 0}} {
+				h := headers[path]
+				if h == nil || h.Uid != want.uid || h.Gid != want.gid || h.Size != want.size {
+					t.Errorf("%s: %+v, want %+v", path, h, want)
+				}
+			}
+			if headers[".wh.d"] == nil {
+				t.Errorf("the diff doesn't delete d")
+			}
+		})
+	}
+}

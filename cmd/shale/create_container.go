@@ -17,7 +17,9 @@ prints the container's ID and, indented below, its names. An IMAGE of "" stands 
 no image; the container's layer has then no parent.`,
 		Example: `  # a container, and where its files are
   shale create-container --name web example.com/base:1
-  shale mount web`,
+  shale mount web
+  # one with user and group IDs of its own
+  shale create-container --auto-userns example.com/base:1`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: p.completeImages,
 	}
@@ -26,6 +28,7 @@ no image; the container's layer has then no parent.`,
 	flags.StringArrayVarP(&options.Names, "name", "n", nil, "give the container the name `NAME`; may be repeated")
 	flags.StringVarP(&options.ID, "id", "i", "", "give the container this `ID` (default: 64 random hexadecimal digits)")
 	flags.BoolVar(&options.Volatile, "volatile", false, "the container need not survive a crash or a reboot: its files are never synced")
+	auto := flags.Bool("auto-userns", false, "map IDs that no other container has, as many as the image needs")
 	metadata := metadataFlags(command)
 	ids := idMappingFlags(command)
 	asJSON := jsonFlag(command)
@@ -39,6 +42,9 @@ no image; the container's layer has then no parent.`,
 			return err
 		}
 		options.HostUIDMapping, options.HostGIDMapping = ids.hostUIDs, ids.hostGIDs
+		if *auto {
+			options.AutoUserns = &store.AutoUserns{}
+		}
 		container, err := s.CreateContainer(ctx, options)
 		if err != nil {
 			return err
