@@ -91,7 +91,7 @@ type Pull interface {
 
 // Prober is a driver in whose home other programs try out the kernel, in directories that look like layers. Without it there are none.
 type Prober interface {
-	// Probes returns these directories. They are in use only while somebody holds storage.lock.
+	// Probes returns these directories, those in use among them. A dead process may have left a mount in one.
 	Probes(ctx context.Context) ([]string, error)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -103,8 +104,11 @@ func (s *Store) stillStale(ctx context.Context, before []string) ([]string, erro
 	return slices.DeleteFunc(now, func(path string) bool { return !slices.Contains(before, path) }), err
 }
 
-// staleProbes returns the directories of test mounts that nobody uses. Who makes one holds storage.lock, and removes it before that is released: what was there
-// before the lock was found free, and is there afterwards, is left over.
+// probeAge is far longer than a test mount takes.
+const probeAge = time.Minute
+
+// staleProbes returns the directories of test mounts that nobody uses. Those that containers/storage makes when it starts are made and removed under
+// storage.lock; the one that asks for ID-mapped mounts is made under no lock at all, when a layer is first created, so only age tells that it was left.
 func (s *Store) staleProbes(ctx context.Context) ([]string, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -114,15 +118,15 @@ func (s *Store) staleProbes(ctx context.Context) ([]string, error) {
 	if !ok {
 		return nil, nil
 	}
-	before, err := prober.Probes(ctx)
-	if err != nil || len(before) == 0 {
+	probes, err := prober.Probes(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if held, err := lockfile.Held(s.storageLock()); err != nil || held {
-		return nil, err
-	}
-	after, err := prober.Probes(ctx)
-	return slices.DeleteFunc(after, func(dir string) bool { return !slices.Contains(before, dir) }), err
+	old := time.Now().Add(-probeAge)
+	return slices.DeleteFunc(probes, func(dir string) bool {
+		info, err := os.Lstat(dir)
+		return err != nil || info.ModTime().After(old)
+	}), nil
 }
 
 // checkRecords reports files of records that can't be read.

@@ -13,6 +13,7 @@ import (
 	"github.com/shalestore/shale/internal/diskusage"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/mount"
 )
 
 // GCOptions says what is done about garbage.
@@ -53,6 +54,20 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) (Collected, error) {
 	return done, s.collect(ctx, false)
 }
 
+// removeProbe removes the directory of a test mount, whose process may have died while it was mounted.
+func removeProbe(ctx context.Context, dir string) error {
+	mounted, err := mount.Below(dir)
+	if err != nil {
+		return err
+	}
+	for _, target := range mounted {
+		if err := mount.Unmount(target); err != nil {
+			return err
+		}
+	}
+	return fsat.RemoveAll(ctx, dir)
+}
+
 // collect removes what is garbage now, if so without that of containers.
 func (s *Store) collect(ctx context.Context, sparingContainers bool) error {
 	rooms, err := s.open(ctx)
@@ -63,7 +78,7 @@ func (s *Store) collect(ctx context.Context, sparingContainers bool) error {
 	probes, err := s.staleProbes(ctx)
 	errs = append(errs, err)
 	for _, dir := range probes {
-		errs = append(errs, fsat.RemoveAll(ctx, dir))
+		errs = append(errs, removeProbe(ctx, dir))
 	}
 	errs = append(errs, s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		orphans, needed, err := findOrphans(ctx, &l.ReadTx, &i.ReadTx, &c.ReadTx)

@@ -230,6 +230,10 @@ var wounds = []wound{
 		p.write(p.path("overlay/tempdirs/temp-dir-7/0-addition/diff/file"), "x")
 		p.write(p.path("overlay-layers/tmp/lock-8"), "")
 		p.write(p.path("overlay/metacopy-check123/lower/file"), "x")
+		p.must(os.Mkdir(p.path("overlay/metacopy-check123/merged"), 0o700))
+		p.must(unix.Mount("tmpfs", p.path("overlay/metacopy-check123/merged"), "tmpfs", 0, ""))
+		p.must(os.Chtimes(p.path("overlay/metacopy-check123"), time.Unix(5, 0), time.Unix(5, 0)))
+		p.write(p.path("overlay/compat456/lower1/young"), "x") // perhaps of a living process
 		p.write(p.path("overlay/staging/9/staging.lock"), "")
 		p.write(p.path("overlay/staging/9/dir/file"), "x")
 	}, garbage: true, want: []string{"file overlay/tempdirs/temp-dir-7", "file overlay-layers/tmp/lock-8", "file overlay/staging/9", "file overlay/metacopy-check123"}},

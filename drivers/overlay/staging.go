@@ -70,7 +70,7 @@ func (d *Driver) pulls(ctx context.Context, fn func(dir string) error) error {
 	return errors.Join(errs...)
 }
 
-// isProbe recognizes the directories in which containers/storage makes its test mounts when it starts, under storage.lock.
+// isProbe recognizes the directories in which containers/storage makes its test mounts.
 func isProbe(name string) bool {
 	for _, prefix := range []string{"opaque-bug-check", "metacopy-check", "volatile-check", "compat"} {
 		if number, ok := strings.CutPrefix(name, prefix); ok {
