@@ -13,6 +13,7 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 	"go.podman.io/storage/pkg/chunked"
 	"go.podman.io/storage/pkg/chunked/compressor"
+	"go.podman.io/storage/types"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,9 +57,9 @@ func pull(t *testing.T, s storage.Store, parent string, tarball []byte) (*storag
 // The library's differ for zstd:chunked puts layers together in our driver, from files that layers hold already and what it fetches for the rest.
 func TestPartialPull(t *testing.T) {
 	root := t.TempDir()
-	pullOptions = map[string]string{"enable_partial_images": "true", "use_hard_links": "true", "insecure_allow_unpredictable_image_contents": "true"}
-	t.Cleanup(func() { pullOptions = nil })
-	s := open(t, root)
+	s := open(t, root, func(opts *types.StoreOptions) {
+		opts.PullOptions = map[string]string{"enable_partial_images": "true", "use_hard_links": "true", "insecure_allow_unpredictable_image_contents": "true"}
+	})
 	big := strings.Repeat("a file that both layers have, and that is large enough to be worth looking for. ", 4000)
 	first, all := pull(t, s, "", layerTar(t, "dir/", "", "dir/big", big, "gone", "soon"))
 	second, some := pull(t, s, first.ID, layerTar(t, "copy", big, "new", "fetched", ".wh.gone", ""))

@@ -46,25 +46,25 @@ func TestMain(m *testing.M) {
 	testutil.Main(m)
 }
 
-// pullOptions are those of the stores that open opens.
-var pullOptions map[string]string
-
 func options(root string) types.StoreOptions {
 	return types.StoreOptions{
-		PullOptions: pullOptions,
-		GraphRoot:   filepath.Join(root, "graph"), RunRoot: filepath.Join(root, "run"), GraphDriverName: "overlay",
+		GraphRoot: filepath.Join(root, "graph"), RunRoot: filepath.Join(root, "run"), GraphDriverName: "overlay",
 		GraphDriverOptions: []string{"overlay.skip_mount_home=true"},
 	}
 }
 
-// open opens a store of the library's on a root, and makes sure that it has our driver.
-func open(t *testing.T, root string) storage.Store {
+// open opens a store of the library's on a root, with options of its own, and makes sure that it has our driver.
+func open(t *testing.T, root string, changes ...func(*types.StoreOptions)) storage.Store {
 	t.Helper()
 	testutil.HostRoot(t)
 	if registered != nil {
 		t.Skipf("needs a build with -tags exclude_graphdriver_overlay: %v", registered)
 	}
-	s, err := storage.GetStore(options(root))
+	opts := options(root)
+	for _, change := range changes {
+		change(&opts)
+	}
+	s, err := storage.GetStore(opts)
 	if err != nil {
 		t.Fatal(err)
 	}
