@@ -43,9 +43,11 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 	default:
 		return "", err
 	}
-	if err := s.prepareHome(ctx, rooms.driver); err != nil {
+	lock, err := s.holdHome(ctx, rooms.driver)
+	if err != nil {
 		return "", err
 	}
+	defer lock.Release()
 	return rooms.layers.Mount(ctx, ref, wanted)
 }
 
@@ -91,7 +93,7 @@ func (s *Store) imageTop(ctx context.Context, ref string) (image images.Image, t
 	return image, top, err
 }
 
-// prepareHome sees to it that the driver's home is a mount of its own before anything is put or mounted beneath. Other tools expect it from the first layer
+// prepareHome sees to it that the driver's home is a mount of its own before anything is put beneath. Other tools expect it from the first layer
 // on, and a rename can't go from one mount to another, so it mustn't be made while a layer is staged.
 func (s *Store) prepareHome(ctx context.Context, driver drivers.Driver) error {
 	homer, ok := driver.(drivers.Homer)
@@ -101,12 +103,37 @@ func (s *Store) prepareHome(ctx context.Context, driver drivers.Driver) error {
 	if ready, err := homer.HomePrepared(); ready || err != nil {
 		return err
 	}
-	lock, err := lockfile.Acquire(ctx, s.storageLock(), lockfile.Exclusive)
+	lock, err := s.holdHome(ctx, driver)
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
-	return homer.PrepareHome(ctx)
+	return lock.Release()
+}
+
+// holdHome prepares the driver's home and returns storage.lock, under which it stays as it is: Shutdown, which every command of some tools ends with, takes
+// the home's mount away while no layer is recorded as mounted, and with it what is being mounted there at that moment.
+func (s *Store) holdHome(ctx context.Context, driver drivers.Driver) (*lockfile.Lock, error) {
+	lock, err := lockfile.Acquire(ctx, s.storageLock(), lockfile.Shared)
+	if err != nil {
+		return nil, err
+	}
+	homer, ok := driver.(drivers.Homer)
+	if !ok {
+		return lock, nil
+	}
+	ready, err := homer.HomePrepared()
+	if err == nil && !ready {
+		lock.Release()
+		if lock, err = lockfile.Acquire(ctx, s.storageLock(), lockfile.Exclusive); err != nil {
+			return nil, err
+		}
+		err = homer.PrepareHome(ctx)
+	}
+	if err != nil {
+		lock.Release()
+		return nil, err
+	}
+	return lock, nil
 }
 
 // storageLock guards the driver's home. containers/storage holds it for much more, and so it is held here as briefly as can be.

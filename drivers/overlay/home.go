@@ -23,10 +23,18 @@ func (d *Driver) PrepareHome(ctx context.Context) error {
 	return nil
 }
 
-// HomePrepared asks the kernel once a process.
+// HomePrepared asks the kernel once a process how mounts spread from the home, and each time whether it is still a mount point: any process that uses
+// the store may take the mount away.
 func (d *Driver) HomePrepared() (bool, error) {
-	if d.opts.SkipMountHome || d.homePrepared.Load() {
+	if d.opts.SkipMountHome {
 		return true, nil
+	}
+	if d.homePrepared.Load() {
+		is, err := mount.IsMountPoint(d.homes[0])
+		if err != nil {
+			return false, fmt.Errorf("overlay: %w", err)
+		}
+		return is, nil
 	}
 	private, err := mount.IsPrivate(d.homes[0])
 	if err != nil {
