@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -14,9 +18,12 @@ func (p *program) createImage() *cobra.Command {
 		Aliases: []string{"createimage"},
 		Short:   "Make an image of a layer and what is below it",
 		Long: `Makes an image whose topmost layer is LAYER, and prints its ID and, indented below,
-its names. Without LAYER, or with "", the image has no files.`,
+its names. Without LAYER, or with "", the image has no files.
+
+With --data the image has its manifest and configuration from the first moment on.
+Podman cannot list its images while there is one without a manifest.`,
 		Example: `  # an image of the layer named base and its parents
-  shale create-image --name example.com/base:1 base`,
+  shale create-image --name example.com/base:1 --data manifest=base.json base`,
 		Args:              arguments(0, 1),
 		ValidArgsFunction: p.completeLayers,
 	}
@@ -25,6 +32,7 @@ its names. Without LAYER, or with "", the image has no files.`,
 	flags.StringArrayVarP(&options.Names, "name", "n", nil, "give the image the name `NAME`; may be repeated")
 	flags.StringVarP(&options.ID, "id", "i", "", "give the image this `ID` (default: 64 random hexadecimal digits)")
 	flags.StringVarP((*string)(&options.Digest), "digest", "d", "", "the image can be found by `DIGEST`")
+	data := flags.StringArray("data", nil, "store a file's content as a data item, by `KEY=FILE`; may be repeated")
 	metadata := metadataFlags(command)
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
@@ -40,6 +48,13 @@ its names. Without LAYER, or with "", the image has no files.`,
 		if options.Metadata, err = metadata.read(ctx, p); err != nil {
 			return err
 		}
+		for _, pair := range *data {
+			item, err := p.readItem(ctx, pair)
+			if err != nil {
+				return err
+			}
+			options.BigData = append(options.BigData, item)
+		}
 		image, err := s.CreateImage(ctx, options)
 		if err != nil {
 			return err
@@ -47,4 +62,22 @@ its names. Without LAYER, or with "", the image has no files.`,
 		return p.printCreated(*asJSON, image, image.ID, image.Names)
 	})
 	return command
+}
+
+// readItem reads the data item that KEY=FILE stands for.
+func (p *program) readItem(ctx context.Context, pair string) (images.Item, error) {
+	key, path, found := strings.Cut(pair, "=")
+	if !found || key == "" || path == "" {
+		return images.Item{}, fmt.Errorf("--data %q: %w: KEY=FILE is expected", pair, errdefs.ErrInvalid)
+	}
+	in, err := p.openInput(ctx, path)
+	if err != nil {
+		return images.Item{}, err
+	}
+	defer in.Close()
+	data, err := readUpTo(in, dataLimit)
+	if err != nil {
+		return images.Item{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return images.Item{Key: key, Data: data}, nil
 }
