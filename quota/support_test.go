@@ -1,0 +1,55 @@
+package quota
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/testutil"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { testutil.Main(m) }
+
+func TestWhatIsMissing(t *testing.T) {
+	for _, c := range []struct{ kind, want string }{
+		{"xfs", "mount this XFS with the option prjquota"},
+		{"ext4", "mkfs.ext4 -O quota,project"},
+		{"btrfs", "btrfs has none"},
+		{"tmpfs", "this file system has none"},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			if c.kind != "tmpfs" {
+				unsupported(t, testutil.LoopFS(t, c.kind, 400), c.want)
+				return
+			}
+			testutil.Root(t)
+			dir := t.TempDir()
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(dir, 0) })
+			unsupported(t, dir, c.want)
+		})
+	}
+}
+
+// unsupported asks for quotas where there are none.
+func unsupported(t *testing.T, dir, want string) {
+	t.Helper()
+	_, err := Open(dir)
+	if !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), want) {
+		t.Errorf("Open: %v, want %q", err, want)
+	}
+	deep := filepath.Join(dir, "not", "yet")
+	err = Supported(deep)
+	if !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), want) {
+		t.Errorf("Supported: %v, want %q", err, want)
+	}
+	if _, err := os.Lstat(filepath.Dir(deep)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Supported left something: %v", err)
+	}
+}
