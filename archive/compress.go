@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/inflate"
 	"github.com/ulikunitz/xz"
 )
 
@@ -89,7 +90,7 @@ func decoder(r *bufio.Reader, kind Compression, in *inputErrors) (*decoded, erro
 	case Uncompressed:
 		d.r = r
 	case Gzip:
-		d.r, err = gzip.NewReader(r)
+		d.r, err = inflate.NewReader(r)
 	case Bzip2:
 		d.r = bzip2.NewReader(r)
 	case Xz:

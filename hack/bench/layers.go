@@ -118,8 +118,8 @@ func debian(variant string, packages ...string) func(ctx context.Context, dir st
 // nodeModules installs what a large web project depends on.
 func nodeModules(ctx context.Context, dir string) error {
 	return runTool(ctx, "npm", "install", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--legacy-peer-deps", "--prefix", dir,
-		"next@14.2.3", "react-scripts@5.0.1", "@angular/cli@17.3.7", "@angular/core@17.3.8", "webpack@5.91.0", "eslint@8.57.0", "typescript@5.4.5", "jest@29.7.0", "@mui/material@5.15.17", "@mui/icons-material@5.15.17",
-		"date-fns@3.6.0", "rxjs@7.8.1", "lodash@4.17.21", "core-js@3.37.1", "aws-sdk@2.1618.0", "firebase@10.11.1", "three@0.164.1", "antd@5.17.0", "echarts@5.5.0", "gatsby@5.13.4", "storybook@8.0.10", "googleapis@137.1.0")
+		"next@14.2.3", "react-scripts@5.0.1", "@angular/cli@17.3.7", "@angular/core@17.3.8", "webpack@5.91.0", "eslint@8.57.0", "typescript@5.4.5", "jest@29.7.0", "@mui/material@5.15.17",
+		"date-fns@3.6.0", "rxjs@7.8.1", "lodash@4.17.21", "core-js@3.37.1", "aws-sdk@2.1618.0", "three@0.164.1", "antd@5.17.0", "echarts@5.5.0", "storybook@8.0.10")
 }
 
 // fiveFiles cuts the content of a toolchain's files into five of 100 MB, which compress as binaries do.
