@@ -101,6 +101,10 @@ func (tx *ReadTx) Orphans() ([]string, error) {
 	return orphans, nil
 }
 
+// Home is the directory in the graph root with the data items of the container that has this ID, and with what else belongs to it. It is missing while there is
+// nothing of the kind.
+func (s *Store) Home(id string) string { return s.dataDir(id) }
+
 // ItemPath is the path of a data item's file. Whoever opens it without the lock may find another one, or none.
 func (s *Store) ItemPath(id, key string) (string, error) {
 	name, err := bigdata.FileName(key)

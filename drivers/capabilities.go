@@ -113,6 +113,17 @@ type Examiner interface {
 	Mend(ctx context.Context, id string, beneath []string) error
 }
 
+// Footprinter is a driver that can tell what a layer takes on disk, and cheaply whether that is as it was. Without it a layer takes what Driver.Usage
+// says, and has to be measured each time.
+type Footprinter interface {
+	// Footprint measures everything that the driver keeps of a layer and that goes with it: its content, which a walk or a quota tells, copies of what is
+	// beneath it, the driver's own files. Content that only lies elsewhere, in an additional layer store, isn't part of it.
+	Footprint(ctx context.Context, id string) (Footprint, error)
+	// Stamp is short, and another one after whatever may have changed the layer's footprint: its content took the place of another, or it was
+	// mounted to be written to. While the layer is mounted so it says nothing. It costs a few lstat(2).
+	Stamp(ctx context.Context, id string) (string, error)
+}
+
 // AdditionalLayers is a driver that can show layers of additional layer stores: file systems on which somebody else keeps layers ready, unpacked or to be
 // fetched as they are read (section 12 of the storage format). Without it all layers are unpacked here.
 type AdditionalLayers interface {

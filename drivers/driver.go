@@ -126,5 +126,12 @@ type Usage struct {
 	Inodes int64
 }
 
+// Footprint is what a layer takes of its file system.
+type Footprint struct {
+	Bytes  int64 // allocated, as df counts them: whole blocks, those of directories too; hard links once
+	Inodes int64
+	Quota  bool // the file system's own account said so, and nothing was walked
+}
+
 // Property is one line of a status report.
 type Property struct{ Name, Value string }

@@ -108,6 +108,10 @@ func (tx *ReadTx) Orphans() ([]string, error) {
 	return orphans, nil
 }
 
+// Home is the directory in the graph root, or the other store that the image is in, with the image's data items and what else belongs to it. It is missing while there is
+// nothing of the kind.
+func (s *Store) Home(image Image) string { return s.itemsOf(image) }
+
 // ItemPath is the path of a data item's file. Whoever opens it without the lock may find another one, or none.
 func (s *Store) ItemPath(image Image, key string) (string, error) {
 	name, err := bigdata.FileName(key)

@@ -304,11 +304,11 @@ func (s *Store) ContainerSize(ctx context.Context, ref string) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		size, _, err := diskusage.Count(ctx, dir)
+		tree, err := diskusage.Count(ctx, dir)
 		if err != nil {
 			return 0, err
 		}
-		total += size
+		total += tree.Size
 	}
 	return total, nil
 }

@@ -137,8 +137,8 @@ func sizeOf(ctx context.Context, path string) (int64, error) {
 	if !info.IsDir() {
 		return info.Size(), nil
 	}
-	n, _, err := diskusage.Count(ctx, path)
-	return n, err
+	tree, err := diskusage.Count(ctx, path)
+	return tree.Size, err
 }
 
 func gone(err error) bool {

@@ -145,6 +145,7 @@ func (p *program) printLayerTree(list []layers.Layer, users layerUsers, mounted 
 
 func (p *program) printLayerTable(list []layers.Layer, users layerUsers) {
 	t := p.newTable("LAYER", "NAME", "PARENT", "SIZE", "CREATED", "USED BY")
+	t.numbers(3)
 	for _, layer := range list {
 		size := ""
 		if layer.DiffID != "" {

@@ -113,7 +113,7 @@ beginning of its ID when nothing else begins so.`,
 	add(groupContainers, p.containerData().commands()...)
 	add(groupContainers, p.directories("container")...)
 	add(groupAny, p.exists(), p.getNames(), p.addNames(), p.removeNames(), p.setNames(), p.metadata(), p.setMetadata(), p.delete())
-	add(groupStore, p.status(), p.configuration(), p.check(), p.gc(), p.dedup(), p.storageLayers(), p.createStorageLayer(), p.shutdown(), p.wipe(), p.unshare(), p.completion(), p.docs(), p.version())
+	add(groupStore, p.status(), p.configuration(), p.usage(), p.check(), p.gc(), p.dedup(), p.storageLayers(), p.createStorageLayer(), p.shutdown(), p.wipe(), p.unshare(), p.completion(), p.docs(), p.version())
 	return root
 }
 

@@ -2,24 +2,56 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 )
 
-// table lines up columns for a person at a terminal.
-type table struct{ w *tabwriter.Writer }
-
-func (p *program) newTable(heads ...string) table {
-	t := table{tabwriter.NewWriter(p.out, 0, 8, 3, ' ', 0)}
-	t.row(heads...)
-	return t
+// table lines up columns for a person at a terminal. It keeps its rows until flush.
+type table struct {
+	out   io.Writer
+	rows  [][]string
+	right map[int]bool // columns of numbers
 }
 
-func (t table) row(cells ...string) {
-	fmt.Fprintln(t.w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+func (p *program) newTable(heads ...string) *table {
+	return &table{out: p.out, rows: [][]string{heads}, right: map[int]bool{}}
 }
-func (t table) flush() { t.w.Flush() }
+
+// numbers has the cells of these columns end at the same place, rather than begin there.
+func (t *table) numbers(columns ...int) {
+	for _, c := range columns {
+		t.right[c] = true
+	}
+}
+
+func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *table) flush() {
+	widths := map[int]int{}
+	for _, cells := range t.rows {
+		for c, cell := range cells {
+			widths[c] = max(widths[c], utf8.RuneCountInString(cell))
+		}
+	}
+	for _, cells := range t.rows {
+		var line strings.Builder
+		for c, cell := range cells {
+			pad := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell))
+			if c > 0 {
+				line.WriteString("   ")
+			}
+			if t.right[c] {
+				line.WriteString(pad + cell)
+			} else {
+				line.WriteString(cell + pad)
+			}
+		}
+		fmt.Fprintln(t.out, strings.TrimRight(line.String(), " "))
+	}
+	t.rows = nil
+}
 
 // shortID is as much of an ID as tells it apart for a person, and as any command takes.
 func shortID(id string) string {

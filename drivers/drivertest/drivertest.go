@@ -47,6 +47,7 @@ func Run(t *testing.T, s Suite) {
 		{"RemountKeepsWrites", remount},
 		{"Delete", deleteLayer},
 		{"Usage", usage},
+		{"Footprint", footprint},
 		{"OpenedAgain", openedAgain},
 		{"CommitOverLeftovers", leftovers},
 		{"ParentGone", parentGone},

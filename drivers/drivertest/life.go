@@ -291,6 +291,61 @@ func usage(b *bench) {
 	b.noLeavings()
 }
 
+// A footprint is what deleting the layer gives back, and the stamp tells of what may have changed it.
+func footprint(b *bench) {
+	f, ok := b.driver.(drivers.Footprinter)
+	if !ok {
+		b.Skip("the driver measures no footprints")
+	}
+	b.create("base", "", "a*100000", "b=>a", "dir/c*1", "hole*0")
+	content := b.stat("base").Content
+	b.must(os.Truncate(filepath.Join(content, "hole"), 1<<30))
+	got, err := f.Footprint(b.ctx, "base")
+	b.must(err)
+	if got.Bytes < 100_000 || got.Bytes > 1<<20 || got.Inodes < 5 || got.Inodes > 12 {
+		b.Errorf("%+v for 100,001 bytes in three files, one with two names, one a hole", got)
+	}
+	stamp := func(id string) string {
+		s, err := f.Stamp(b.ctx, id)
+		b.must(err)
+		return s
+	}
+	before := stamp("base")
+	b.create("child", "base", "x=1")
+	if stamp("base") != before {
+		b.Error("a child has changed its parent's stamp")
+	}
+	if stamp("child") == before {
+		b.Error("two layers have one stamp")
+	}
+	path, unmount := b.mounted("base", drivers.MountOptions{})
+	if path != content { // who writes where nothing is mounted leaves no trace
+		b.must(os.WriteFile(filepath.Join(path, "dir", "more"), make([]byte, 50_000), 0o644))
+	}
+	unmount()
+	if path != content && stamp("base") == before {
+		b.Error("the stamp tells nothing of a mount that could write")
+	}
+	before = stamp("base")
+	staged := b.stage("", drivers.StageOptions{Content: "base"}, "new*200000")
+	trash, err := staged.Replace(b.ctx, "base")
+	b.must(err)
+	b.must(staged.Discard())
+	b.must(trash.Empty(b.ctx))
+	if stamp("base") == before {
+		b.Error("the stamp tells nothing of other content")
+	}
+	more, err := f.Footprint(b.ctx, "base")
+	b.must(err)
+	if more.Bytes < got.Bytes+200_000 {
+		b.Errorf("%+v after 200,000 bytes more than %+v", more, got)
+	}
+	_, err = f.Footprint(b.ctx, "nobody")
+	b.wantError(err, errdefs.ErrNotFound, "footprint of nobody")
+	_, err = f.Stamp(b.ctx, "nobody")
+	b.wantError(err, errdefs.ErrNotFound, "stamp of nobody")
+}
+
 func openedAgain(b *bench) {
 	b.create("base", "", "f=1")
 	b.create("child", "base", "g=1")

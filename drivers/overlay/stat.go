@@ -68,11 +68,11 @@ func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
 	if err != nil {
 		return drivers.Usage{}, fmt.Errorf("overlay: layer %s: %w", id, err)
 	}
-	bytes, inodes, err := diskusage.Count(ctx, own)
+	tree, err := diskusage.Count(ctx, own)
 	if err != nil {
 		return drivers.Usage{}, fmt.Errorf("overlay: usage of layer %s: %w", id, err)
 	}
-	return drivers.Usage{Bytes: bytes, Inodes: inodes}, nil
+	return drivers.Usage{Bytes: tree.Size, Inodes: tree.Inodes}, nil
 }
 
 // List returns the directories of the homes that can be layers.

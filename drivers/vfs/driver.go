@@ -140,11 +140,37 @@ func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
 	if err != nil {
 		return drivers.Usage{}, fmt.Errorf("vfs: %w", err)
 	}
-	bytes, inodes, err := diskusage.Count(ctx, dir)
+	tree, err := diskusage.Count(ctx, dir)
 	if err != nil {
 		return drivers.Usage{}, fmt.Errorf("vfs: usage of layer %s: %w", id, err)
 	}
-	return drivers.Usage{Bytes: bytes, Inodes: inodes}, nil
+	return drivers.Usage{Bytes: tree.Size, Inodes: tree.Inodes}, nil
+}
+
+// Footprint walks the layer.
+func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return drivers.Footprint{}, fmt.Errorf("vfs: %w", err)
+	}
+	tree, err := diskusage.Count(ctx, dir)
+	if err != nil {
+		return drivers.Footprint{}, fmt.Errorf("vfs: footprint of layer %s: %w", id, err)
+	}
+	return drivers.Footprint{Bytes: tree.Allocated, Inodes: tree.Inodes}, nil
+}
+
+// Stamp is that of the layer's directory. Who writes deep into a layer leaves no trace there: nothing is mounted, so nobody is asked.
+func (d *Driver) Stamp(_ context.Context, id string) (string, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return "", fmt.Errorf("vfs: %w", err)
+	}
+	stamp, err := diskusage.Stamp(dir)
+	if err != nil {
+		return "", fmt.Errorf("vfs: layer %s: %w", id, err)
+	}
+	return stamp, nil
 }
 
 // Examine tells whether the layer is there; there is nothing else to it.

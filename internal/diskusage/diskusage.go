@@ -15,37 +15,56 @@ import (
 // counted, and found again through "..".
 const maxOpen = 128
 
-// Count returns the sum of the sizes of everything in the tree but its directories, and the number of its inodes, dir itself included. What has several
-// names counts once. Nothing beneath dir is reached through a path, no symlink is followed and nothing that is mounted in the tree is entered.
+// Tree is what a directory tree holds. What has several names counts once.
+type Tree struct {
+	Size      int64 // the sum in bytes of the sizes of everything but directories: what is to be read
+	Allocated int64 // the bytes of disk that everything takes, directories included: what df counts
+	Inodes    int64
+}
+
+// Count measures a tree, dir itself included. Nothing beneath dir is reached through a path, no symlink is followed and nothing that is mounted in
+// the tree is entered.
 //
 // The tree may change meanwhile: what vanishes isn't counted. dir itself may be a symlink.
-func Count(ctx context.Context, dir string) (bytes, inodes int64, err error) {
+func Count(ctx context.Context, dir string) (Tree, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, 0, &os.PathError{Op: "open", Path: dir, Err: err}
+		return Tree{}, &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		unix.Close(fd)
-		return 0, 0, &os.PathError{Op: "stat", Path: dir, Err: err}
+		return Tree{}, &os.PathError{Op: "stat", Path: dir, Err: err}
 	}
-	c := &counter{ctx: ctx, dev: st.Dev, inodes: 1, seen: map[uint64]struct{}{}}
+	c := &counter{ctx: ctx, dev: st.Dev, seen: map[uint64]struct{}{}}
+	c.add(&st)
 	fd, err = c.dir(fd, 0)
 	if fd >= 0 {
 		unix.Close(fd)
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("count %s: %w", dir, err)
+		return Tree{}, fmt.Errorf("count %s: %w", dir, err)
 	}
-	return c.bytes, c.inodes, nil
+	return c.Tree, nil
 }
 
 type counter struct {
-	ctx           context.Context
-	dev           uint64
-	bytes, inodes int64
-	seen          map[uint64]struct{} // inodes with several names
+	Tree
+	ctx  context.Context
+	dev  uint64
+	seen map[uint64]struct{} // inodes with several names
 }
+
+func (c *counter) add(st *unix.Stat_t) {
+	c.Inodes++
+	c.Allocated += Allocated(st)
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		c.Size += st.Size
+	}
+}
+
+// Allocated is how many bytes of disk a file takes. st_blocks is in units of 512 bytes whatever the file system's block is (stat(2)).
+func Allocated(st *unix.Stat_t) int64 { return st.Blocks * 512 }
 
 // dir counts what is in the directory fd. It returns a descriptor of the same directory, perhaps another one, or -1 when
 // the directory can't be found again.
@@ -141,8 +160,12 @@ func (c *counter) entry(fd int, name string) (isDir bool, err error) {
 		return false, err
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		c.inodes++
-		return uint64(st.Dev) == c.dev, nil
+		if st.Dev != c.dev {
+			c.Inodes++ // what covers the directory has sizes of its own
+			return false, nil
+		}
+		c.add(&st)
+		return true, nil
 	}
 	if st.Nlink > 1 {
 		if _, known := c.seen[st.Ino]; known {
@@ -150,7 +173,6 @@ func (c *counter) entry(fd int, name string) (isDir bool, err error) {
 		}
 		c.seen[st.Ino] = struct{}{}
 	}
-	c.inodes++
-	c.bytes += st.Size
+	c.add(&st)
 	return false, nil
 }

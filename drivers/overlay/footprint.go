@@ -1,0 +1,42 @@
+package overlay
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/internal/diskusage"
+)
+
+// Footprint walks the layer's directory: its diff, older generations of it that it holds as copies, and the driver's small files.
+func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return drivers.Footprint{}, fmt.Errorf("overlay: %w", err)
+	}
+	tree, err := diskusage.Count(ctx, dir)
+	if err != nil {
+		return drivers.Footprint{}, fmt.Errorf("overlay: footprint of layer %s: %w", id, err)
+	}
+	return drivers.Footprint{Bytes: tree.Allocated, Inodes: tree.Inodes}, nil
+}
+
+// Stamp rests on two directories. The layer's diff is another one after new content was renamed in, and has another change time after its root was
+// changed. work is changed by each mount that can write: the kernel makes the directory work in it anew (ovl_workdir_create in fs/overlayfs/super.c), and
+// fuse-overlayfs empties it.
+func (d *Driver) Stamp(_ context.Context, id string) (string, error) {
+	dir, _, err := d.find(id)
+	if err != nil {
+		return "", fmt.Errorf("overlay: %w", err)
+	}
+	diff, err := diskusage.Stamp(filepath.Join(dir, "diff"))
+	if err != nil {
+		return "", fmt.Errorf("overlay: layer %s: %w", id, err)
+	}
+	work, err := diskusage.Stamp(filepath.Join(dir, "work"))
+	if err != nil {
+		return "", fmt.Errorf("overlay: layer %s: %w", id, err)
+	}
+	return diff + " " + work, nil
+}
