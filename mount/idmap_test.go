@@ -15,7 +15,7 @@ import (
 
 // Owners in the lower directories are translated, those in the upper aren't, whichever way the kernel takes the directories.
 func TestOverlayWithIDMap(t *testing.T) {
-	testutil.Root(t)
+	testutil.HostRoot(t) // whose alone ID-mapped mounts are
 	for way, perform := range map[string]func(context.Context, mount.Spec) error{
 		"detached": mount.Perform, "attached": mount.PerformAttached,
 	} {

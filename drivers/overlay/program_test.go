@@ -60,11 +60,11 @@ func TestMountProgramMapsOwners(t *testing.T) {
 	must(t, err)
 	testutil.Tree(t, s.Content(), "root=0", "five=5 5:6")
 	must(t, errors.Join(s.Commit(t.Context(), "base"), s.Discard()))
-	m := idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 3}, {ContainerID: 3, HostID: 100003, Size: 97}}, GIDs: []idtools.Map{{HostID: 200000, Size: 100}}}
+	m := idtools.Mapping{UIDs: []idtools.Map{{HostID: 10000, Size: 3}, {ContainerID: 3, HostID: 10003, Size: 97}}, GIDs: []idtools.Map{{HostID: 20000, Size: 100}}}
 	if ok, err := d.SupportsShifting(t.Context(), m); !ok || err != nil {
 		t.Fatalf("supports shifting: %t, %v", ok, err)
 	}
-	holes := idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 3}, {ContainerID: 3, HostID: 200003, Size: 97}}, GIDs: m.GIDs}
+	holes := idtools.Mapping{UIDs: []idtools.Map{{HostID: 10000, Size: 3}, {ContainerID: 3, HostID: 20003, Size: 97}}, GIDs: m.GIDs}
 	if ok, err := d.SupportsShifting(t.Context(), holes); ok || err != nil {
 		t.Fatalf("supports shifting by two ranges: %t, %v", ok, err)
 	}
@@ -80,12 +80,12 @@ func TestMountProgramMapsOwners(t *testing.T) {
 			t.Errorf("%s belongs to %d:%d, want %d:%d", path, st.Uid, st.Gid, uid, gid)
 		}
 	}
-	owned(target, 100000, 200000)
-	owned(target+"/root", 100000, 200000)
-	owned(target+"/five", 100005, 200006)
+	owned(target, 10000, 20000)
+	owned(target+"/root", 10000, 20000)
+	owned(target+"/five", 10005, 20006)
 	must(t, os.WriteFile(target+"/new", nil, 0o600))
-	must(t, os.Chown(target+"/new", 100007, 200008))
-	owned(target+"/new", 100007, 200008)
+	must(t, os.Chown(target+"/new", 10007, 20008))
+	owned(target+"/new", 10007, 20008)
 	info, err := d.Stat(t.Context(), "container")
 	must(t, err)
 	owned(info.Content+"/new", 7, 8)
@@ -93,6 +93,9 @@ func TestMountProgramMapsOwners(t *testing.T) {
 
 // With force_mask the true owners and modes are in an xattr, which the mount program shows, and writes in its own form.
 func TestForceMaskWithMountProgram(t *testing.T) {
+	if testutil.SingleID() {
+		t.Skip("needs several IDs, which this user namespace lacks")
+	}
 	mask := fs.FileMode(0o700)
 	d := openProgram(t, overlay.Options{ForceMask: &mask})
 	s, err := d.Stage(t.Context(), "", drivers.StageOptions{})
@@ -164,14 +167,7 @@ func TestMountProgramFails(t *testing.T) {
 
 // In a user namespace a mount program works as it does for root, where the user may open /dev/fuse.
 func TestMountProgramInUserNamespace(t *testing.T) {
-	if testutil.OnHost() {
-		// Distributions open the device to everybody. A node of our own stands in for it, in the test's mount namespace.
-		node := filepath.Join(t.TempDir(), "fuse")
-		if err := errors.Join(unix.Mknod(node, unix.S_IFCHR|0o666, int(unix.Mkdev(10, 229))), unix.Chmod(node, 0o666), unix.Mount(node, "/dev/fuse", "", unix.MS_BIND, "")); err != nil {
-			t.Skipf("needs a /dev/fuse for everybody: %v", err)
-		}
-		defer unix.Unmount("/dev/fuse", unix.MNT_DETACH)
-	}
+	testutil.FuseForAll(t)
 	if !testutil.InUserNS(t) {
 		return
 	}

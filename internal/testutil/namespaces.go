@@ -77,6 +77,9 @@ func self(as string) *exec.Cmd {
 	return cmd
 }
 
+// Anew is an environment in which a test binary that a test starts takes itself for the first of its kind.
+func Anew(env []string) []string { return append(env, runAs+"=") }
+
 // runForwarding runs a command, hands on the signals that end a test run, and returns its exit code.
 func runForwarding(cmd *exec.Cmd) (int, error) {
 	runtime.LockOSThread() // the death signal is sent when the thread that started the child ends
@@ -197,8 +200,23 @@ func appendOver(t *testing.T, file, line string) {
 	t.Cleanup(func() { unix.Unmount(file, unix.MNT_DETACH) })
 }
 
+// FuseForAll lets everybody open /dev/fuse until the test ends, as distributions do: where it is root's alone, a node of our own stands in for it, in the
+// test's mount namespace. Without the host's root it does nothing.
+func FuseForAll(t *testing.T) {
+	t.Helper()
+	if info, err := os.Stat("/dev/fuse"); err != nil || info.Mode().Perm() == 0o666 || os.Getenv(runAs) != "private" || !OnHost() {
+		return
+	}
+	node := filepath.Join(t.TempDir(), "fuse")
+	err := errors.Join(unix.Mknod(node, unix.S_IFCHR|0o666, int(unix.Mkdev(10, 229))), unix.Chmod(node, 0o666), unix.Mount(node, "/dev/fuse", "", unix.MS_BIND, ""))
+	if err != nil {
+		t.Skipf("needs a /dev/fuse for everybody: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount("/dev/fuse", unix.MNT_DETACH) })
+}
+
 // InUserNS is AsUser for tests that want to be root of a fresh user and mount namespace themselves: with
-// 65,536 IDs when the host's root runs them, with their own ID alone otherwise.
+// 65,536 IDs when the host's root runs them, with their own ID alone otherwise, be that root of another namespace.
 func InUserNS(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(runAs) == "userns" {
@@ -208,7 +226,7 @@ func InUserNS(t *testing.T) bool {
 	inNewUserNamespace(cmd.SysProcAttr)
 	cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS
 	owner := os.Getuid()
-	if owner == 0 {
+	if owner == 0 && OnHost() {
 		owner = firstMappedID
 	}
 	if err := probeUserNamespace(); err != nil {
