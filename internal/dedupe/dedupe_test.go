@@ -44,29 +44,14 @@ func TestEqualFilesShareBlocks(t *testing.T) {
 				}
 			}
 			testutil.SameTree(t, before, testutil.Snapshot(t, dir))
-			if a, b := firstBlock(t, one+"/large"), firstBlock(t, two+"/deep/large"); a != b {
+			if a, b := testutil.FirstBlock(t, one+"/large"), testutil.FirstBlock(t, two+"/deep/large"); a != b {
 				t.Errorf("equal files lie in different places, %d and %d", a, b)
 			}
-			if a, b := firstBlock(t, one+"/small"), firstBlock(t, two+"/other"); a == b {
+			if a, b := testutil.FirstBlock(t, one+"/small"), testutil.FirstBlock(t, two+"/other"); a == b {
 				t.Error("different files lie in the same place")
 			}
 		})
 	}
-}
-
-// firstBlock asks the kernel where a file's first extent lies (ioctl FIEMAP).
-func firstBlock(t *testing.T, path string) uint64 {
-	t.Helper()
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	physical, err := fiemap(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return physical
 }
 
 func TestFileSystemThatCannot(t *testing.T) {
