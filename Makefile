@@ -9,9 +9,13 @@ PEERTAGS = exclude_graphdriver_btrfs containers_image_openpgp
 # What it leaves out so that Shale's overlay driver can take its driver's name.
 OURTAGS = exclude_graphdriver_overlay exclude_graphdriver_btrfs exclude_graphdriver_zfs
 
+# What runs in the virtual machine: tests that say in their names what they need of it, in these packages.
+VMTESTS = Quota|Verity|SELinux|InVM
+VMPACKAGES = ./tests/vm/kernel
+
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test test-long lint bench peer-suite docs clean
+.PHONY: build run test test-vm test-long lint bench peer-suite docs clean
 
 build: # one static binary, bin/shale
 	go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/...
@@ -23,6 +27,10 @@ test: # everything, in a few minutes; as root more of it than otherwise
 	hack/scratch go run ./hack/test -timeout 15m $(TESTFLAGS) ./...
 	cd tests/graphdriver && ../../hack/scratch go test -tags '$(OURTAGS)' $(TESTFLAGS) ./...
 	cd tests/layerstore && ../../hack/scratch go test $(TESTFLAGS) ./...
+
+test-vm: build # tests of quotas, fs-verity and SELinux in a virtual machine whose kernel has them; see tests/vm/doc.go
+	go build -o bin/ ./tests/vm
+	SHALE_BINARY=$(CURDIR)/bin/shale hack/scratch go run ./hack/test -exec $(CURDIR)/bin/vm -count=1 -timeout 5m -run '$(VMTESTS)' $(TESTFLAGS) $(VMPACKAGES)
 
 test-long: # the same, with as many crashes and as long a storm as a release wants
 	SHALE_KILLS=1000 SHALE_CUTS=500 SHALE_STORM_SECONDS=300 hack/scratch go run ./hack/test -count=1 -timeout 120m ./tests/...
