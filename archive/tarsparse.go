@@ -194,7 +194,7 @@ func validExtents(extents []extent, size int64) bool {
 // unexpected turns an end of file in the middle of things into the error for it.
 func unexpected(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("%w: %w", errdefs.ErrInvalid, io.ErrUnexpectedEOF)
+		return fmt.Errorf("%w: this is no tar archive, or it was cut short: %w", errdefs.ErrInvalid, io.ErrUnexpectedEOF)
 	}
 	return err
 }

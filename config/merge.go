@@ -134,7 +134,7 @@ func (l *loader) nameDriver(name string, at Origin) error {
 		name = "overlay"
 	default:
 		if familyDriver(name) {
-			return fmt.Errorf("%s: storage.driver %q: %w", at, name, errdefs.ErrUnsupported)
+			return fmt.Errorf("%s: storage.driver %q: %w: there are overlay and vfs", at, name, errdefs.ErrUnsupported)
 		}
 		return wrong(at, "storage.driver", "unknown driver %q", name)
 	}

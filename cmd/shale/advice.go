@@ -27,6 +27,8 @@ func advice(err error) string {
 		return "the disk is full: `shale gc` removes what interrupted commands left, deleting images frees more"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
+	case errors.Is(err, errdefs.ErrNotFound) && strings.Contains(err.Error(), "data item"):
+		return "`shale list-layer-data`, `shale list-image-data` and `shale list-container-data` list what there is"
 	case errors.Is(err, errdefs.ErrNotFound):
 		return "`shale layers`, `shale images` and `shale containers` list what there is"
 	case errors.Is(err, errdefs.ErrDuplicateID), errors.Is(err, errdefs.ErrDuplicateName):

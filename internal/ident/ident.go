@@ -39,12 +39,12 @@ func Validate(id string) error {
 		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 		ok = ok && (letter || i > 0 && (c == '_' || c == '-' || c == '.'))
 	}
-	switch id {
-	case "tmp", "l", "tempdirs", "staging":
-		ok = false
+	if !ok {
+		return fmt.Errorf("ID %.200q: %w: an ID is up to 128 letters, digits, '_', '-' and '.', and begins with a letter or digit", id, errdefs.ErrInvalid)
 	}
-	if !ok || strings.HasSuffix(id, ".json") || strings.HasSuffix(id, ".lock") || strings.HasSuffix(id, ".tar-split.gz") {
-		return fmt.Errorf("ID %.200q: %w", id, errdefs.ErrInvalid)
+	taken := id == "tmp" || id == "l" || id == "tempdirs" || id == "staging"
+	if taken || strings.HasSuffix(id, ".json") || strings.HasSuffix(id, ".lock") || strings.HasSuffix(id, ".tar-split.gz") {
+		return fmt.Errorf("ID %.200q: %w: the store's own files have such names", id, errdefs.ErrInvalid)
 	}
 	return nil
 }
