@@ -21,10 +21,15 @@ type Contradiction struct {
 }
 
 // Contradictions lists the names that more than one record has, where the later one has it for all who read, and the IDs that come twice, where the
-// first record counts.
+// first record counts. A record that has no ID, or one that can't be, is errdefs.ErrCorrupt: readers may go past it, and nothing should be done by its name.
 func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
 	if err := tx.check(); err != nil {
 		return nil, err
+	}
+	for e := range tx.elements() {
+		if err := tx.c.checkID(e.id); err != nil {
+			return nil, tx.misfit(e, err)
+		}
 	}
 	var found []Contradiction
 	for i := range tx.st.files {
@@ -60,8 +65,13 @@ func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
 
 // Settle has the next save write the files as everyone reads them, without contradictions.
 func (tx *WriteTx[R]) Settle() error {
-	if _, err := tx.Contradictions(); err != nil { // which looks for them
+	if err := tx.check(); err != nil {
 		return err
+	}
+	if tx.c.schema.Names != nil {
+		if _, err := tx.owners(); err != nil { // finds them
+			return err
+		}
 	}
 	for i := range tx.st.files {
 		if len(tx.st.files[i].hidden) > 0 {
@@ -159,19 +169,6 @@ func scanUpTo(data []byte) (whole []element) {
 			return whole
 		}
 	}
-}
-
-// CheckIDs returns errdefs.ErrCorrupt if a record has no ID, or one that can't be: readers may go past it, and nothing should be done by its name.
-func (tx *ReadTx[R]) CheckIDs() error {
-	if err := tx.check(); err != nil {
-		return err
-	}
-	for e := range tx.elements() {
-		if err := tx.c.checkID(e.id); err != nil {
-			return tx.misfit(e, err)
-		}
-	}
-	return nil
 }
 
 func (c *Catalog[R]) checkID(id string) error {

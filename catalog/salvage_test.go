@@ -53,7 +53,8 @@ func TestSalvage(t *testing.T) {
 			cat := layerCatalog(dir)
 			readErr := cat.View(ctx, func(tx *catalog.ReadTx[layers.Layer]) error {
 				_, err := tx.All()
-				return errors.Join(err, tx.CheckIDs())
+				_, idErr := tx.Contradictions()
+				return errors.Join(err, idErr)
 			})
 			sound := test.name == "sound" || test.name == "empty"
 			if sound != (readErr == nil) || readErr != nil && !errors.Is(readErr, errdefs.ErrCorrupt) {

@@ -14,7 +14,6 @@ type Reader[R any] interface {
 	Find(kind, value string) ([]R, error)
 	All() ([]R, error)
 	Hidden() ([]R, error)
-	CheckIDs() error
 	Contradictions() ([]Contradiction, error)
 }
 

@@ -1,14 +1,10 @@
 package containers
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
 
 	digest "github.com/opencontainers/go-digest"
-	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/bigdata"
 )
 
@@ -25,80 +21,65 @@ func (tx *ReadTx) BigData(ref, key string) ([]byte, error) {
 	return data, nil
 }
 
-// BigDataSize returns the size of a data item in bytes.
+// BigDataSize returns the size of a data item in bytes; errdefs.ErrNotFound when the container has none under the key.
 func (tx *ReadTx) BigDataSize(ref, key string) (int64, error) {
 	container, err := tx.Lookup(ref)
 	if err != nil {
 		return 0, err
 	}
-	if size, ok := container.BigDataSizes[key]; ok {
-		return size, nil
+	size, err := container.items().Size(tx.store.dataDir(container.ID), key)
+	if err != nil {
+		return 0, fmt.Errorf("container %s: %w", container.ID, err)
 	}
-	data, err := tx.BigData(container.ID, key) // records of old versions hold no sizes
-	return int64(len(data)), err
+	return size, nil
 }
 
-// BigDataDigest returns the digest recorded for a data item.
+// BigDataDigest returns the digest recorded for a data item; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) BigDataDigest(ref, key string) (digest.Digest, error) {
 	container, err := tx.Lookup(ref)
 	if err != nil {
 		return "", err
 	}
-	if d, ok := container.BigDataDigests[key]; ok {
-		return d, nil
+	d, err := container.items().Digest(key)
+	if err != nil {
+		return "", fmt.Errorf("container %s: %w", container.ID, err)
 	}
-	return "", fmt.Errorf("container %s: digest of data item %q: %w", container.ID, key, errdefs.ErrNotFound)
+	return d, nil
 }
 
 // Directory makes and returns the directory in the graph root that belongs to a container's users; it goes with the container.
 func (tx *ReadTx) Directory(ref string) (string, error) {
-	return tx.userData(ref, tx.store.dataDir)
-}
-
-// RunDirectory is Directory in the run root, whose content goes at a reboot.
-func (tx *ReadTx) RunDirectory(ref string) (string, error) {
-	return tx.userData(ref, tx.store.runDir)
-}
-
-func (tx *ReadTx) userData(ref string, home func(id string) string) (string, error) {
 	container, err := tx.Lookup(ref)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(home(container.ID), "userdata")
-	return dir, os.MkdirAll(dir, 0o700)
+	return bigdata.UserDirectory(tx.store.dataDir(container.ID))
+}
+
+// RunDirectory is Directory in the run root, whose content goes at a reboot.
+func (tx *ReadTx) RunDirectory(ref string) (string, error) {
+	container, err := tx.Lookup(ref)
+	if err != nil {
+		return "", err
+	}
+	return bigdata.UserDirectory(tx.store.runDir(container.ID))
 }
 
 // Orphans lists the directories of containers that have no record, files in those that have one which are none of their items, and what interrupted writes left. Of
 // directories only those count that are named as IDs are drawn; others belong to someone else.
 func (tx *ReadTx) Orphans() ([]string, error) {
-	var orphans []string
-	for _, home := range []string{tx.store.cfg.Dir, tx.store.cfg.RunDir} {
-		found, err := bigdata.Orphans(home, func(id string) (bool, error) {
-			_, err := tx.records.Get(id)
-			if errors.Is(err, errdefs.ErrNotFound) {
-				return false, nil
-			}
-			return true, err
-		})
-		if err != nil {
-			return nil, err
-		}
-		orphans = append(orphans, found...)
-	}
 	all, err := tx.All()
 	if err != nil {
 		return nil, err
 	}
-	for _, container := range all {
-		strays, err := bigdata.Strays(tx.store.dataDir(container.ID), container.BigDataNames)
-		if err != nil {
-			return nil, err
+	get := func(id string) error { _, err := tx.records.Get(id); return err }
+	return bigdata.Leavings([]string{tx.store.cfg.Dir, tx.store.cfg.RunDir}, get, func(yield func(string, []string) bool) {
+		for _, container := range all {
+			if !yield(tx.store.dataDir(container.ID), container.BigDataNames) {
+				return
+			}
 		}
-		orphans = append(orphans, strays...)
-	}
-	slices.Sort(orphans)
-	return orphans, nil
+	})
 }
 
 // Home is the directory in the graph root with the data items of the container that has this ID, and with what else belongs to it. It is missing while there is
@@ -119,4 +100,9 @@ func (tx *ReadTx) ItemSize(id, key string) (int64, error) {
 // RestoreItem writes a data item again that the record has already.
 func (tx *WriteTx) RestoreItem(id, key string, data []byte) error {
 	return bigdata.Write(tx.store.dataDir(id), key, data)
+}
+
+// items is what the record says of the container's data items.
+func (c *Container) items() bigdata.Index {
+	return bigdata.Index{Names: &c.BigDataNames, Sizes: &c.BigDataSizes, Digests: &c.BigDataDigests}
 }

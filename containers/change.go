@@ -15,30 +15,10 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 		return err
 	}
 	container.Names = naming.Apply(container.Names, names, change)
-	for _, name := range container.Names {
-		if err := tx.takeName(name, container.ID); err != nil {
-			return err
-		}
-	}
-	return tx.records.Replace(container)
-}
-
-// takeName takes a name away from all containers but the one with this ID.
-func (tx *WriteTx) takeName(name, id string) error {
-	holders, err := tx.records.Find(keyName, name)
-	if err != nil {
+	if err := tx.records.TakeNames(container.Names, container.ID); err != nil {
 		return err
 	}
-	for _, holder := range holders {
-		if holder.ID == id {
-			continue
-		}
-		holder.Names = naming.Without(holder.Names, name)
-		if err := tx.records.Replace(holder); err != nil {
-			return err
-		}
-	}
-	return nil
+	return tx.records.Replace(container)
 }
 
 // SetMetadata replaces what the caller keeps with a container.
@@ -57,7 +37,7 @@ func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	if err != nil {
 		return err
 	}
-	container.describe(item)
+	container.items().Enter(item.Key, item.Data, "")
 	if err := bigdata.Write(tx.store.dataDir(container.ID), item.Key, item.Data); err != nil {
 		return fmt.Errorf("container %s: %w", container.ID, err)
 	}

@@ -7,9 +7,7 @@ import (
 	"slices"
 	"time"
 
-	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/catalog"
-	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/ident"
 	"github.com/shalestore/shale/internal/naming"
@@ -24,26 +22,8 @@ type WriteTx struct {
 // CheckFree reports whether a container with this ID and these names could be created: errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, or
 // errdefs.ErrInvalid for an ID that breaks the grammar. An empty ID is always free.
 func (tx *ReadTx) CheckFree(id string, names []string) error {
-	if id != "" {
-		if err := ident.Validate(id); err != nil {
-			return fmt.Errorf("container: %w", err)
-		}
-		if _, err := tx.records.Get(id); err == nil {
-			return fmt.Errorf("container %s: %w", id, errdefs.ErrDuplicateID)
-		} else if !errors.Is(err, errdefs.ErrNotFound) {
-			return err
-		}
-	}
-	for _, name := range names {
-		holders, err := tx.records.Find(keyName, name)
-		if err != nil {
-			return err
-		}
-		if len(holders) > 0 {
-			return fmt.Errorf("container name %q: %w by %s", name, errdefs.ErrDuplicateName, holders[0].ID)
-		}
-	}
-	return nil
+	_, err := tx.records.CheckFree(id, names)
+	return err
 }
 
 // Create makes a container's record and saves it. Its data items are on disk before the record that names them. Errors are those of CheckFree; maps
@@ -79,7 +59,7 @@ func (tx *WriteTx) Create(opts Options) (Container, error) {
 		file = volatileFile
 	}
 	for _, item := range opts.BigData {
-		c.describe(item)
+		c.items().Enter(item.Key, item.Data, "")
 	}
 	if err := tx.writeNew(c, opts.BigData, file); err != nil {
 		return Container{}, fmt.Errorf("container %s: %w", c.ID, err)
@@ -103,19 +83,4 @@ func (tx *WriteTx) writeNew(c Container, items []Item, file int) error {
 	}
 	// If the save fails nobody knows whether the record is there, so the items stay; without a record they are garbage.
 	return tx.records.Save()
-}
-
-// describe puts a data item into the record.
-func (c *Container) describe(item Item) {
-	if c.BigDataSizes == nil {
-		c.BigDataSizes = map[string]int64{}
-	}
-	if c.BigDataDigests == nil {
-		c.BigDataDigests = map[string]digest.Digest{}
-	}
-	if !slices.Contains(c.BigDataNames, item.Key) {
-		c.BigDataNames = append(c.BigDataNames, item.Key)
-	}
-	c.BigDataSizes[item.Key] = int64(len(item.Data))
-	c.BigDataDigests[item.Key] = digest.Canonical.FromBytes(item.Data)
 }

@@ -98,7 +98,7 @@ type reader interface {
 	Find(kind, key string) ([]Container, error)
 	All() ([]Container, error)
 	Contradictions() ([]catalog.Contradiction, error)
-	CheckIDs() error
+	CheckFree(id string, names []string) (Container, error)
 }
 
 // Lookup finds a container by ID, name, the ID of its layer or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
@@ -127,9 +127,6 @@ func (tx *ReadTx) ByImage(id string) ([]Container, error) { return tx.records.Fi
 
 // Contradictions are names and IDs that several records have, which readers get over by a rule. A record without an ID is errdefs.ErrCorrupt.
 func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
-	if err := tx.records.CheckIDs(); err != nil {
-		return nil, err
-	}
 	return tx.records.Contradictions()
 }
 

@@ -1,14 +1,10 @@
 package images
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"slices"
 
 	digest "github.com/opencontainers/go-digest"
-	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/bigdata"
 )
 
@@ -25,87 +21,70 @@ func (tx *ReadTx) BigData(ref, key string) ([]byte, error) {
 	return data, nil
 }
 
-// BigDataSize returns the size of a data item in bytes.
+// BigDataSize returns the size of a data item in bytes; errdefs.ErrNotFound when the image has none under the key.
 func (tx *ReadTx) BigDataSize(ref, key string) (int64, error) {
 	image, err := tx.Lookup(ref)
 	if err != nil {
 		return 0, err
 	}
-	if size, ok := image.BigDataSizes[key]; ok {
-		return size, nil
+	size, err := image.items().Size(tx.store.itemsOf(image), key)
+	if err != nil {
+		return 0, fmt.Errorf("image %s: %w", image.ID, err)
 	}
-	data, err := tx.BigData(image.ID, key) // records of old versions hold no sizes
-	return int64(len(data)), err
+	return size, nil
 }
 
-// BigDataDigest returns the digest recorded for a data item.
+// BigDataDigest returns the digest recorded for a data item; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) BigDataDigest(ref, key string) (digest.Digest, error) {
 	image, err := tx.Lookup(ref)
 	if err != nil {
 		return "", err
 	}
-	if d, ok := image.BigDataDigests[key]; ok {
-		return d, nil
+	d, err := image.items().Digest(key)
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w", image.ID, err)
 	}
-	return "", fmt.Errorf("image %s: digest of data item %q: %w", image.ID, key, errdefs.ErrNotFound)
+	return d, nil
 }
 
 // Directory makes and returns the directory in the graph root that belongs to an image's users; it goes with the image.
 func (tx *ReadTx) Directory(ref string) (string, error) {
-	return tx.userData(ref, tx.store.itemsOf)
-}
-
-// RunDirectory is Directory in the run root, whose content goes at a reboot.
-func (tx *ReadTx) RunDirectory(ref string) (string, error) {
-	return tx.userData(ref, func(i Image) string { return tx.store.runDir(i.ID) })
-}
-
-func (tx *ReadTx) userData(ref string, home func(Image) string) (string, error) {
 	image, err := tx.Lookup(ref)
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(home(image), "userdata")
-	return dir, os.MkdirAll(dir, 0o700)
+	return bigdata.UserDirectory(tx.store.itemsOf(image))
+}
+
+// RunDirectory is Directory in the run root, whose content goes at a reboot.
+func (tx *ReadTx) RunDirectory(ref string) (string, error) {
+	image, err := tx.Lookup(ref)
+	if err != nil {
+		return "", err
+	}
+	return bigdata.UserDirectory(tx.store.runDir(image.ID))
 }
 
 // Orphans lists the directories of images that have no record, files in those that have one which are none of their items, and what interrupted writes left. Of
 // directories only those count that are named as IDs are drawn; others belong to someone else.
 func (tx *ReadTx) Orphans() ([]string, error) {
-	var orphans []string
-	homes := []string{tx.store.cfg.Dir, tx.store.cfg.RunDir}
-	if graph := tx.store.cfg.GraphDir; graph != "" {
-		homes = append(homes, graph)
-	}
-	for _, home := range homes {
-		found, err := bigdata.Orphans(home, func(id string) (bool, error) {
-			_, err := tx.records.Get(id)
-			if errors.Is(err, errdefs.ErrNotFound) {
-				return false, nil
-			}
-			return true, err
-		})
-		if err != nil {
-			return nil, err
-		}
-		orphans = append(orphans, found...)
-	}
 	all, err := tx.records.All()
 	if err != nil {
 		return nil, err
 	}
-	for _, image := range all {
-		if image.ReadOnly {
-			continue
-		}
-		strays, err := bigdata.Strays(tx.store.itemsOf(image), image.BigDataNames)
-		if err != nil {
-			return nil, err
-		}
-		orphans = append(orphans, strays...)
+	cfg := tx.store.cfg
+	homes := []string{cfg.Dir, cfg.RunDir}
+	if cfg.GraphDir != "" {
+		homes = append(homes, cfg.GraphDir)
 	}
-	slices.Sort(orphans)
-	return orphans, nil
+	get := func(id string) error { _, err := tx.records.Get(id); return err }
+	return bigdata.Leavings(homes, get, func(yield func(string, []string) bool) {
+		for _, image := range all {
+			if !image.ReadOnly && !yield(tx.store.itemsOf(image), image.BigDataNames) {
+				return
+			}
+		}
+	})
 }
 
 // Home is the directory in the graph root, or the other store that the image is in, with the image's data items and what else belongs to it. It is missing while there is
@@ -129,4 +108,9 @@ func (tx *WriteTx) RestoreItem(image Image, key string, data []byte) error {
 		return image.refuse()
 	}
 	return bigdata.Write(tx.store.itemsOf(image), key, data)
+}
+
+// items is what the record says of the image's data items.
+func (i *Image) items() bigdata.Index {
+	return bigdata.Index{Names: &i.BigDataNames, Sizes: &i.BigDataSizes, Digests: &i.BigDataDigests}
 }

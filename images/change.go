@@ -1,6 +1,7 @@
 package images
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -8,6 +9,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/naming"
 )
@@ -27,10 +29,10 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 		}
 	}
 	image.Names = naming.Apply(image.Names, names, change)
+	if err := tx.takeNames(image.Names, image.ID); err != nil {
+		return err
+	}
 	for _, name := range image.Names {
-		if err := tx.takeName(name, image.ID); err != nil {
-			return err
-		}
 		image.NamesHistory = naming.Dedupe(append([]string{name}, image.NamesHistory...))
 	}
 	return tx.replace(image)
@@ -49,12 +51,11 @@ func (tx *WriteTx) pullUp(image Image) (Image, error) {
 func (tx *WriteTx) freeNames(names []string) ([]string, error) {
 	var free []string
 	for _, name := range names {
-		holders, err := tx.own.Find(keyName, name)
-		if err != nil {
-			return nil, err
-		}
-		if len(holders) == 0 {
+		_, err := tx.own.Named(name)
+		if errors.Is(err, errdefs.ErrNotFound) {
 			free = append(free, name)
+		} else if err != nil {
+			return nil, err
 		}
 	}
 	return free, nil
@@ -79,22 +80,12 @@ func (tx *WriteTx) recordsOf(image Image) (*catalog.WriteTx[Image], error) {
 	return tx.records, nil
 }
 
-// takeName takes a name away from all images but the one with this ID. Those of read-only stores keep theirs: they are found later.
-func (tx *WriteTx) takeName(name, id string) error {
-	holders, err := tx.ReadTx.records.Find(keyName, name)
-	if err != nil {
+// takeNames takes names away from all images but the one with this ID. Those of read-only stores keep theirs: they are found later.
+func (tx *WriteTx) takeNames(names []string, id string) error {
+	if err := tx.records.TakeNames(names, id); err != nil || tx.graph == nil {
 		return err
 	}
-	for _, holder := range holders {
-		if holder.ID == id || holder.ReadOnly {
-			continue
-		}
-		holder.Names = naming.Without(holder.Names, name)
-		if err := tx.replace(holder); err != nil {
-			return err
-		}
-	}
-	return nil
+	return tx.graph.TakeNames(names, id)
 }
 
 // SetMetadata replaces what the caller keeps with an image.
@@ -113,7 +104,7 @@ func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	if err != nil {
 		return err
 	}
-	image.describe(item)
+	image.items().Enter(item.Key, item.Data, item.Digest)
 	if err := image.settleDigest(); err != nil {
 		return err
 	}

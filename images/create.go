@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/bigdata"
@@ -49,11 +48,11 @@ func (tx *WriteTx) Create(opts Options) (Image, error) {
 	if image.Created.IsZero() {
 		image.Created = time.Now().UTC()
 	}
-	if err := tx.checkFree(image); err != nil {
+	if _, err := tx.own.CheckFree(image.ID, image.Names); err != nil {
 		return Image{}, err
 	}
 	for _, item := range opts.BigData {
-		image.describe(item)
+		image.items().Enter(item.Key, item.Data, item.Digest)
 	}
 	if err := image.settleDigest(); err != nil {
 		return Image{}, err
@@ -112,27 +111,6 @@ func (tx *WriteTx) inherit(opts Options) (Options, error) {
 	return opts, nil
 }
 
-func (tx *WriteTx) checkFree(image Image) error {
-	if err := ident.Validate(image.ID); err != nil {
-		return fmt.Errorf("image ID: %w", err)
-	}
-	if _, err := tx.own.Get(image.ID); err == nil {
-		return fmt.Errorf("image %s: %w", image.ID, errdefs.ErrDuplicateID)
-	} else if !errors.Is(err, errdefs.ErrNotFound) {
-		return err
-	}
-	for _, name := range image.Names {
-		holders, err := tx.own.Find(keyName, name)
-		if err != nil {
-			return err
-		}
-		if len(holders) > 0 {
-			return fmt.Errorf("image name %q: %w by %s", name, errdefs.ErrDuplicateName, holders[0].ID)
-		}
-	}
-	return nil
-}
-
 // writeNew writes items and record of an image that has passed all checks.
 func (tx *WriteTx) writeNew(image Image, items []Item) error {
 	// What an interrupted creation of the same image left there would otherwise become this one's.
@@ -148,22 +126,4 @@ func (tx *WriteTx) writeNew(image Image, items []Item) error {
 		return err
 	}
 	return tx.records.Save()
-}
-
-// describe puts a data item into the record.
-func (i *Image) describe(item Item) {
-	if item.Digest == "" {
-		item.Digest = digest.Canonical.FromBytes(item.Data)
-	}
-	if i.BigDataSizes == nil {
-		i.BigDataSizes = map[string]int64{}
-	}
-	if i.BigDataDigests == nil {
-		i.BigDataDigests = map[string]digest.Digest{}
-	}
-	if !slices.Contains(i.BigDataNames, item.Key) {
-		i.BigDataNames = append(i.BigDataNames, item.Key)
-	}
-	i.BigDataSizes[item.Key] = int64(len(item.Data))
-	i.BigDataDigests[item.Key] = item.Digest
 }

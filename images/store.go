@@ -162,9 +162,6 @@ func (tx *ReadTx) ByTopLayer(id string) ([]Image, error) {
 
 // Contradictions are names and IDs that several records have, which readers get over by a rule. A record without an ID is errdefs.ErrCorrupt.
 func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
-	if err := tx.records.CheckIDs(); err != nil {
-		return nil, err
-	}
 	return tx.records.Contradictions()
 }
 

@@ -21,10 +21,8 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 		return err
 	}
 	layer.Names = naming.Apply(layer.Names, names, change)
-	for _, name := range layer.Names {
-		if err := tx.takeName(name, layer.ID); err != nil {
-			return err
-		}
+	if err := tx.records.TakeNames(layer.Names, layer.ID); err != nil {
+		return err
 	}
 	return tx.records.Replace(layer)
 }
@@ -36,24 +34,6 @@ func (tx *WriteTx) lookupOwn(ref string) (Layer, error) {
 		err = layer.refuse()
 	}
 	return layer, err
-}
-
-// takeName takes a name away from all layers but the one with this ID.
-func (tx *WriteTx) takeName(name, id string) error {
-	holders, err := tx.records.Find(keyName, name)
-	if err != nil {
-		return err
-	}
-	for _, holder := range holders {
-		if holder.ID == id {
-			continue
-		}
-		holder.Names = naming.Without(holder.Names, name)
-		if err := tx.records.Replace(holder); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // SetMetadata replaces what the caller keeps with a layer.

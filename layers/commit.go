@@ -2,7 +2,6 @@ package layers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -26,30 +25,9 @@ type WriteTx struct {
 }
 
 // CheckFree reports whether a layer with this ID and these names could be created: errdefs.ErrDuplicateID, together with the layer that has it, or
-// errdefs.ErrDuplicateName. An empty ID is always free.
+// errdefs.ErrDuplicateName. An ID that breaks the grammar is errdefs.ErrInvalid. An empty ID is always free.
 func (tx *ReadTx) CheckFree(id string, names []string) (Layer, error) {
-	if id != "" {
-		if err := ident.Validate(id); err != nil {
-			return Layer{}, fmt.Errorf("layer ID: %w", err)
-		}
-		layer, err := tx.own.Get(id)
-		if err == nil {
-			return layer, fmt.Errorf("layer %s: %w", id, errdefs.ErrDuplicateID)
-		}
-		if !errors.Is(err, errdefs.ErrNotFound) {
-			return Layer{}, err
-		}
-	}
-	for _, name := range names {
-		holders, err := tx.own.Find(keyName, name)
-		if err != nil {
-			return Layer{}, err
-		}
-		if len(holders) > 0 {
-			return Layer{}, fmt.Errorf("layer name %q: %w by %s", name, errdefs.ErrDuplicateName, holders[0].ID)
-		}
-	}
-	return Layer{}, nil
+	return tx.own.CheckFree(id, names)
 }
 
 // Commit makes a draft a layer: it checks again what may have changed since Prepare, renames the files in and saves the record. When it returns
