@@ -19,10 +19,13 @@ const childArg = "do-task"
 
 // input tells a task what to do. Which fields count depends on the task.
 type input struct {
-	Dir     string // where the contestant keeps everything
-	Archive string // a layer's tar
-	Count   int    // layers of a store, depth of a chain
-	Times   int    // how often to repeat
+	Dir          string   // where the contestant keeps everything
+	Archive      string   // a layer's tar
+	Archives     []string // those of an image, the lowest first
+	Top          string   // the layer stacked on the large one
+	MountOptions []string // what overlayfs mounts that with
+	Count        int      // layers of a store, depth of a chain
+	Times        int      // how often to repeat
 }
 
 // output is what a task reports.

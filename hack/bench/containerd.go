@@ -26,6 +26,7 @@ import (
 func containerdTasks() map[string]task {
 	return map[string]task{
 		"apply/containerd":  containerdApply,
+		"image/containerd":  containerdImage,
 		"diff/containerd":   containerdDiff("layer", "", "diff"),
 		"change/containerd": containerdChange,
 		"commit/containerd": containerdDiff("top", "layer", "commit"),
@@ -72,6 +73,41 @@ func containerdApply(ctx context.Context, in input, watch *stopwatch) (output, e
 	return output{Tree: filepath.Join(in.Dir, "snapshots/snapshots/1/fs")}, err
 }
 
+func containerdImage(ctx context.Context, in input, watch *stopwatch) (output, error) {
+	return output{}, withContainerd(ctx, in, func(ctx context.Context, s snapshots.Snapshotter) error {
+		blobs, err := local.NewStore(filepath.Join(in.Dir, "content"))
+		if err != nil {
+			return err
+		}
+		var descs []ocispec.Descriptor
+		for _, path := range in.Archives {
+			desc, err := ingest(ctx, blobs, path)
+			if err != nil {
+				return err
+			}
+			descs = append(descs, desc)
+		}
+		applier := apply.NewFileSystemApplier(blobs)
+		return watch.time("image", func() error {
+			parent := ""
+			for i, desc := range descs {
+				mounts, err := s.Prepare(ctx, "extract", parent)
+				if err != nil {
+					return err
+				}
+				if _, err := applier.Apply(ctx, desc, mounts); err != nil {
+					return err
+				}
+				if err := s.Commit(ctx, layerID(i), "extract"); err != nil {
+					return err
+				}
+				parent = layerID(i)
+			}
+			return nil
+		})
+	})
+}
+
 func ingest(ctx context.Context, blobs content.Store, archive string) (ocispec.Descriptor, error) {
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer}
 	switch filepath.Ext(archive) {
@@ -94,7 +130,7 @@ func ingest(ctx context.Context, blobs content.Store, archive string) (ocispec.D
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return desc, err
 	}
-	return desc, content.WriteBlob(ctx, blobs, "layer", file, desc)
+	return desc, content.WriteBlob(ctx, blobs, filepath.Base(archive), file, desc)
 }
 
 // containerdDiff writes the difference of two snapshots as its walking differ does, without the content store behind it.

@@ -1,12 +1,13 @@
 // Bench sets Shale beside containers/storage, containerd, GNU tar and the kernel's own limits, on real layers, and prints ratios.
 //
 // Every measurement is a process of its own on a fresh, journaled ext4; the contestants take turns in random order; a number is the
-// median of its rounds. A machine's speed cancels out of a ratio, a busy machine does not quite. With -quick it shows the ratios of one
-// round on small layers and fails on what no machine changes: system calls, syncs, bytes written, allocations and memory (gates.go).
+// median of its rounds. A machine's speed cancels out of a ratio, a busy machine does not quite. With -quick it measures what no machine changes, and
+// fails on that: system calls, syncs, bytes written, allocations and memory (gates.go).
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"go.podman.io/storage/pkg/reexec"
 )
@@ -41,27 +43,30 @@ func exit(err error) {
 // benches are the parts, in the order in which they run and are shown.
 func benches() []bench {
 	return []bench{
-		{"apply", "a layer from a tar, until it is listed", applyBench},
-		{"export", "diff, commit and delete of a large layer", exportBench},
-		{"cycle", "create, mount, unmount, delete, in stores of different sizes", cycleBench},
-		{"depth", "mount on so many lowers", depthBench},
-		{"open", "a new process looks up one layer of many", openBench},
+		{"apply", "a layer from a tar, until it is listed", 0.6, applyBench},
+		{"export", "diff, commit and delete of a large layer", 0.14, exportBench},
+		{"image", "an image of twelve layers", 0.06, imageBench},
+		{"cycle", "create, mount, unmount, delete, in stores of different sizes", 0.1, cycleBench},
+		{"depth", "mount on so many lowers", 0.04, depthBench},
+		{"open", "a new process looks up one layer of many", 0.06, openBench},
 	}
 }
 
-// bench is one part.
+// bench is one part. Share is what it may take of the time limit.
 type bench struct {
 	name, about string
-	run         func(ctx context.Context, b *session) error
+	share       float64
+	run         func(ctx context.Context, s *session) error
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context) (err error) {
 	which := flag.String("bench", "", "only these parts, separated by commas")
 	rounds := flag.Int("rounds", 5, "how often each contestant does everything")
 	only := flag.String("layers", "", "only these layers, separated by commas: base, dev, node, huge")
-	quick := flag.Bool("quick", false, "one round on small layers, and the gates")
+	limit := flag.Duration("limit", 30*time.Minute, "do fewer rounds rather than take longer than this, once the layers are made; 0 for no limit")
+	quick := flag.Bool("quick", false, "only the gates, on a small layer; with parts named, also one round of those")
 	jsonFile := flag.String("json", "", "also write the numbers to this file")
-	plots := flag.String("plots", "", "also draw them as SVG into this directory")
+	report := flag.String("report", "", "also write numbers, pictures and the tables of performance.md into this directory")
 	flag.Usage = func() {
 		fmt.Fprintf(os.Stderr, "usage: bench [flags]\n\n")
 		for _, b := range benches() {
@@ -74,40 +79,58 @@ func run(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("needs root, for fresh file systems")
 	}
-	s, err := newSession(*rounds, *quick, split(*only))
+	parts, err := wanted(split(*which), *quick)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	wanted := split(*which)
-	for _, name := range wanted {
-		if !slices.ContainsFunc(benches(), func(b bench) bool { return b.name == name }) {
-			return fmt.Errorf("-bench %s: no such part", name)
-		}
+	s, err := newSession(*rounds, *quick, split(*only), *limit)
+	if err != nil {
+		return err
 	}
-	for _, b := range benches() {
-		if len(wanted) > 0 && !slices.Contains(wanted, b.name) {
-			continue
-		}
+	defer func() { err = errors.Join(err, s.close()) }()
+
+	// What fails does not keep the rest from being measured, and is said again at the end.
+	var failures []error
+	if len(parts) > 0 {
+		failures = append(failures, s.makeLayers(ctx))
+	}
+	s.begun = time.Now()
+	for _, b := range parts {
+		s.share += b.share
 		if err := b.run(ctx, s); err != nil {
-			return fmt.Errorf("%s: %w", b.name, err)
+			progress("%s: %v", b.name, err)
+			failures = append(failures, fmt.Errorf("%s: %w", b.name, err))
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 	}
-	s.results.print(os.Stdout)
+	if *quick || *which == "" {
+		failures = append(failures, checkGates(ctx, s))
+	}
+	if len(parts) > 0 {
+		s.results.print(os.Stdout)
+	}
 	if *jsonFile != "" {
-		if err := s.results.writeJSON(*jsonFile); err != nil {
-			return err
+		failures = append(failures, s.results.writeJSON(*jsonFile))
+	}
+	if *report != "" {
+		failures = append(failures, s.results.report(*report))
+	}
+	return errors.Join(failures...)
+}
+
+// wanted are the parts to run: those named, or else all, or with quick none.
+func wanted(names []string, quick bool) ([]bench, error) {
+	all := benches()
+	for _, name := range names {
+		if !slices.ContainsFunc(all, func(b bench) bool { return b.name == name }) {
+			return nil, fmt.Errorf("-bench %s: no such part", name)
 		}
 	}
-	if *plots != "" {
-		if err := s.results.draw(*plots); err != nil {
-			return err
-		}
-	}
-	if *quick {
-		return checkGates(ctx, s)
-	}
-	return nil
+	return slices.DeleteFunc(all, func(b bench) bool {
+		return !slices.Contains(names, b.name) && (quick || len(names) > 0)
+	}), nil
 }
 
 func split(list string) []string {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"go.podman.io/storage"
 	"go.podman.io/storage/pkg/archive"
@@ -15,9 +16,10 @@ import (
 func peerTasks() map[string]task {
 	return map[string]task{
 		"apply/storage":     peerApply,
-		"diff/storage":      peerDiff("layer", "diff"),
+		"image/storage":     peerImage,
+		"diff/storage":      peerDiff("diff", func(input) string { return "layer" }),
 		"change/storage":    peerChange,
-		"commit/storage":    peerDiff("top", "commit"),
+		"commit/storage":    peerDiff("commit", func(in input) string { return in.Top }),
 		"delete/storage":    peerDelete,
 		"fill/storage":      peerFill,
 		"layer/storage":     peerLayerCycle,
@@ -30,8 +32,12 @@ func peerTasks() map[string]task {
 }
 
 func openPeer(in input) (storage.Store, error) {
+	var options []string
+	if len(in.MountOptions) > 0 {
+		options = append(options, "overlay.mountopt="+strings.Join(in.MountOptions, ","))
+	}
 	return storage.GetStore(storage.StoreOptions{
-		GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), GraphDriverName: "overlay"})
+		GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), GraphDriverName: "overlay", GraphDriverOptions: options})
 }
 
 func withPeer(in input, work func(s storage.Store) error) error {
@@ -60,13 +66,37 @@ func peerApply(_ context.Context, in input, watch *stopwatch) (output, error) {
 	return output{Tree: filepath.Join(in.Dir, "root/overlay/layer/diff")}, err
 }
 
-func peerDiff(layer, what string) task {
+func peerImage(_ context.Context, in input, watch *stopwatch) (output, error) {
+	return output{}, withPeer(in, func(s storage.Store) error {
+		if _, err := s.CreateLayer("first", "", nil, "", false, nil); err != nil {
+			return err
+		}
+		return watch.time("image", func() error {
+			parent := ""
+			for i, path := range in.Archives {
+				file, err := os.Open(path)
+				if err != nil {
+					return err
+				}
+				_, _, err = s.PutLayer(layerID(i), parent, nil, "", false, nil, file)
+				file.Close()
+				if err != nil {
+					return err
+				}
+				parent = layerID(i)
+			}
+			return nil
+		})
+	})
+}
+
+func peerDiff(what string, layer func(input) string) task {
 	return func(_ context.Context, in input, watch *stopwatch) (output, error) {
 		plain := archive.Uncompressed
 		return output{}, withPeer(in, func(s storage.Store) error {
 			for range in.Times {
 				if err := watch.time(what, func() error {
-					r, err := s.Diff("", layer, &storage.DiffOptions{Compression: &plain})
+					r, err := s.Diff("", layer(in), &storage.DiffOptions{Compression: &plain})
 					if err != nil {
 						return err
 					}
@@ -84,25 +114,27 @@ func peerDiff(layer, what string) task {
 
 func peerChange(_ context.Context, in input, _ *stopwatch) (output, error) {
 	return output{}, withPeer(in, func(s storage.Store) error {
-		if _, err := s.CreateLayer("top", "layer", nil, "", true, nil); err != nil {
+		if _, err := s.CreateLayer(in.Top, "layer", nil, "", true, nil); err != nil {
 			return err
 		}
-		path, err := s.Mount("top", "")
+		path, err := s.Mount(in.Top, "")
 		if err != nil {
 			return err
 		}
 		if err := changeTen(path); err != nil {
 			return err
 		}
-		_, err = s.Unmount("top", false)
+		_, err = s.Unmount(in.Top, false)
 		return err
 	})
 }
 
 func peerDelete(_ context.Context, in input, watch *stopwatch) (output, error) {
 	return output{}, withPeer(in, func(s storage.Store) error {
-		if err := s.DeleteLayer("top"); err != nil {
-			return err
+		for _, l := range changedLayers() {
+			if err := s.DeleteLayer(l.name); err != nil {
+				return err
+			}
 		}
 		return watch.time("delete", func() error { return s.DeleteLayer("layer") })
 	})

@@ -16,6 +16,8 @@ import (
 // results holds every number of a run: rows in the order they came, for each contestant its values.
 type results struct {
 	rows []*row
+	// Counts are what the gates counted, by their names.
+	Counts map[string]float64
 }
 
 // row is one thing measured. Values are seconds; Memory is the highest peak in KiB.
@@ -25,23 +27,32 @@ type row struct {
 	Memory map[string]int64     `json:"peakKiB,omitempty"`
 }
 
+// row finds a row; one without values when there is none of that name.
 func (r *results) row(name string) *row {
 	for _, row := range r.rows {
 		if row.Name == name {
 			return row
 		}
 	}
-	r.rows = append(r.rows, &row{Name: name, Values: map[string][]float64{}, Memory: map[string]int64{}})
-	return r.rows[len(r.rows)-1]
+	return &row{Name: name, Values: map[string][]float64{}, Memory: map[string]int64{}}
+}
+
+// rowToFill is row for who will put something into it.
+func (r *results) rowToFill(name string) *row {
+	row := r.row(name)
+	if !slices.Contains(r.rows, row) {
+		r.rows = append(r.rows, row)
+	}
+	return row
 }
 
 func (r *results) add(name, contestant string, seconds float64) {
-	row := r.row(name)
+	row := r.rowToFill(name)
 	row.Values[contestant] = append(row.Values[contestant], seconds)
 }
 
 func (r *results) addMemory(name, contestant string, kib int64) {
-	row := r.row(name)
+	row := r.rowToFill(name)
 	row.Memory[contestant] = max(row.Memory[contestant], kib)
 }
 
@@ -80,6 +91,9 @@ func (r *results) print(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	for _, ext := range []string{".tar", ".tar.gz", ".tar.zst"} {
+		if len(r.applyRatios(ext, rivals)) == 0 {
+			continue
+		}
 		fmt.Fprintf(w, "%-44s %12s", "geometric mean, apply "+ext, "")
 		for _, name := range rivals {
 			fmt.Fprintf(w, " %10s", multiple(r.geomean(ext, name)))
@@ -88,15 +102,59 @@ func (r *results) print(w io.Writer) {
 	}
 }
 
-// geomean is the mean ratio over the layers in one compression.
-func (r *results) geomean(ext, contestant string) float64 {
+// geomean is the mean ratio, over the layers in one compression ("" for all), of the best of some contestants.
+func (r *results) geomean(ext string, contestants ...string) float64 {
 	sum, n := 0.0, 0
-	for _, row := range r.rows {
-		if ratio := row.ratio(contestant); strings.HasPrefix(row.Name, "apply ") && strings.HasSuffix(row.Name, ext) && !math.IsNaN(ratio) {
-			sum, n = sum+math.Log(ratio), n+1
-		}
+	for _, ratio := range r.applyRatios(ext, contestants) {
+		sum, n = sum+math.Log(ratio), n+1
 	}
 	return math.Exp(sum / float64(n)) // NaN for none
+}
+
+// slowest is the least ratio of those.
+func (r *results) slowest(ext string, contestants ...string) float64 {
+	ratios := r.applyRatios(ext, contestants)
+	if len(ratios) == 0 {
+		return math.NaN()
+	}
+	return slices.Min(ratios)
+}
+
+func (r *results) applyRatios(ext string, contestants []string) (ratios []float64) {
+	for _, row := range r.rows {
+		if !strings.HasPrefix(row.Name, "apply ") || !strings.HasSuffix(row.Name, ext) {
+			continue
+		}
+		if best := row.best(contestants...); !math.IsNaN(best) {
+			ratios = append(ratios, best)
+		}
+	}
+	return ratios
+}
+
+// best is the ratio of the fastest of some contestants; NaN if none took part.
+func (r *row) best(contestants ...string) float64 {
+	best := math.NaN()
+	for _, name := range contestants {
+		if ratio := r.ratio(name); math.IsNaN(best) || ratio < best {
+			best = ratio
+		}
+	}
+	return best
+}
+
+// better is the ratio of the faster peer.
+func (r *row) better() float64 { return r.best("storage", "containerd") }
+
+// peak is the most memory that any apply of ours took, in MB; NaN if there was none.
+func (r *results) peak() float64 {
+	most := math.NaN()
+	for _, row := range r.rows {
+		if kib := row.Memory["shale"]; kib > 0 && !(most > float64(kib)/1024) {
+			most = float64(kib) / 1024
+		}
+	}
+	return most
 }
 
 func multiple(ratio float64) string {
@@ -128,7 +186,8 @@ func (r *results) writeJSON(path string) error {
 		CPUs             int
 		Command          []string
 		Rows             []*row
-	}{time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(kernel)), runtime.Version(), runtime.NumCPU(), os.Args[1:], r.rows}, "", "\t")
+		Counts           map[string]float64
+	}{time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(kernel)), runtime.Version(), runtime.NumCPU(), os.Args[1:], r.rows, r.Counts}, "", "\t")
 	if err != nil {
 		return err
 	}

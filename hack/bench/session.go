@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/shalestore/shale/internal/testutil"
 )
@@ -19,10 +21,15 @@ type session struct {
 	dir     string // for images of file systems
 	results *results
 	layers  []testLayer
+	loops   []*testutil.Loop // file systems at rest
+	sizes   map[*testutil.Loop]int
+	limit   time.Duration // for all parts together; 0 for none
+	begun   time.Time
+	share   float64 // of the limit, at which the current part is to end
 }
 
-func newSession(rounds int, quick bool, only []string) (*session, error) {
-	s := &session{rounds: rounds, quick: quick, results: &results{}}
+func newSession(rounds int, quick bool, only []string, limit time.Duration) (*session, error) {
+	s := &session{rounds: rounds, quick: quick, results: &results{Counts: map[string]float64{}}, limit: limit, sizes: map[*testutil.Loop]int{}}
 	if quick {
 		s.rounds = 1
 	}
@@ -36,7 +43,37 @@ func newSession(rounds int, quick bool, only []string) (*session, error) {
 	return s, err
 }
 
-func (s *session) close() { os.RemoveAll(s.dir) }
+func (s *session) close() error {
+	var errs []error
+	for _, loop := range s.loops {
+		errs = append(errs, loop.Close())
+	}
+	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
+}
+
+// makeLayers makes the layers in all their forms. Those that can't be made take no part: their packages may be out of reach.
+func (s *session) makeLayers(ctx context.Context) error {
+	var errs []error
+	s.layers = slices.DeleteFunc(s.layers, func(l testLayer) bool {
+		for _, ext := range []string{".tar", ".tar.gz", ".tar.zst"} {
+			if _, err := l.file(ctx, ext); err != nil {
+				errs = append(errs, fmt.Errorf("layer %s: %w", l.name, err))
+				return true
+			}
+		}
+		return false
+	})
+	return errors.Join(errs...)
+}
+
+// late tells a part to do no more rounds because it has used its share of the time.
+func (s *session) late(round int) bool {
+	if round == 0 || s.limit == 0 || time.Since(s.begun).Seconds() < s.share*s.limit.Seconds() {
+		return false
+	}
+	progress("no time for more than %d rounds", round)
+	return true
+}
 
 // layer is the test layer of that name, or nil where it was not asked for.
 func (s *session) layer(name string) *testLayer {
@@ -48,24 +85,41 @@ func (s *session) layer(name string) *testLayer {
 	return nil
 }
 
-// fresh makes a file system for one contestant and hands its directory on. Its pages are allocated beforehand, so that nobody pays for
-// the backing file's growth.
+// fresh makes a file system for one contestant and hands its directory on. The blocks of its backing file are allocated beforehand, so that nobody pays
+// for that file's growth, and what a former contestant has not written yet is dropped, so that nobody waits for another's data.
 func (s *session) fresh(mib int, use func(dir string) error) error {
-	place, err := os.MkdirTemp(s.dir, "fs")
+	loop, err := s.takeLoop(mib)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(place)
-	loop, err := testutil.OpenLoop(place, "ext4", mib)
-	if err != nil {
-		return err
-	}
-	defer loop.Close()
-	defer testutil.UnmountBelow(loop.Dir)
-	if err := touchBlocks(filepath.Join(loop.Dir, "fill"), int64(mib)*2/3); err != nil {
+	defer func() { s.loops = append(s.loops, loop) }()
+	if err := errors.Join(testutil.UnmountBelow(loop.Dir), loop.Format()); err != nil {
 		return err
 	}
 	return use(loop.Dir)
+}
+
+// takeLoop finds a file system at rest that is large enough, or makes one.
+func (s *session) takeLoop(mib int) (*testutil.Loop, error) {
+	for i, loop := range s.loops {
+		if size := s.sizes[loop]; size >= mib && size <= 2*mib {
+			s.loops = slices.Delete(s.loops, i, i+1)
+			return loop, nil
+		}
+	}
+	place, err := os.MkdirTemp(s.dir, "fs")
+	if err != nil {
+		return nil, err
+	}
+	loop, err := testutil.OpenLoop(place, "ext4", mib)
+	if err != nil {
+		return nil, err
+	}
+	s.sizes[loop] = mib
+	if s.quick {
+		return loop, nil // where no time is taken
+	}
+	return loop, touchBlocks(filepath.Join(loop.Dir, "fill"), int64(mib)*9/10)
 }
 
 // touchBlocks writes a file of so many MiB and removes it again.

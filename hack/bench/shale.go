@@ -16,6 +16,8 @@ import (
 func shaleTasks() map[string]task {
 	return map[string]task{
 		"apply/shale":     shaleApply,
+		"image/shale":     shaleImage,
+		"inturn/shale":    shaleInTurn,
 		"diff/shale":      shaleDiff,
 		"change/shale":    shaleChange,
 		"commit/shale":    shaleCommit,
@@ -65,6 +67,36 @@ func shaleApply(ctx context.Context, in input, watch *stopwatch) (output, error)
 	return output{Tree: filepath.Join(in.Dir, "root/overlay/layer/diff")}, err
 }
 
+// shaleImage puts an image's layers into the store side by side.
+func shaleImage(ctx context.Context, in input, watch *stopwatch) (output, error) {
+	return shaleInTurn(ctx, in, watch)
+}
+
+// shaleInTurn puts them in one after another.
+func shaleInTurn(ctx context.Context, in input, watch *stopwatch) (output, error) {
+	return output{}, withShale(ctx, in, func(s *store.Store) error {
+		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: "first"}); err != nil {
+			return err
+		}
+		return watch.time("image", func() error {
+			parent := ""
+			for i, path := range in.Archives {
+				file, err := os.Open(path)
+				if err != nil {
+					return err
+				}
+				_, err = s.ImportLayer(ctx, layers.CreateOptions{ID: layerID(i), Parent: parent}, file, nil)
+				file.Close()
+				if err != nil {
+					return err
+				}
+				parent = layerID(i)
+			}
+			return nil
+		})
+	})
+}
+
 func shaleDiff(ctx context.Context, in input, watch *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
 		plain := store.DiffOptions{Compression: new(uncompressed)}
@@ -80,17 +112,17 @@ func shaleDiff(ctx context.Context, in input, watch *stopwatch) (output, error) 
 // shaleChange stacks a layer on the large one and changes ten of its files.
 func shaleChange(ctx context.Context, in input, _ *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
-		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: "top", Parent: "layer", Writable: true}); err != nil {
+		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: in.Top, Parent: "layer", Writable: true}); err != nil {
 			return err
 		}
-		path, err := s.Mount(ctx, "top", store.MountOptions{})
+		path, err := s.Mount(ctx, in.Top, store.MountOptions{Options: in.MountOptions})
 		if err != nil {
 			return err
 		}
 		if err := changeTen(path); err != nil {
 			return err
 		}
-		_, err = s.Unmount(ctx, "top", false)
+		_, err = s.Unmount(ctx, in.Top, false)
 		return err
 	})
 }
@@ -99,7 +131,7 @@ func shaleCommit(ctx context.Context, in input, watch *stopwatch) (output, error
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
 		plain := store.DiffOptions{Compression: new(uncompressed)}
 		for range in.Times {
-			if err := watch.time("commit", func() error { return s.Diff(ctx, sha256.New(), "top", "", plain) }); err != nil {
+			if err := watch.time("commit", func() error { return s.Diff(ctx, sha256.New(), in.Top, "", plain) }); err != nil {
 				return err
 			}
 		}
@@ -109,10 +141,14 @@ func shaleCommit(ctx context.Context, in input, watch *stopwatch) (output, error
 
 func shaleDelete(ctx context.Context, in input, watch *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
-		if err := s.DeleteLayer(ctx, "top"); err != nil {
-			return err
+		for _, l := range changedLayers() {
+			if err := s.DeleteLayer(ctx, l.name); err != nil {
+				return err
+			}
 		}
-		return watch.time("delete", func() error { return s.DeleteLayer(ctx, "layer") })
+		return watch.time("delete", func() error {
+			return watch.time("return", func() error { return s.DeleteLayer(ctx, "layer") })
+		})
 	})
 }
 

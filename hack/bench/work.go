@@ -12,48 +12,56 @@ import (
 
 type uncompressed = archive.Compression
 
-// applyBench unpacks each layer in each compression.
+// applyBench unpacks each layer in each compression, and the large one without syncing.
 func applyBench(ctx context.Context, s *session) error {
-	contestants := []string{"shale", "storage", "containerd", "tar"}
-	for i, l := range s.layers {
-		for _, ext := range []string{".tar", ".tar.gz", ".tar.zst"} {
-			path, err := l.file(ctx, ext)
-			if err != nil {
-				return err
-			}
-			row := "apply " + l.name + ext
-			racers := contestants
-			if ext == ".tar" {
-				racers = append([]string{"kernel"}, contestants...)
-			}
-			for round := range s.rounds {
-				trees := map[string]map[string]string{}
-				for _, c := range shuffled(racers) {
-					if err := s.fresh(l.mib(), func(dir string) error {
-						if err := readOnce(path); err != nil {
-							return err
-						}
-						out, err := s.do(ctx, "apply", c, input{Dir: dir, Archive: path}, map[string]string{"apply": row})
-						if err != nil {
-							return err
-						}
-						if round == 0 && ext == ".tar" {
-							trees[c], err = comparable(out.Tree)
-						}
-						return err
-					}); err != nil {
-						return fmt.Errorf("%s: %w", row, err)
-					}
+	for round := 0; round < s.rounds && !s.late(round); round++ {
+		for _, l := range s.layers {
+			for _, ext := range []string{".tar", ".tar.gz", ".tar.zst"} {
+				if err := s.applyOnce(ctx, l, ext, round == 0 && ext == ".tar"); err != nil {
+					return fmt.Errorf("apply %s%s: %w", l.name, ext, err)
 				}
-				if err := sameTrees(trees); err != nil {
-					return fmt.Errorf("%s: %w", row, err)
-				}
-				progress("%s: round %d of %d", row, round+1, s.rounds)
 			}
 		}
-		_ = i
+		progress("apply: round %d of %d", round+1, s.rounds)
 	}
 	return nil
+}
+
+// applyOnce has each contestant unpack a layer, and compares what they made.
+func (s *session) applyOnce(ctx context.Context, l testLayer, ext string, compare bool) error {
+	path, err := l.file(ctx, ext)
+	if err != nil {
+		return err
+	}
+	racers := []string{"shale", "storage", "containerd", "tar"}
+	if ext == ".tar" {
+		racers = append(racers, "kernel")
+	}
+	trees := map[string]map[string]string{}
+	for _, c := range shuffled(racers) {
+		if err := s.fresh(s.largest(), func(dir string) error {
+			if err := readOnce(path); err != nil {
+				return err
+			}
+			out, err := s.do(ctx, "apply", c, input{Dir: dir, Archive: path}, map[string]string{"apply": "apply " + l.name + ext})
+			if err == nil && compare {
+				trees[c], err = comparable(out.Tree)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return sameTrees(trees)
+}
+
+// largest is how large a file system for any of the layers has to be.
+func (s *session) largest() int {
+	mib := 0
+	for _, l := range s.layers {
+		mib = max(mib, l.mib())
+	}
+	return mib
 }
 
 // comparable reads a tree, but for its root, which each contestant makes in its own way.
@@ -85,9 +93,9 @@ func exportBench(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	for round := range s.rounds {
+	for round := 0; round < s.rounds && !s.late(round); round++ {
 		for _, c := range shuffled([]string{"shale", "storage", "containerd", "tar"}) {
-			if err := s.fresh(l.mib(), func(dir string) error {
+			if err := s.fresh(s.largest(), func(dir string) error {
 				in := input{Dir: dir, Archive: path, Times: 1}
 				if _, err := perform(ctx, "apply/"+c, in); err != nil {
 					return err
@@ -95,11 +103,7 @@ func exportBench(ctx context.Context, s *session) error {
 				if _, err := s.do(ctx, "diff", c, in, map[string]string{"diff": "diff " + l.name}); err != nil || c == "tar" {
 					return err
 				}
-				if _, err := perform(ctx, "change/"+c, in); err != nil {
-					return err
-				}
-				in.Times = 3
-				if _, err := s.do(ctx, "commit", c, in, map[string]string{"commit": "commit 10 files on " + l.name}); err != nil {
+				if err := s.commitTen(ctx, c, in, "commit 10 files on "+l.name); err != nil {
 					return err
 				}
 				_, err := s.do(ctx, "delete", c, in, map[string]string{"delete": "delete " + l.name, "return": "delete " + l.name + ", to the caller's return"})
@@ -109,6 +113,35 @@ func exportBench(ctx context.Context, s *session) error {
 			}
 		}
 		progress("export: round %d of %d", round+1, s.rounds)
+	}
+	return nil
+}
+
+// changedLayer is a layer stacked on the large one, in which ten files are changed.
+type changedLayer struct {
+	name         string
+	mountOptions []string
+	about        string
+}
+
+// changedLayers are an ordinary one, and one mounted with overlayfs told to copy no content for a change of attributes and to rename directories by a note.
+func changedLayers() []changedLayer {
+	return []changedLayer{{name: "top"}, {"noted", []string{"metacopy=on", "redirect_dir=on"}, ", metacopy and redirect_dir"}}
+}
+
+// commitTen changes ten files in each top layer and times its diff.
+func (s *session) commitTen(ctx context.Context, contestant string, in input, row string) error {
+	for _, l := range changedLayers() {
+		if contestant == "containerd" && l.mountOptions != nil {
+			continue // mounts without them
+		}
+		in.Top, in.MountOptions, in.Times = l.name, l.mountOptions, 3
+		if _, err := perform(ctx, "change/"+contestant, in); err != nil {
+			return err
+		}
+		if _, err := s.do(ctx, "commit", contestant, in, map[string]string{"commit": row + l.about}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -208,7 +241,7 @@ func (s *session) grow(ctx context.Context, contestants []string, sizes []int, m
 					return err
 				}
 			}
-			for range s.rounds {
+			for round := 0; round < s.rounds && !s.late(round); round++ {
 				for _, c := range shuffled(contestants) {
 					if err := measure(c, dirs[c], size); err != nil {
 						return err

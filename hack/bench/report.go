@@ -1,0 +1,99 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// The tables of performance.md stand between such lines, and nothing else does.
+const (
+	beginMark = "<!-- begin: %s; written by make bench -->\n"
+	endMark   = "<!-- end: %s -->\n"
+)
+
+// report writes the numbers, pictures of them and the tables of performance.md into a directory.
+func (r *results) report(dir string) error {
+	if err := r.writeJSON(filepath.Join(dir, "performance.json")); err != nil {
+		return err
+	}
+	if err := r.draw(dir); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, "performance.md")
+	page, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	setting, err := r.setting()
+	if err != nil {
+		return err
+	}
+	var goals, table bytes.Buffer
+	r.printGoals(&goals)
+	r.printMarkdown(&table)
+	for _, part := range []struct{ name, content string }{
+		{"setting", setting}, {"goals", goals.String()}, {"table", table.String()},
+	} {
+		if page, err = replaceBetween(page, part.name, part.content); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	return os.WriteFile(path, page, 0o644)
+}
+
+// replaceBetween puts new content between the marks of a name.
+func replaceBetween(page []byte, name, content string) ([]byte, error) {
+	begin, end := fmt.Appendf(nil, beginMark, name), fmt.Appendf(nil, endMark, name)
+	before, rest, ok := bytes.Cut(page, begin)
+	_, after, found := bytes.Cut(rest, end)
+	if !ok || !found {
+		return nil, fmt.Errorf("no lines %q and %q", bytes.TrimSpace(begin), bytes.TrimSpace(end))
+	}
+	return bytes.Join([][]byte{before, begin, []byte(content), end, after}, nil), nil
+}
+
+// setting says when, where and how the numbers came about.
+func (r *results) setting() (string, error) {
+	kernel, err := exec.Command("uname", "-sr").Output()
+	if err != nil {
+		return "", err
+	}
+	command := "bench " + strings.Join(os.Args[1:], " ")
+	return fmt.Sprintf("Measured on %s with `%s`: %s, %d processors (%s), %s, ext4 with a journal on a loop device.\n",
+		time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(command), strings.TrimSpace(string(kernel)), runtime.NumCPU(), processor(), runtime.Version()), nil
+}
+
+// processor is what the kernel calls it.
+func processor() string {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	for line := range strings.Lines(string(info)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// printMarkdown writes the table of print for a page.
+func (r *results) printMarkdown(w *bytes.Buffer) {
+	fmt.Fprintf(w, "| | shale | %s | peak MB |\n|---|--:|%s--:|\n", strings.Join(rivals, " | "), strings.Repeat("--:|", len(rivals)))
+	for _, row := range r.rows {
+		fmt.Fprintf(w, "| %s | %s |", row.Name, duration(row.median("shale")))
+		for _, name := range rivals {
+			fmt.Fprintf(w, " %s |", multiple(row.ratio(name)))
+		}
+		if kib := row.Memory["shale"]; kib > 0 {
+			fmt.Fprintf(w, " %d", kib>>10)
+		}
+		fmt.Fprintln(w, " |")
+	}
+}
