@@ -104,7 +104,7 @@ func (c *Catalog[R]) fresh(held locks) (*state, error) {
 	}
 	if st := c.state; st != nil {
 		st.inUse.RLock()
-		current := st.token == token && st.unchanged(c.files)
+		current := st.token == token && (c.tokenTells(token) || st.unchanged(c.files))
 		st.inUse.RUnlock()
 		if current {
 			return st, nil
@@ -118,6 +118,11 @@ func (c *Catalog[R]) fresh(held locks) (*state, error) {
 	st.token = token
 	c.state = st
 	return st, nil
+}
+
+// tokenTells reports whether an unchanged token means unchanged files. One that nobody ever wrote means nothing, and another store may have been put in a read-only one's place.
+func (c *Catalog[R]) tokenTells(token lockfile.Token) bool {
+	return c.schema.TokenTells && !c.readOnly && token != lockfile.Token{}
 }
 
 // forget drops a state that no longer says what the files do.

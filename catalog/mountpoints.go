@@ -24,10 +24,11 @@ type Mountpoints struct {
 // NewMountpoints describes the table in the file at path. It does no I/O.
 func NewMountpoints(lock, path string) *Mountpoints {
 	return &Mountpoints{New(Schema[Mountpoint]{
-		Kind:   "mount of layer",
-		ID:     func(m *Mountpoint) string { return m.ID },
-		Keys:   func(m *Mountpoint) []Key { return []Key{{"path", m.Path}} },
-		Hidden: func(m *Mountpoint) bool { return m.Count <= 0 || m.Path == "" },
+		Kind:       "mount of layer",
+		TokenTells: true,
+		ID:         func(m *Mountpoint) string { return m.ID },
+		Keys:       func(m *Mountpoint) []Key { return []Key{{"path", m.Path}} },
+		Hidden:     func(m *Mountpoint) bool { return m.Count <= 0 || m.Path == "" },
 	}, lock, File{Path: path, Volatile: true})}
 }
 

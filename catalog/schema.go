@@ -18,6 +18,9 @@ type Schema[R any] struct {
 	Alias string
 	// Hidden says that a record is not to be seen: it is half made or half deleted. It may be nil.
 	Hidden func(*R) bool
+	// TokenTells says that whoever writes the files changes the lock's token, so that with the same token they needn't be looked at. Of the
+	// format's files that is true for all but those of the layers (format, section 4.5).
+	TokenTells bool
 	// HiddenMark is a word that the JSON of every hidden record contains. It saves decoding all the others in the
 	// search for hidden ones; empty means that they have to be.
 	HiddenMark string

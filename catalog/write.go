@@ -1,16 +1,12 @@
 package catalog
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/internal/atomicfile"
-	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/internal/fsat"
 )
 
 // WriteTx changes the records of a catalog while its lock is held exclusively. It sees its own changes. It is not safe for
@@ -19,8 +15,9 @@ type WriteTx[R any] struct {
 	ReadTx[R]
 	ctx    context.Context // only for the steps that tests watch: once begun, a save is not called off
 	locks  locks
-	dirty  map[int]bool // the files to be saved
-	broken error        // why nothing can be saved any more
+	dirty  map[int]bool   // the files to be saved
+	after  []*fsat.Syncer // the file systems that must be synced before the records are seen
+	broken error          // why nothing can be saved any more
 }
 
 // Insert adds a record at the end of a file, given by its index in the arguments of New. It returns errdefs.ErrDuplicateID or
@@ -102,81 +99,6 @@ func (tx *WriteTx[R]) Remove(id string) error {
 		}
 	}
 	return nil
-}
-
-// Save makes everything that was changed so far durable, before the transaction ends: a deletion saves before it takes the files
-// of a layer away. Files without a change are not written. After an error the transaction is over, and whether
-// the change is on disk is for the next one to find out.
-func (tx *WriteTx[R]) Save() error {
-	if err := tx.check(); err != nil {
-		return err
-	}
-	if !tx.unsaved() {
-		return nil
-	}
-	if err := tx.settleNames(); err != nil {
-		return err
-	}
-	if err := tx.save(); err != nil {
-		tx.broken = err
-		tx.end()
-		return err
-	}
-	clear(tx.dirty)
-	return nil
-}
-
-// save writes the files in the order of New: the token comes first, so that nobody can hold the old content to be current.
-func (tx *WriteTx[R]) save() error {
-	for i, f := range tx.c.files {
-		if size := tx.st.files[i].size(); tx.dirty[i] && size > maxFileSize {
-			return fmt.Errorf("save %s: %w: its %d bytes are more than the limit of %d", f.Path, errdefs.ErrInvalid, size, maxFileSize)
-		}
-	}
-	token, err := tx.locks.touch()
-	if err != nil {
-		return err
-	}
-	tx.st.token = token
-	step.Reached(tx.ctx, tx.c.schema.Kind+" token written")
-	for i, f := range tx.c.files {
-		if !tx.dirty[i] {
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
-			return err
-		}
-		fs := &tx.st.files[i]
-		if err := atomicfile.WriteFrom(f.Path, 0o600, !f.Volatile, fs.splice); err != nil {
-			return err
-		}
-		fs.hidden = nil
-		if fs.stamp, err = stampAt(f.Path); err != nil {
-			return err
-		}
-		step.Reached(tx.ctx, tx.c.schema.Kind+" records written")
-	}
-	return nil
-}
-
-// splice writes the file's array from the elements' own bytes.
-func (f *fileState) splice(w *bufio.Writer) error {
-	w.WriteByte('[')
-	for i, e := range f.elements {
-		if i > 0 {
-			w.WriteByte(',')
-		}
-		w.Write(e.raw)
-	}
-	return w.WriteByte(']') // bufio keeps the first error
-}
-
-func (f *fileState) size() int {
-	n := 1 + max(1, len(f.elements))
-	for _, e := range f.elements {
-		n += len(e.raw)
-	}
-	return n
 }
 
 // put exchanges an element in its file.

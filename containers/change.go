@@ -44,13 +44,10 @@ func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	return tx.records.Replace(container)
 }
 
-// Delete takes the record of a container out and makes that durable. It returns the directories that belonged to the container; the caller removes them
+// Remove takes the record of a container out. It returns the directories that belonged to the container; once that is saved the caller removes them
 // before it releases the lock, or moves them out of sight.
-func (tx *WriteTx) Delete(id string) (dirs []string, err error) {
+func (tx *WriteTx) Remove(id string) (dirs []string, err error) {
 	if err := tx.records.Remove(id); err != nil {
-		return nil, err
-	}
-	if err := tx.records.Save(); err != nil {
 		return nil, err
 	}
 	return []string{tx.store.dataDir(id), tx.store.runDir(id)}, nil

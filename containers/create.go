@@ -26,9 +26,9 @@ func (tx *ReadTx) CheckFree(id string, names []string) error {
 	return err
 }
 
-// Create makes a container's record and saves it. Its data items are on disk before the record that names them. Errors are those of CheckFree; maps
+// Add makes a container's record. Its data items are on disk before the caller saves the record that names them. Errors are those of CheckFree; maps
 // with overlapping ranges are errdefs.ErrInvalid. Image and layer are taken on trust.
-func (tx *WriteTx) Create(opts Options) (Container, error) {
+func (tx *WriteTx) Add(opts Options) (Container, error) {
 	if err := tx.CheckFree(opts.ID, opts.Names); err != nil {
 		return Container{}, err
 	}
@@ -67,7 +67,10 @@ func (tx *WriteTx) Create(opts Options) (Container, error) {
 	return c, nil
 }
 
-// writeNew writes items and record of a container that has passed all checks.
+// Records are the changes of this transaction, to be saved together with others.
+func (tx *WriteTx) Records() catalog.Changes { return tx.records }
+
+// writeNew writes the items and makes the record of a container that has passed all checks.
 func (tx *WriteTx) writeNew(c Container, items []Item, file int) error {
 	// What an interrupted creation of the same container left there would otherwise become this one's.
 	if err := tx.store.removeItems(c.ID); err != nil {
@@ -78,9 +81,9 @@ func (tx *WriteTx) writeNew(c Container, items []Item, file int) error {
 			return errors.Join(err, tx.store.removeItems(c.ID))
 		}
 	}
+	// If the save fails nobody knows whether the record is there, so the items stay; without a record they are garbage.
 	if err := tx.records.Insert(c, file); err != nil {
 		return errors.Join(err, tx.store.removeItems(c.ID))
 	}
-	// If the save fails nobody knows whether the record is there, so the items stay; without a record they are garbage.
-	return tx.records.Save()
+	return nil
 }

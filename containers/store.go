@@ -42,11 +42,12 @@ func Open(cfg Config) *Store {
 }
 
 var schema = catalog.Schema[Container]{
-	Kind:     "container",
-	ValidID:  ident.Validate,
-	ID:       func(c *Container) string { return c.ID },
-	Names:    func(c *Container) []string { return c.Names },
-	SetNames: func(c *Container, names []string) { c.Names = names },
+	Kind:       "container",
+	TokenTells: true,
+	ValidID:    ident.Validate,
+	ID:         func(c *Container) string { return c.ID },
+	Names:      func(c *Container) []string { return c.Names },
+	SetNames:   func(c *Container, names []string) { c.Names = names },
 	Keys: func(c *Container) []catalog.Key {
 		keys := []catalog.Key{{Kind: keyLayer, Value: c.LayerID}, {Kind: keyImage, Value: c.ImageID}}
 		for _, name := range c.Names {

@@ -22,6 +22,7 @@ type Aside struct {
 	temp     *tempdir.Dir // nil once given away or removed
 	path     string
 	leftover Trash // what lay where the layer was to go
+	unsynced bool  // somebody else makes the commit durable
 }
 
 // NewAside finds a place in root, a directory of temporary directories (section 6 of the storage format) on the file system of the layers.
@@ -42,6 +43,17 @@ func (a *Aside) Ready(ctx context.Context) error {
 		return fmt.Errorf("%w: the staged layer is committed or discarded already", errdefs.ErrInvalid)
 	}
 	return ctx.Err()
+}
+
+// LeaveUnsynced makes an Aside an Unsyncer.
+func (a *Aside) LeaveUnsynced() { a.unsynced = true }
+
+// SyncDirs makes the names in directories durable that Commit has changed, unless that is left to somebody else.
+func (a *Aside) SyncDirs(dirs ...string) error {
+	if a.unsynced {
+		return nil
+	}
+	return SyncDirs(dirs...)
 }
 
 // MakeRoom deletes what an interrupted operation left in the place of layer id. Discard will empty it.

@@ -49,6 +49,12 @@ type Remapper interface {
 	Remap(ctx context.Context, from, to idtools.Mapping) error
 }
 
+// Unsyncer is a Staged whose Commit can leave its syncing to the caller, who syncs the whole file system before anything tells of the layer, or needs
+// nothing of it after a crash. Without it Commit syncs.
+type Unsyncer interface {
+	LeaveUnsynced()
+}
+
 // AfterUnmount is a driver that tidies up a layer once its mount is gone. Without it nothing is left to tidy.
 type AfterUnmount interface {
 	Unmounted(ctx context.Context, id string) error

@@ -69,7 +69,7 @@ type StageOptions struct {
 type Staged interface {
 	// Content is the absolute path of the directory to fill. Its own mode and owner are already those of the parent's root.
 	Content() string
-	// Commit moves the layer into place as id and returns when that is durable. A directory left there by an
+	// Commit moves the layer into place as id and returns when that is durable (but see Unsyncer). A directory left there by an
 	// interrupted operation is moved away first. It fails with errdefs.ErrNotFound if the parent changed or went since Stage.
 	// The caller holds the layer lock. After an error the staged layer can still be discarded.
 	Commit(ctx context.Context, id string) error

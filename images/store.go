@@ -50,11 +50,12 @@ func recordsFile(dir string) catalog.File {
 }
 
 var schema = catalog.Schema[Image]{
-	Kind:     "image",
-	ValidID:  ident.Validate,
-	ID:       func(i *Image) string { return i.ID },
-	Names:    func(i *Image) []string { return i.Names },
-	SetNames: func(i *Image, names []string) { i.Names = names },
+	Kind:       "image",
+	TokenTells: true,
+	ValidID:    ident.Validate,
+	ID:         func(i *Image) string { return i.ID },
+	Names:      func(i *Image) []string { return i.Names },
+	SetNames:   func(i *Image, names []string) { i.Names = names },
 	Keys: func(i *Image) []catalog.Key {
 		keys := []catalog.Key{{Kind: keyTopLayer, Value: i.TopLayer}}
 		for _, d := range i.Digests() {

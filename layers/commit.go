@@ -30,12 +30,27 @@ func (tx *ReadTx) CheckFree(id string, names []string) (Layer, error) {
 	return tx.own.CheckFree(id, names)
 }
 
-// Commit makes a draft a layer: it checks again what may have changed since Prepare, renames the files in and saves the record. When it returns
-// nil the layer is durable (unless it is volatile). When it fails, the draft's Close removes what is in place by then.
+// Commit makes a draft a layer: Add and Save in one. When it returns nil the layer is durable (unless it is volatile).
+func (tx *WriteTx) Commit(ctx context.Context, d *Draft) (Layer, error) {
+	layer, err := tx.Add(ctx, d)
+	if err != nil {
+		return layer, err
+	}
+	if err := tx.records.Save(); err != nil {
+		return Layer{}, fmt.Errorf("layer %s: %w", layer.ID, err)
+	}
+	d.Recorded()
+	step.Reached(ctx, "layer recorded")
+	return layer, nil
+}
+
+// Add makes a draft a layer but for the save, which is the caller's, who has other records to save as well: it checks again what may have changed
+// since Prepare, renames the files in and inserts the record. After the save the caller calls d.Recorded. Without that the draft's Close removes
+// what is in place.
 //
 // It returns errdefs.ErrDuplicateID together with the layer that has the ID, errdefs.ErrDuplicateName, or errdefs.ErrNotFound when the parent
 // is gone.
-func (tx *WriteTx) Commit(ctx context.Context, d *Draft) (Layer, error) {
+func (tx *WriteTx) Add(ctx context.Context, d *Draft) (Layer, error) {
 	if existing, err := tx.CheckFree(d.opts.ID, d.record.Names); err != nil {
 		return existing, err
 	}
@@ -67,14 +82,22 @@ func (tx *WriteTx) Commit(ctx context.Context, d *Draft) (Layer, error) {
 		err = tx.commitBeside(ctx, d, record.ID)
 	}
 	if err == nil {
-		err = tx.commitRecord(ctx, d, record)
+		err = tx.records.Insert(record, d.file())
 	}
 	if err != nil {
 		return Layer{}, fmt.Errorf("layer %s: %w", record.ID, err)
 	}
-	d.placed = ""
+	if d.unsynced && d.syncer != nil {
+		tx.records.SyncBefore(d.syncer)
+	}
 	return record, nil
 }
+
+// Records are the changes of this transaction, to be saved together with others.
+func (tx *WriteTx) Records() catalog.Changes { return tx.records }
+
+// Recorded tells the draft that its record is saved: from now on it is a layer, and Close leaves it alone.
+func (d *Draft) Recorded() { d.placed = "" }
 
 // commitBeside moves the recipe and the data items to their places, and moves away what an interrupted operation left there.
 func (tx *WriteTx) commitBeside(ctx context.Context, d *Draft, id string) error {
@@ -97,26 +120,23 @@ func (tx *WriteTx) commitBeside(ctx context.Context, d *Draft, id string) error 
 		return nil
 	}
 	step.Reached(ctx, "recipe and data items in place")
+	if d.unsynced {
+		return nil
+	}
 	// The record must not become durable before the names of what it promises.
 	return fsat.SyncDir(s.cfg.Dir)
 }
 
-func (tx *WriteTx) commitRecord(ctx context.Context, d *Draft, record Layer) error {
-	file := tx.store.files.stable
-	switch {
+// file is the one that the record belongs into.
+func (d *Draft) file() int {
+	switch files := d.store.files; {
 	case d.opts.Volatile:
-		file = tx.store.files.volatile
+		return files.volatile
 	case !d.opts.Writable:
-		file = tx.store.files.image
+		return files.image
+	default:
+		return files.stable
 	}
-	if err := tx.records.Insert(record, file); err != nil {
-		return err
-	}
-	if err := tx.records.Save(); err != nil {
-		return err
-	}
-	step.Reached(ctx, "layer recorded")
-	return nil
 }
 
 // withdraw removes what a commit that failed has left in the store. The record may be there or not: when a save fails, only reading tells. It

@@ -19,6 +19,19 @@ import (
 //
 // It doesn't ask who else needs them; that is for the caller, who sees images and containers too.
 func (tx *WriteTx) Delete(ctx context.Context, ids ...string) error {
+	if err := tx.Remove(ctx, ids...); err != nil || len(ids) == 0 {
+		return err
+	}
+	if err := tx.records.Save(); err != nil {
+		return err
+	}
+	step.Reached(ctx, "layer record removed")
+	return tx.DiscardRemoved(ctx, ids...)
+}
+
+// Remove is the part of Delete that comes before the save, for a caller who has other records to save as well and calls DiscardRemoved then: it unmounts the
+// layers and takes their records out.
+func (tx *WriteTx) Remove(ctx context.Context, ids ...string) error {
 	for _, id := range ids {
 		if layer, err := tx.Get(id); err != nil {
 			return err
@@ -33,11 +46,16 @@ func (tx *WriteTx) Delete(ctx context.Context, ids ...string) error {
 		return err
 	}
 	step.Reached(ctx, "layer unmounted for deletion")
-	if err := tx.removeRecords(ids); err != nil {
-		return err
+	for _, id := range ids {
+		if err := tx.records.Remove(id); err != nil {
+			return err
+		}
 	}
-	step.Reached(ctx, "layer record removed")
-	// From here on the layers are gone. What can't be moved away now is garbage for the next collection.
+	return nil
+}
+
+// DiscardRemoved moves the files of layers out of sight whose records are gone for good. What can't be moved away now is garbage for the next collection.
+func (tx *WriteTx) DiscardRemoved(ctx context.Context, ids ...string) error {
 	ctx, cancel := undoContext(ctx)
 	defer cancel()
 	var errs []error
@@ -47,15 +65,6 @@ func (tx *WriteTx) Delete(ctx context.Context, ids ...string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (tx *WriteTx) removeRecords(ids []string) error {
-	for _, id := range ids {
-		if err := tx.records.Remove(id); err != nil {
-			return err
-		}
-	}
-	return tx.records.Save()
 }
 
 // discardFiles moves everything that belongs to a layer out of sight.

@@ -39,6 +39,9 @@ type Draft struct {
 	dataDir  string // path within aside, or ""
 	result   *archive.ApplyResult
 	placed   string // the ID whose files are in place while the record isn't known to be
+	// unsynced leaves all syncing to the save of the record, which syncs the whole file system by the syncer, or to nobody for a volatile layer.
+	unsynced bool
+	syncer   *fsat.Syncer
 }
 
 // Prepare stages a layer on top of parent, nil for a base layer. opts.Parent isn't read: the caller has looked the parent up.
@@ -307,6 +310,34 @@ func (d *Draft) Sync(ctx context.Context) error {
 	return nil
 }
 
+// SyncOrPostpone is Sync for a new layer, unless that comes cheaper with the save of its record: where next to nothing waits to be written, the one
+// sync of the file system that the save makes before anyone sees the record covers all of the layer, the names that Commit changes included. A volatile layer needs no
+// sync at all.
+//
+// The save is made under locks, where nobody may wait for the disk to swallow a big layer, or what somebody else writes just now. Then Sync is called at once.
+func (d *Draft) SyncOrPostpone(ctx context.Context) error {
+	unsyncer, can := d.staged.(drivers.Unsyncer)
+	if d.opts.Volatile {
+		if can {
+			unsyncer.LeaveUnsynced()
+		}
+		d.unsynced = true
+		return ctx.Err()
+	}
+	syncer, err := fsat.NewSyncer(d.staged.Content())
+	if err != nil {
+		return err
+	}
+	d.syncer = syncer
+	if !can || d.aside != nil || !syncer.LittleWaits() {
+		return d.Sync(ctx)
+	}
+	unsyncer.LeaveUnsynced()
+	d.unsynced = true
+	step.Reached(ctx, "layer synced") // or as good as
+	return ctx.Err()
+}
+
 // Close removes what is left of the draft: all of it, unless it was committed. It must not be called within a transaction. It pays no heed to the
 // context that the draft was made with, and can be called again.
 func (d *Draft) Close() error {
@@ -314,6 +345,10 @@ func (d *Draft) Close() error {
 	if d.aside != nil {
 		err = errors.Join(err, d.aside.Close())
 		d.aside = nil
+	}
+	if d.syncer != nil {
+		err = errors.Join(err, d.syncer.Close())
+		d.syncer = nil
 	}
 	return err
 }

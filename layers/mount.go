@@ -35,6 +35,15 @@ func (s *Store) Mount(ctx context.Context, ref string, opts drivers.MountOptions
 	return path, err
 }
 
+// mountPoint is Info.MountPoint. Mounts that have been described end there, which saves asking the driver.
+func (s *Store) mountPoint(ctx context.Context, id string, specs []mount.Spec) (string, error) {
+	if len(specs) > 0 {
+		return specs[len(specs)-1].Target, nil
+	}
+	info, err := s.driver.Stat(ctx, id)
+	return info.MountPoint, err
+}
+
 func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer Layer, opts drivers.MountOptions) (string, error) {
 	s := tx.store
 	if layer.ReadOnly {
@@ -57,27 +66,33 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 	if opts.Label == "" {
 		opts.Label = layer.MountLabel
 	}
-	info, err := s.driver.Stat(ctx, layer.ID)
-	if err != nil {
-		return "", err
-	}
-	if opts.IDMap, err = tx.shift(layer, info, opts.IDMap); err != nil {
-		return "", err
+	var info drivers.Info
+	if !opts.IDMap.IsIdentity() {
+		if info, err = s.driver.Stat(ctx, layer.ID); err != nil {
+			return "", err
+		}
+		if opts.IDMap, err = tx.shift(layer, info, opts.IDMap); err != nil {
+			return "", err
+		}
 	}
 	specs, err := s.driver.Mounts(ctx, layer.ID, opts)
 	if err != nil {
 		return "", err
 	}
+	target, err := s.mountPoint(ctx, layer.ID, specs)
+	if err != nil {
+		return "", err
+	}
 	if len(specs) > 0 {
 		// The mount of a mount program that has died serves nobody.
-		for mount.IsDead(info.MountPoint) {
-			if err := mount.Unmount(info.MountPoint); err != nil {
+		for mount.IsDead(target) {
+			if err := mount.Unmount(target); err != nil {
 				return "", err
 			}
 		}
 		// A process that was killed between its mount and its count, or between its count and its unmount, left a mount that nobody counts.
 		// A second one on top would write to the same directory.
-		leftover, err := mount.IsMountPoint(info.MountPoint)
+		leftover, err := mount.IsMountPoint(target)
 		if err != nil {
 			return "", err
 		}
@@ -88,14 +103,14 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 	step.Reached(ctx, "about to mount")
 	for _, spec := range specs {
 		if err := mount.Perform(ctx, spec); err != nil {
-			return "", errors.Join(err, s.unmountAt(ctx, layer.ID, info.MountPoint))
+			return "", errors.Join(err, s.unmountAt(ctx, layer.ID, target))
 		}
 	}
 	step.Reached(ctx, "mounted")
-	m.Path = filepath.Clean(info.MountPoint)
+	m.Path = filepath.Clean(target)
 	m.Count++
 	if err := mounts.Set(m); err != nil {
-		return "", errors.Join(err, s.unmountAt(ctx, layer.ID, info.MountPoint))
+		return "", errors.Join(err, s.unmountAt(ctx, layer.ID, target))
 	}
 	return m.Path, nil
 }

@@ -33,7 +33,12 @@ func (tx *WriteTx) deleteIncomplete(ctx context.Context) error {
 		}
 	}
 	step.Reached(ctx, "files of incomplete layers renamed away")
-	return tx.removeRecords(ids)
+	for _, id := range ids {
+		if err := tx.records.Remove(id); err != nil {
+			return err
+		}
+	}
+	return tx.records.Save()
 }
 
 // tidy removes what dead processes had staged or thrown away. Each temporary directory has a lock of its own, so no store lock is needed. It

@@ -2,16 +2,17 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 
 	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/diskusage"
+	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/layers"
 )
 
@@ -130,10 +131,8 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 		return containers.Container{}, fmt.Errorf("new container: %w", err)
 	}
 	defer draft.Close() // what can't be removed is stale, and goes with the next writer
-	if !opts.Volatile {
-		if err := draft.Sync(ctx); err != nil {
-			return containers.Container{}, fmt.Errorf("new container: %w", err)
-		}
+	if err := draft.SyncOrPostpone(ctx); err != nil {
+		return containers.Container{}, fmt.Errorf("new container: %w", err)
 	}
 	if !opts.IDMap.IsIdentity() {
 		lock, err := s.lockUserns(ctx)
@@ -154,11 +153,11 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 		if err := c.CheckFree(opts.ID, opts.Names); err != nil {
 			return err
 		}
-		layer, err := l.Commit(ctx, draft)
+		layer, err := l.Add(ctx, draft)
 		if err != nil {
 			return err
 		}
-		created, err = c.Create(containers.Options{
+		created, err = c.Add(containers.Options{
 			ID:        opts.ID,
 			Names:     opts.Names,
 			ImageID:   plan.image.ID,
@@ -171,10 +170,13 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 			BigData:   opts.BigData,
 		})
 		if err != nil {
-			undo, cancel := undoContext(ctx)
-			defer cancel()
-			return errors.Join(err, l.Delete(undo, layer.ID))
+			return err
 		}
+		if err := catalog.SaveTogether(l.Records(), c.Records()); err != nil {
+			return err
+		}
+		draft.Recorded()
+		step.Reached(ctx, "layer and container recorded")
 		return nil
 	})
 	return created, err

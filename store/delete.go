@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
@@ -182,22 +183,26 @@ func (s *Store) Delete(ctx context.Context, ref string) error {
 	})
 }
 
-// deleteContainer takes the layer first: a container without a layer can be deleted again, a layer without its container would stay for good.
+// deleteContainer saves the layers first: a container without a layer can be deleted again, a layer without its container would stay for good.
 func deleteContainer(ctx context.Context, container containers.Container, l *layers.WriteTx, c *containers.WriteTx) error {
+	var layer []string
 	if _, err := l.Get(container.LayerID); err == nil {
-		if err := l.Delete(ctx, container.LayerID); err != nil {
-			return err
-		}
+		layer = []string{container.LayerID}
 	} else if !errors.Is(err, errdefs.ErrNotFound) {
 		return err
 	}
-	step.Reached(ctx, "container's layer deleted")
-	dirs, err := c.Delete(container.ID)
+	if err := l.Remove(ctx, layer...); err != nil {
+		return err
+	}
+	dirs, err := c.Remove(container.ID)
 	if err != nil {
 		return err
 	}
-	step.Reached(ctx, "container record removed")
-	return discard(ctx, dirs, l)
+	if err := catalog.SaveTogether(l.Records(), c.Records()); err != nil {
+		return err
+	}
+	step.Reached(ctx, "container and layer records removed")
+	return errors.Join(l.DiscardRemoved(ctx, layer...), discard(ctx, dirs, l))
 }
 
 func deleteImage(ctx context.Context, id string, l *layers.WriteTx, i *images.WriteTx) error {

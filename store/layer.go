@@ -126,10 +126,8 @@ func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions, prepare
 		return layers.Layer{}, describeLayer(opts.ID, err)
 	}
 	defer d.Close() // as above
-	if !opts.Volatile {
-		if err := d.Sync(ctx); err != nil {
-			return layers.Layer{}, describeLayer(opts.ID, err)
-		}
+	if err := d.SyncOrPostpone(ctx); err != nil {
+		return layers.Layer{}, describeLayer(opts.ID, err)
 	}
 	err = s.updateLayers(ctx, func(l *layers.WriteTx, c *containers.ReadTx) error {
 		if parent != nil {

@@ -16,11 +16,18 @@ func (s *Store) Wipe(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		var left [][]string
 		for _, container := range allContainers {
-			dirs, err := c.Delete(container.ID)
+			dirs, err := c.Remove(container.ID)
 			if err != nil {
 				return err
 			}
+			left = append(left, dirs)
+		}
+		if err := c.Records().Save(); err != nil {
+			return err
+		}
+		for _, dirs := range left {
 			if err := discard(ctx, dirs, l); err != nil {
 				return err
 			}

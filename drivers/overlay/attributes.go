@@ -57,14 +57,23 @@ func (a attributes) override(path string) error {
 
 // makeDir makes a directory with exactly these attributes, whatever the umask.
 func makeDir(path string, a attributes) error {
-	if err := os.Mkdir(path, 0o700); err != nil {
+	if err := os.Mkdir(path, os.FileMode(a.mode&0o777)); err != nil {
 		return err
 	}
-	if err := os.Lchown(path, int(a.uid), int(a.gid)); err != nil {
-		return err
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	if err := unix.Chmod(path, a.mode); err != nil { // after chown, which may clear setuid and setgid
-		return &os.PathError{Op: "chmod", Path: path, Err: err}
+	chown := st.Uid != a.uid || st.Gid != a.gid
+	if chown {
+		if err := os.Lchown(path, int(a.uid), int(a.gid)); err != nil {
+			return err
+		}
+	}
+	if chown || st.Mode&0o7777 != a.mode { // chown may have cleared setuid and setgid
+		if err := unix.Chmod(path, a.mode); err != nil {
+			return &os.PathError{Op: "chmod", Path: path, Err: err}
+		}
 	}
 	return nil
 }

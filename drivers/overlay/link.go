@@ -6,13 +6,13 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
 	"golang.org/x/sys/unix"
 )
 
@@ -174,23 +174,33 @@ func ownNames(ctx context.Context, home string) (map[string]bool, error) {
 
 // readSmall reads a file of at most limit bytes; a longer one is errdefs.ErrCorrupt. Whoever wrote it, it is a regular file or it isn't read.
 func readSmall(path string, limit int) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	fd, err := fsat.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("%s: %w: it is a symlink", path, errdefs.ErrCorrupt)
 	}
 	if err != nil {
-		return nil, err
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer f.Close()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil, fmt.Errorf("%s: %w: it is no regular file", path, errdefs.ErrCorrupt)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, int64(limit)+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if len(data) > limit {
+	if st.Size > int64(limit) {
 		return nil, fmt.Errorf("%s: %w: longer than %d bytes", path, errdefs.ErrCorrupt, limit)
+	}
+	data := make([]byte, st.Size)
+	for done := 0; done < len(data); {
+		n, err := unix.Read(fd, data[done:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return nil, fmt.Errorf("read %s: %w", path, err)
+		case n == 0: // nobody changes these files; it was cut short after the stat
+			return data[:done], nil
+		default:
+			done += n
+		}
 	}
 	return data, nil
 }

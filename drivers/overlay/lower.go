@@ -22,11 +22,17 @@ const maxLowerFile = (mount.MaxLower + 1) * (drivers.MaxIDLength + 1)
 // parents returns the IDs of all layers beneath the one in dir, nearest first: from lower-layers, or for layers made by
 // containers/storage before 1.63 from lower.
 func (d *Driver) parents(ctx context.Context, dir string) ([]string, error) {
-	path := filepath.Join(dir, "lower-layers")
-	data, err := readSmall(path, maxLowerFile)
+	ids, err := readLowerLayers(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return d.parentsByLink(ctx, dir)
 	}
+	return ids, err
+}
+
+// readLowerLayers returns the IDs in the lower-layers file.
+func readLowerLayers(dir string) ([]string, error) {
+	path := filepath.Join(dir, "lower-layers")
+	data, err := readSmall(path, maxLowerFile)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +50,12 @@ func (d *Driver) parentsByLink(ctx context.Context, dir string) ([]string, error
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]string, len(links))
+	return d.resolveLinks(ctx, dir, links)
+}
+
+// resolveLinks finds the layers that the short names in the lower file of the layer in dir stand for.
+func (d *Driver) resolveLinks(ctx context.Context, dir string, links []string) (ids []string, err error) {
+	ids = make([]string, len(links))
 	for i, link := range links {
 		if ids[i], err = d.resolveLink(ctx, link); err != nil {
 			return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "lower"), err)
@@ -86,11 +97,14 @@ func (d *Driver) chainOf(ctx context.Context, id, dir string) (chain, error) {
 	if err != nil {
 		return chain{}, err
 	}
-	ids, err := d.parents(ctx, dir)
+	links, err := readLower(dir)
 	if err != nil {
 		return chain{}, err
 	}
-	links, err := readLower(dir)
+	ids, err := readLowerLayers(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		ids, err = d.resolveLinks(ctx, dir, links)
+	}
 	if err != nil {
 		return chain{}, err
 	}
@@ -137,6 +151,11 @@ func (d *Driver) lowers(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	return d.lowersOf(dir, ids)
+}
+
+// lowersOf is lowers for a layer whose parents are known.
+func (d *Driver) lowersOf(dir string, ids []string) ([]string, error) {
 	homes, err := d.openHomes()
 	if err != nil {
 		return nil, err

@@ -59,7 +59,7 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 		spec.Upper, spec.Work = diff, filepath.Join(dir, "work")
 		// overlayfs refuses to mount over what a volatile mount left when it wasn't unmounted, since its upper may be torn
 		// (Documentation/filesystems/overlayfs.rst, Volatile mount). The container asked for that risk.
-		if err := os.RemoveAll(filepath.Join(spec.Work, "work", "incompat", "volatile")); err != nil {
+		if err := removeMark(filepath.Join(spec.Work, "work", "incompat", "volatile")); err != nil {
 			return mount.Spec{}, err
 		}
 	}
@@ -78,6 +78,14 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 		d.byProgram(&spec)
 	}
 	return spec, makeMerged(dir, spec.Target)
+}
+
+// removeMark removes a directory that is missing as a rule, and empty otherwise.
+func removeMark(path string) error {
+	if err := unix.Rmdir(path); err == nil || err == unix.ENOENT {
+		return nil
+	}
+	return os.RemoveAll(path)
 }
 
 // options decides about the mount's flags and the file system's options. The caller's own replace mountopt, except that metacopy=on stays:

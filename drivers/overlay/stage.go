@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/mount"
+	"golang.org/x/sys/unix"
 )
 
 // Stage builds the whole directory of a new layer in the home's tempdirs, so that one rename makes it a layer.
@@ -179,7 +180,7 @@ func (s *staged) commit(ctx context.Context, id string) error {
 		return err
 	}
 	step.Reached(ctx, "overlay: layer renamed in")
-	if err := drivers.SyncDirs(filepath.Dir(symlink), s.home); err != nil {
+	if err := s.SyncDirs(filepath.Dir(symlink), s.home); err != nil {
 		// Whether it would be there after a crash is unknown, so it isn't there at all.
 		_ = os.Rename(target, s.path)
 		_ = os.Remove(symlink)
@@ -239,16 +240,22 @@ func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) 
 
 // writeFile makes one of a layer's small files, 0644 whatever the umask.
 func writeFile(path, content string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	fd, err := fsat.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	_, err = f.WriteString(content)
+	n, err := unix.Write(fd, []byte(content))
+	if err == nil && n < len(content) {
+		err = io.ErrShortWrite // a full disk
+	}
 	if err == nil {
-		err = f.Chmod(fs.FileMode(0o644))
+		err = unix.Fchmod(fd, 0o644)
 	}
-	if cerr := f.Close(); err == nil {
+	if cerr := unix.Close(fd); err == nil {
 		err = cerr
 	}
-	return err
+	if err != nil {
+		return &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return nil
 }

@@ -20,11 +20,11 @@ func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
 	if err != nil {
 		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
 	}
-	lowers, err := d.lowers(ctx, dir)
+	parents, err := d.parents(ctx, dir)
 	if err != nil {
 		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
 	}
-	parents, err := d.parents(ctx, dir)
+	lowers, err := d.lowersOf(dir, parents)
 	if err != nil {
 		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
 	}

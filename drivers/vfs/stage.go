@@ -109,7 +109,7 @@ func (s *staged) commit(ctx context.Context, id string) error {
 		return err
 	}
 	step.Reached(ctx, "vfs: layer renamed in")
-	if err := drivers.SyncDirs(layers); err != nil {
+	if err := s.SyncDirs(layers); err != nil {
 		_ = os.Rename(target, s.path)
 		return err
 	}

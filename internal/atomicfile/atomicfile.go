@@ -3,10 +3,13 @@ package atomicfile
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/shalestore/shale/internal/fsat"
 	"golang.org/x/sys/unix"
@@ -35,58 +38,148 @@ func Write(path string, perm fs.FileMode, sync bool, chunks ...[]byte) error {
 
 // WriteFrom is Write for content that fill writes piece by piece. When fill returns an error the file at path stays as it was.
 func WriteFrom(path string, perm fs.FileMode, sync bool, fill func(w *bufio.Writer) error) error {
-	dir, base := filepath.Split(path)
-	if dir == "" {
-		dir = "."
-	}
-	tmp, err := os.CreateTemp(dir, ".tmp-"+base)
+	next, err := Prepare(path, perm, fill)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return err
 	}
-	if err := complete(tmp, perm, sync, fill); err != nil {
-		tmp.Close()
-		os.Remove(tmp.Name())
-		return fmt.Errorf("write %s: %w", path, err)
+	defer next.Discard()
+	if sync {
+		if err := next.Sync(); err != nil {
+			return err
+		}
 	}
-	if err := tmp.Close(); err != nil {
-		os.Remove(tmp.Name())
-		return fmt.Errorf("write %s: %w", path, err)
+	if err := next.Rename(); err != nil || !sync {
+		return err
 	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		os.Remove(tmp.Name())
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	if !sync {
-		return nil
-	}
-	if err := fsat.SyncDir(dir); err != nil {
+	if err := fsat.SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
 }
 
-// complete fills the temporary file and makes it ready to be renamed.
-func complete(f *os.File, perm fs.FileMode, sync bool, fill func(w *bufio.Writer) error) error {
-	w := bufio.NewWriterSize(f, 64<<10) // large pieces pass it by, small ones share a write
+// Next is the next content of a file, complete and not in its place yet. Write takes the same steps for one file; whoever changes
+// several at once takes them for all together.
+type Next struct {
+	path  string
+	aside string // "" once it is in place or discarded
+	fd    int    // -1 once it is closed
+	st    unix.Stat_t
+}
+
+// Prepare writes the content that path shall have to a file beside it.
+func Prepare(path string, perm fs.FileMode, fill func(w *bufio.Writer) error) (*Next, error) {
+	next, err := create(path, perm)
+	if err == nil {
+		if err = next.complete(perm, fill); err != nil {
+			next.Discard()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return next, nil
+}
+
+func create(path string, perm fs.FileMode) (*Next, error) {
+	dir, base := filepath.Split(path)
+	for range 10_000 {
+		aside := dir + ".tmp-" + base + strconv.FormatUint(uint64(rand.Uint32()), 10)
+		fd, err := fsat.Open(aside, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, uint32(perm))
+		switch {
+		case err == nil:
+			return &Next{path: path, aside: aside, fd: fd}, nil
+		case errors.Is(err, unix.EEXIST):
+		default:
+			return nil, &os.PathError{Op: "open", Path: aside, Err: err}
+		}
+	}
+	return nil, &os.PathError{Op: "open", Path: path, Err: unix.EEXIST}
+}
+
+func (n *Next) complete(perm fs.FileMode, fill func(w *bufio.Writer) error) error {
+	w := bufio.NewWriterSize(n, 64<<10) // large pieces pass it by, small ones share a write
 	if err := fill(w); err != nil {
 		return err
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if err := f.Chmod(perm); err != nil {
-		return err
+	if err := unix.Fstat(n.fd, &n.st); err != nil {
+		return &os.PathError{Op: "stat", Path: n.aside, Err: err}
 	}
-	if !sync {
+	if n.st.Mode&0o777 == uint32(perm) {
 		return nil
 	}
+	if err := unix.Fchmod(n.fd, uint32(perm)); err != nil { // the umask took something away
+		return &os.PathError{Op: "chmod", Path: n.aside, Err: err}
+	}
+	return nil
+}
+
+// Stat is what stat(2) says of the content: its size, its time and which file it is are those that the path shall have.
+func (n *Next) Stat() *unix.Stat_t { return &n.st }
+
+// Path is where the content is until Rename.
+func (n *Next) Path() string { return n.aside }
+
+// Write is for the buffer that fill writes to.
+func (n *Next) Write(p []byte) (int, error) {
+	done := 0
+	for done < len(p) {
+		k, err := unix.Write(n.fd, p[done:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return done, &os.PathError{Op: "write", Path: n.aside, Err: err}
+		}
+		done += k
+	}
+	return done, nil
+}
+
+// Sync has the content on disk when it returns. Where a whole file system is synced before Rename it isn't needed.
+func (n *Next) Sync() error {
 	for {
-		err := unix.Fdatasync(int(f.Fd()))
+		err := unix.Fdatasync(n.fd)
 		if err == nil {
 			return nil
 		}
 		if err != unix.EINTR {
-			return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+			return fmt.Errorf("write %s: %w", n.path, &os.PathError{Op: "fdatasync", Path: n.aside, Err: err})
 		}
 	}
+}
+
+// Rename puts the content in its place. That the name is there after a power cut takes a sync of the directory.
+func (n *Next) Rename() error {
+	err := n.close()
+	if err == nil {
+		err = unix.Rename(n.aside, n.path)
+	}
+	if err != nil {
+		n.Discard()
+		return fmt.Errorf("write %s: %w", n.path, &os.LinkError{Op: "rename", Old: n.aside, New: n.path, Err: err})
+	}
+	n.aside = ""
+	return nil
+}
+
+// Discard removes what isn't in its place yet. It does nothing after Rename, and can be called twice.
+func (n *Next) Discard() {
+	if n.aside == "" {
+		return
+	}
+	_ = n.close()
+	_ = unix.Unlink(n.aside) // what stays is named by its prefix, and goes with the next collection
+	n.aside = ""
+}
+
+func (n *Next) close() error {
+	fd := n.fd
+	n.fd = -1
+	if fd < 0 {
+		return nil
+	}
+	return unix.Close(fd)
 }

@@ -186,6 +186,8 @@ func (r *remover) unlink(parent int, name string, flags int) error {
 		switch {
 		case err == nil, errors.Is(err, unix.ENOENT):
 			return nil
+		case isNotEmpty(err), errors.Is(err, unix.EISDIR), errors.Is(err, unix.ENOTDIR):
+			return err // which the caller expects; to find out the path would cost a system call
 		case attempt >= 3:
 		case errors.Is(err, unix.EBUSY):
 			if unmountBelow(parent, name) == nil {

@@ -39,6 +39,7 @@ func SyncFS(path string) error {
 type Syncer struct {
 	path string
 	fd   int
+	dev  uint64
 }
 
 // NewSyncer starts to watch the file system that holds path, a directory or a regular file.
@@ -47,7 +48,12 @@ func NewSyncer(path string) (*Syncer, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &Syncer{path: path, fd: fd}, nil
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return &Syncer{path: path, fd: fd, dev: st.Dev}, nil
 }
 
 // Sync is SyncFS for the file system being watched.
@@ -63,14 +69,18 @@ func (s *Syncer) Close() error {
 	return unix.Close(s.fd)
 }
 
-func openPath(path string, flags int) (int, error) {
+// Open is open(2), repeated where a signal interrupts it. Unlike os.OpenFile it costs one system call: nothing is registered with the
+// runtime's poller, which regular files and directories can't make use of.
+func Open(path string, flags int, perm uint32) (int, error) {
 	var fd int
 	err := retry(func() (err error) {
-		fd, err = unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		fd, err = unix.Open(path, flags|unix.O_CLOEXEC, perm)
 		return err
 	})
 	return fd, err
 }
+
+func openPath(path string, flags int) (int, error) { return Open(path, flags, 0) }
 
 // retry repeats a system call that a signal interrupted.
 func retry(call func() error) error {

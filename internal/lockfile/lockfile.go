@@ -59,7 +59,7 @@ func AcquireExisting(ctx context.Context, path string) (*Lock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	fd, err := openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK)
+	fd, err := openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, &os.PathError{Op: "open lock", Path: path, Err: err}
 	}
@@ -105,20 +105,36 @@ func TryAcquire(path string, mode Mode) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := l.set(unix.F_OFD_SETLK); err != nil {
-		l.close()
-		if isHeldElsewhere(err) {
-			return nil, fmt.Errorf("lock %s: %w: %w", path, errdefs.ErrBusy, err)
-		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+	return l.try()
+}
+
+// try takes the lock of a file that is open, or closes the file.
+func (l *Lock) try() (*Lock, error) {
+	err := l.set(unix.F_OFD_SETLK)
+	if err == nil {
+		return l, nil
 	}
-	return l, nil
+	l.close()
+	if isHeldElsewhere(err) {
+		return nil, fmt.Errorf("lock %s: %w: %w", l.path, errdefs.ErrBusy, err)
+	}
+	return nil, fmt.Errorf("lock %s: %w", l.path, err)
+}
+
+// TryCreate is TryAcquire of an exclusive lock on a file (0600) that mustn't exist yet: errors.Is(err, fs.ErrExist) if it does. Its directory must be there.
+// After errdefs.ErrBusy the file is there, and someone else was quicker to lock it.
+func TryCreate(path string) (*Lock, error) {
+	fd, err := openRetry(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &os.PathError{Op: "create lock", Path: path, Err: err}
+	}
+	return (&Lock{path: path, fd: fd, mode: Exclusive}).try()
 }
 
 // Held reports whether anyone, this process included, holds a lock on the file. It neither takes the lock nor creates
 // the file; a missing file is not held.
 func Held(path string) (bool, error) {
-	fd, err := openRetry(path, unix.O_RDWR|unix.O_CLOEXEC)
+	fd, err := openRetry(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
@@ -198,15 +214,15 @@ func isHeldElsewhere(err error) bool {
 
 func open(path string, mode Mode) (*Lock, error) {
 	const rw = unix.O_RDWR | unix.O_CREAT | unix.O_CLOEXEC
-	fd, err := openRetry(path, rw)
+	fd, err := openRetry(path, rw, 0o644)
 	if errors.Is(err, unix.ENOENT) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
-		fd, err = openRetry(path, rw)
+		fd, err = openRetry(path, rw, 0o644)
 	}
 	if mode == Shared && (errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES)) {
-		fd, err = openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC)
+		fd, err = openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open lock", Path: path, Err: err}
@@ -214,9 +230,9 @@ func open(path string, mode Mode) (*Lock, error) {
 	return &Lock{path: path, fd: fd, mode: mode}, nil
 }
 
-func openRetry(path string, flags int) (int, error) {
+func openRetry(path string, flags int, perm uint32) (int, error) {
 	for {
-		fd, err := unix.Open(path, flags, 0o644)
+		fd, err := unix.Open(path, flags, perm)
 		if err != unix.EINTR {
 			return fd, err
 		}

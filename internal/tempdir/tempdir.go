@@ -38,14 +38,16 @@ type Dir struct {
 
 // New makes a temporary directory in root, and root itself (0700) when it is missing.
 func New(root string) (*Dir, error) {
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, err
-	}
 	// Chance decides the number. It is taken when its lock file exists, and lost again when someone recovers the lock
 	// file between its creation and our lock.
 	for range 10_000 {
 		n := strconv.FormatUint(uint64(rand.Uint32()), 10)
 		d, err := claim(root, n)
+		if errors.Is(err, os.ErrNotExist) {
+			if err = os.MkdirAll(root, 0o700); err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("temporary directory in %s: %w", root, err)
 		}
@@ -59,17 +61,9 @@ func New(root string) (*Dir, error) {
 // claim takes number n, or returns nil if it has an owner.
 func claim(root, n string) (*Dir, error) {
 	lockPath := filepath.Join(root, lockPrefix+n)
-	f, err := os.OpenFile(lockPath, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, os.ErrExist) {
+	lock, err := lockfile.TryCreate(lockPath)
+	if errors.Is(err, os.ErrExist) || errors.Is(err, errdefs.ErrBusy) { // busy: a recovery has it, and will remove it
 		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	f.Close()
-	lock, err := lockfile.TryAcquire(lockPath, lockfile.Exclusive)
-	if errors.Is(err, errdefs.ErrBusy) {
-		return nil, nil // a recovery has it, and will remove it
 	}
 	if err != nil {
 		return nil, err
@@ -102,13 +96,16 @@ func (d *Dir) Addition() string { return d.member("addition") }
 func (d *Dir) Take(victim string) error {
 	base := filepath.Base(victim)
 	base = base[:min(len(base), 200)] // with its number it has to fit NAME_MAX
-	err := os.Rename(victim, d.member(base))
+	err := unix.Rename(victim, d.member(base))
 	if errors.Is(err, os.ErrNotExist) {
 		if _, serr := os.Lstat(d.path); serr == nil {
 			return nil
 		}
 	}
-	return err
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: victim, New: d.path, Err: err}
+	}
+	return nil
 }
 
 func (d *Dir) member(what string) string {
@@ -139,12 +136,19 @@ func (d *Dir) Close() error { return d.Remove(context.Background()) }
 func remove(ctx context.Context, path string, lock *lockfile.Lock) error {
 	err := fsat.RemoveAll(ctx, path)
 	if err == nil {
-		err = os.Remove(lock.Path())
+		err = unlink(lock.Path())
 	}
 	if rerr := lock.Release(); err == nil {
 		err = rerr
 	}
 	return err
+}
+
+func unlink(path string) error {
+	if err := unix.Unlink(path); err != nil {
+		return &os.PathError{Op: "remove", Path: path, Err: err}
+	}
+	return nil
 }
 
 // Recover removes the temporary directories in root that no living process holds. A missing root has none. One

@@ -1,0 +1,194 @@
+package catalog
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/atomicfile"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/step"
+)
+
+// Changes is a WriteTx, whatever its records are.
+type Changes interface {
+	// Save is SaveTogether for one.
+	Save() error
+
+	stage() (*edition, error)
+	saved(err error)
+}
+
+// SaveTogether makes everything durable that was changed so far in these transactions, before they end: a deletion saves before it takes the
+// files of a layer away. Files without a change are not written. After an error all these transactions are over, and whether the
+// changes are on disk is for the next ones to find out.
+//
+// The files are renamed into place one after the other, in the order of the arguments, and synced in that order: whoever finds the change of a later one
+// finds that of the earlier ones too, after a kill. So the number of syncs is that of one save, not of all.
+func SaveTogether(all ...Changes) error {
+	var editions []*edition
+	defer func() {
+		for _, e := range editions {
+			e.discard()
+		}
+	}()
+	err := func() error {
+		for _, tx := range all {
+			e, err := tx.stage()
+			if err != nil {
+				return err
+			}
+			if e != nil {
+				editions = append(editions, e)
+			}
+		}
+		return publish(editions)
+	}()
+	for _, tx := range all {
+		tx.saved(err)
+	}
+	return err
+}
+
+// Save makes everything that was changed so far durable, before the transaction ends; see SaveTogether.
+func (tx *WriteTx[R]) Save() error { return SaveTogether(tx) }
+
+// SyncBefore has a whole file system synced before the records saved next are seen: they promise what was written there. Where it is the
+// one that the records are on, they need no syncs of their own then.
+func (tx *WriteTx[R]) SyncBefore(fs *fsat.Syncer) { tx.after = append(tx.after, fs) }
+
+// edition is what one transaction wants to have in its files.
+type edition struct {
+	after []*fsat.Syncer
+	files []*nextFile
+	// inPlace is called for each file that is.
+	inPlace func()
+}
+
+type nextFile struct {
+	*atomicfile.Next
+	file  File
+	state *fileState
+}
+
+func (e *edition) discard() {
+	for _, f := range e.files {
+		f.Discard()
+	}
+}
+
+// stage writes the files aside. The token comes first, so that nobody can hold the old content to be current.
+func (tx *WriteTx[R]) stage() (*edition, error) {
+	if err := tx.check(); err != nil {
+		return nil, err
+	}
+	if !tx.unsaved() {
+		return nil, nil
+	}
+	if err := tx.settleNames(); err != nil {
+		return nil, err
+	}
+	for i, f := range tx.c.files {
+		if size := tx.st.files[i].size(); tx.dirty[i] && size > maxFileSize {
+			return nil, fmt.Errorf("save %s: %w: its %d bytes are more than the limit of %d", f.Path, errdefs.ErrInvalid, size, maxFileSize)
+		}
+	}
+	token, err := tx.locks.touch()
+	if err != nil {
+		return nil, err
+	}
+	tx.st.token = token
+	step.Reached(tx.ctx, tx.c.schema.Kind+" token written")
+	e := &edition{after: tx.after, inPlace: func() { step.Reached(tx.ctx, tx.c.schema.Kind+" records written") }}
+	for i, f := range tx.c.files {
+		if !tx.dirty[i] {
+			continue
+		}
+		state := &tx.st.files[i]
+		next, err := prepare(f.Path, state.splice)
+		if err != nil {
+			e.discard()
+			return nil, err
+		}
+		e.files = append(e.files, &nextFile{next, f, state})
+	}
+	return e, nil
+}
+
+// saved ends the transaction after an error. Without one all is saved.
+func (tx *WriteTx[R]) saved(err error) {
+	if err != nil {
+		tx.broken = err
+		tx.end()
+		return
+	}
+	clear(tx.dirty)
+	tx.after = nil
+}
+
+func prepare(path string, fill func(*bufio.Writer) error) (*atomicfile.Next, error) {
+	next, err := atomicfile.Prepare(path, 0o600, fill)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, err
+		}
+		next, err = atomicfile.Prepare(path, 0o600, fill)
+	}
+	return next, err
+}
+
+// publish renames what is written aside into place, durably where that is asked for: first the contents, then the names.
+func publish(editions []*edition) error {
+	var barrier fsat.Barrier
+	for _, e := range editions {
+		for _, fs := range e.after {
+			barrier.AddFS(fs)
+		}
+		for _, f := range e.files {
+			if !f.file.Volatile {
+				barrier.AddFile(f.Next)
+			}
+		}
+	}
+	if err := barrier.Sync(); err != nil {
+		return err
+	}
+	for _, e := range editions {
+		for _, f := range e.files {
+			if err := f.Rename(); err != nil {
+				return err
+			}
+			f.state.hidden = nil
+			f.state.stamp = stampOf(f.Stat())
+			if !f.file.Volatile {
+				barrier.AddDir(filepath.Dir(f.file.Path), f.Stat().Dev)
+			}
+			e.inPlace()
+		}
+	}
+	return barrier.Sync()
+}
+
+// splice writes the file's array from the elements' own bytes.
+func (f *fileState) splice(w *bufio.Writer) error {
+	w.WriteByte('[')
+	for i, e := range f.elements {
+		if i > 0 {
+			w.WriteByte(',')
+		}
+		w.Write(e.raw)
+	}
+	return w.WriteByte(']') // bufio keeps the first error
+}
+
+func (f *fileState) size() int {
+	n := 1 + max(1, len(f.elements))
+	for _, e := range f.elements {
+		n += len(e.raw)
+	}
+	return n
+}
