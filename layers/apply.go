@@ -22,7 +22,7 @@ import (
 // A layer that is mounted itself is unpacked into through the mount, where its users see each file as it comes: see applyMounted.
 func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress func(read int64)) (int64, error) {
 	var before Layer
-	var untouched fingerprint
+	var untouched string
 	mounted := 0
 	err := s.View(ctx, func(tx *ReadTx) error {
 		var err error
@@ -38,7 +38,7 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 		if err := tx.checkUnmounted(ctx, before.ID, mounted > 0); err != nil {
 			return err
 		}
-		untouched, err = s.fingerprint(ctx, before.ID)
+		untouched, err = s.filesStamp(ctx, before.ID)
 		return err
 	})
 	if err != nil {
@@ -66,11 +66,11 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 		if err := tx.checkUnmounted(ctx, now.ID, false); err != nil {
 			return err
 		}
-		print, err := s.fingerprint(ctx, now.ID)
+		stamp, err := s.filesStamp(ctx, now.ID)
 		if err != nil {
 			return err
 		}
-		if print != untouched || now.DiffID != before.DiffID || now.Created != before.Created {
+		if stamp != untouched || now.DiffID != before.DiffID || now.Created != before.Created {
 			return fmt.Errorf("changed while a diff was applied to it: %w", errdefs.ErrBusy)
 		}
 		return tx.replaceContent(ctx, d, now)
@@ -174,26 +174,4 @@ func (tx *ReadTx) checkUnmounted(ctx context.Context, id string, itselfMay bool)
 		}
 	}
 	return nil
-}
-
-// fingerprint changes whenever a layer is mounted for writing: the kernel makes overlay's work directory anew each time.
-type fingerprint struct {
-	ino          uint64
-	mtime, ctime unix.Timespec
-}
-
-func (s *Store) fingerprint(ctx context.Context, id string) (fingerprint, error) {
-	info, err := s.driver.Stat(ctx, id)
-	if err != nil {
-		return fingerprint{}, err
-	}
-	dir := info.Work
-	if dir == "" {
-		dir = info.Content
-	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return fingerprint{}, fmt.Errorf("stat %s: %w", dir, err)
-	}
-	return fingerprint{ino: st.Ino, mtime: st.Mtim, ctime: st.Ctim}, nil
 }

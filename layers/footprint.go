@@ -107,14 +107,18 @@ func vanished(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errdefs.ErrNotFound)
 }
 
-// stamp tells a layer's files from what they were: see drivers.Footprinter. It is "" where the driver can't tell.
-func (s *Store) stamp(ctx context.Context, layer Layer) (string, error) {
-	f, ok := s.driver.(drivers.Footprinter)
-	if !ok {
-		return "", nil
+// filesStamp is another one after a layer's content was replaced, or it was mounted to be written to: see drivers.Footprinter. It is "" where the driver can't tell.
+func (s *Store) filesStamp(ctx context.Context, id string) (string, error) {
+	if f, ok := s.driver.(drivers.Footprinter); ok {
+		return f.Stamp(ctx, id)
 	}
-	files, err := f.Stamp(ctx, layer.ID)
-	if err != nil {
+	return "", nil
+}
+
+// stamp tells everything of a layer from what it was, or is "".
+func (s *Store) stamp(ctx context.Context, layer Layer) (string, error) {
+	files, err := s.filesStamp(ctx, layer.ID)
+	if err != nil || files == "" {
 		return "", err
 	}
 	recipe, err := diskusage.Stamp(s.recipeOf(layer)) // comes anew with each diff that is applied, by whatever program
