@@ -84,26 +84,38 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 		flaws = append(flaws, Flaw{Kind: FlawContent, What: "the layer's directory is missing; only another store has it"})
 	}
 	lost := slices.ContainsFunc(flaws, func(f Flaw) bool { return f.Kind == FlawContent })
+	elsewhere := tx.fromElsewhere(layer)
 	if layer.DiffID != "" && layer.TOCDigest == "" && !copied && !lost {
 		recipe := tx.store.recipeOf(layer)
 		if info, err := os.Lstat(recipe); errors.Is(err, os.ErrNotExist) {
-			if at, serr := tx.store.driver.Stat(ctx, layer.ID); serr == nil && !ownContent(at) {
-				return append(flaws, tx.examineItems(layer)...), nil // another store has its tar
+			at, serr := tx.store.driver.Stat(ctx, layer.ID)
+			if !elsewhere && (serr != nil || ownContent(at)) { // or another store has its tar
+				flaws = append(flaws, Flaw{Kind: FlawRecipe, Path: recipe, What: "the recipe of the layer's tar is missing"})
 			}
-			flaws = append(flaws, Flaw{Kind: FlawRecipe, Path: recipe, What: "the recipe of the layer's tar is missing"})
 		} else if err != nil {
 			return nil, err
 		} else if !info.Mode().IsRegular() || info.Size() == 0 {
 			flaws = append(flaws, Flaw{Kind: FlawRecipe, Path: recipe, What: "the recipe of the layer's tar is empty"})
 		}
 	}
-	return append(flaws, tx.examineItems(layer)...), nil
+	return append(flaws, tx.examineItems(layer, elsewhere)...), nil
 }
 
-func (tx *ReadTx) examineItems(layer Layer) (flaws []Flaw) {
+// fromElsewhere reports whether another graph root may have brought the layer: an image store, which several can share, has the records and the content of
+// its layers, but their recipes and data items stay with whoever made them.
+func (tx *ReadTx) fromElsewhere(layer Layer) bool {
+	if tx.store.cfg.ImageDir == "" || layer.ReadOnly {
+		return false
+	}
+	file, err := tx.own.FileOf(layer.ID)
+	return err == nil && file == tx.store.files.image
+}
+
+func (tx *ReadTx) examineItems(layer Layer, elsewhere bool) (flaws []Flaw) {
 	for _, key := range layer.BigDataNames {
 		_, err := bigdata.Size(tx.store.itemsOf(layer), key)
 		switch {
+		case elsewhere && errors.Is(err, errdefs.ErrNotFound):
 		case errors.Is(err, errdefs.ErrNotFound):
 			flaws = append(flaws, Flaw{Kind: FlawItem, Key: key, What: "layer data item is missing"})
 		case errors.Is(err, errdefs.ErrInvalid):
