@@ -24,8 +24,9 @@ type input struct {
 	Archives     []string // those of an image, the lowest first
 	Top          string   // the layer stacked on the large one
 	MountOptions []string // what overlayfs mounts that with
-	Count        int      // layers of a store, depth of a chain
+	Count        int      // layers of a store, depth of a chain, number of a container
 	Times        int      // how often to repeat
+	Chown        bool     // owners are translated on disk, not while mounting
 }
 
 // output is what a task reports.
@@ -50,7 +51,7 @@ type task func(ctx context.Context, in input, watch *stopwatch) (output, error)
 // tasks finds a task by "work/contestant".
 func tasks() map[string]task {
 	all := map[string]task{}
-	for _, part := range []map[string]task{shaleTasks(), peerTasks(), containerdTasks(), tarTasks(), kernelTasks()} {
+	for _, part := range []map[string]task{shaleTasks(), peerTasks(), containerdTasks(), tarTasks(), kernelTasks(), mappedTasks()} {
 		for name, t := range part {
 			all[name] = t
 		}

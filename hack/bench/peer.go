@@ -36,6 +36,11 @@ func openPeer(in input) (storage.Store, error) {
 	if len(in.MountOptions) > 0 {
 		options = append(options, "overlay.mountopt="+strings.Join(in.MountOptions, ","))
 	}
+	if in.Chown {
+		if err := os.Setenv("_CONTAINERS_OVERLAY_DISABLE_IDMAP", "yes"); err != nil {
+			return nil, err
+		}
+	}
 	return storage.GetStore(storage.StoreOptions{
 		GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), GraphDriverName: "overlay", GraphDriverOptions: options})
 }

@@ -68,7 +68,7 @@ func (s *session) makeLayers(ctx context.Context) error {
 
 // late tells a part to do no more rounds because it has used its share of the time.
 func (s *session) late(round int) bool {
-	if round == 0 || s.limit == 0 || time.Since(s.begun).Seconds() < s.share*s.limit.Seconds() {
+	if round == 0 || s.limit == 0 || s.share == 0 || time.Since(s.begun).Seconds() < s.share*s.limit.Seconds() {
 		return false
 	}
 	progress("no time for more than %d rounds", round)

@@ -33,7 +33,8 @@ func shaleTasks() map[string]task {
 }
 
 func openShale(ctx context.Context, in input) (*store.Store, error) {
-	return store.Open(ctx, config.Config{GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), Driver: "overlay"})
+	return store.Open(ctx, config.Config{GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), Driver: "overlay",
+		Overlay: config.Overlay{DisableIDMap: in.Chown}})
 }
 
 // withShale opens the store, does the work and closes it.
