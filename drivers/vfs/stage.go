@@ -71,6 +71,9 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	if err := os.Mkdir(s.path, 0o700); err != nil {
 		return err
 	}
+	if err := shareLabel(s.path); err != nil {
+		return err
+	}
 	if from != "" {
 		return fsat.CopyTree(ctx, from, s.path)
 	}

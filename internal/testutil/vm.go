@@ -1,6 +1,7 @@
 package testutil
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -15,6 +16,9 @@ const (
 	VMDiskPrefix = "SHALE_VM_"
 	// VMMissing is the variable that tells a test binary what the host lacks for that machine.
 	VMMissing = "SHALE_VM_MISSING"
+	// VMPolicy names the SELinux policy that the machine has, VMNoPolicy says why it has none.
+	VMPolicy   = "SHALE_VM_POLICY"
+	VMNoPolicy = "SHALE_VM_NO_POLICY"
 )
 
 // InVM reports whether this is the virtual machine of tests/vm.
@@ -30,6 +34,32 @@ func VM(t testing.TB) {
 		t.Skipf("needs the virtual machine of make test-vm, which needs %s", missing)
 	}
 	t.Skip("needs the virtual machine: make test-vm")
+}
+
+// SELinux makes sure that a policy is in force: one that knows container_t and container_file_t, permissive, loaded in the virtual machine when the
+// first test asks. From then on all tests of the binary have it, so tests that ask stand in a package of their own, and ask first: what looks
+// earlier whether SELinux is on may remember that it isn't.
+func SELinux(t testing.TB) {
+	t.Helper()
+	VM(t)
+	const current = "/proc/thread-self/attr/current"
+	label, err := os.ReadFile(current)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(bytes.TrimRight(label, "\x00\n")) != "kernel" {
+		return // loaded: the first process has a full label then
+	}
+	if reason := os.Getenv(VMNoPolicy); reason != "" {
+		t.Skip("needs ", reason)
+	}
+	policy, err := os.ReadFile(os.Getenv(VMPolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile("/sys/fs/selinux/load", policy, 0); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // QuotaFS mounts a file system with project quotas, and on ext4 fs-verity: kind is "ext4" or "xfs". Outside the virtual machine

@@ -81,7 +81,7 @@ func makeFiles(ctx context.Context, k kernel, j job) (_ *files, err error) {
 	if f.initramfs, err = writeInitramfs(work, k); err != nil {
 		return nil, err
 	}
-	if err := fillRoot(filepath.Join(work, "root"), j); err != nil {
+	if err := fillRoot(ctx, filepath.Join(work, "root"), j); err != nil {
 		return nil, err
 	}
 	for _, d := range disks {
@@ -107,7 +107,7 @@ func makeFiles(ctx context.Context, k kernel, j job) (_ *files, err error) {
 }
 
 // fillRoot makes the tree of the guest's root.
-func fillRoot(root string, j job) error {
+func fillRoot(ctx context.Context, root string, j job) error {
 	t := tree{root: root, libraries: map[string]bool{}}
 	for _, dir := range []string{"dev", "proc", "sys", "run", "tmp", "mnt", "root", "etc", "bin", guestBinDir, j.Dir} {
 		t.mkdir(dir)
@@ -130,6 +130,7 @@ func fillRoot(root string, j job) error {
 		guest.Env = append(guest.Env, name+"="+value)
 	}
 	t.addTestdata(j.Dir)
+	t.addPolicy(ctx, &guest)
 	data, err := json.Marshal(guest)
 	t.write(guestJobPath, string(data))
 	return errors.Join(t.err, err)

@@ -21,6 +21,14 @@
 //	SHALE_VM_XFS      XFS, project quotas too
 //	SHALE_VM_BTRFS    btrfs
 //
+// # SELinux
+//
+// The kernel runs with SELinux, permissive, and without a policy until a test asks with testutil.SELinux. The policy is put together on the
+// host from Debian's selinux-policy-default: of its modules the base and that of unconfined users. It declares no container_t and
+// container_file_t, though its contexts/lxc_contexts names them; selinux.go adds these types, without rules. What a policy would forbid can't
+// be tested so, only what has which label. Once loaded a policy stays, which is why tests of SELinux have a package of their own,
+// tests/selinux.
+//
 // # When it goes wrong
 //
 // A test that fails inside fails outside. A kernel that panics, a machine that does not boot or does not end in time, are failures with

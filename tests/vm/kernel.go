@@ -3,15 +3,10 @@ package main
 import (
 	"context"
 	"debug/elf"
-	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-
-	"github.com/shalestore/shale/internal/testutil"
 )
 
 // kernelPackage depends on the newest of Debian's kernels for virtual machines.
@@ -32,11 +27,20 @@ type kernel struct {
 
 // findKernel finds the kernel in the cache, or fetches it there.
 func findKernel(ctx context.Context) (kernel, error) {
-	dir := filepath.Join(testutil.CacheDir(), "vm-kernel")
-	if _, err := os.Stat(dir); err != nil {
-		if err := fetchKernel(ctx, dir); err != nil {
-			return kernel{}, missingError(fmt.Sprintf("Debian's package %s: %v", kernelPackage, err))
+	dir, err := cached("vm-kernel", func(aside string) error {
+		out, err := command(ctx, aside, "apt-cache", "depends", "--important", kernelPackage)
+		if err != nil {
+			return err
 		}
+		_, name, _ := strings.Cut(out, "Depends: ")
+		name, _, _ = strings.Cut(name, "\n")
+		if !strings.HasPrefix(name, "linux-image-") {
+			return fmt.Errorf("apt-cache knows no %s", kernelPackage)
+		}
+		return unpack(ctx, aside, name)
+	})
+	if err != nil {
+		return kernel{}, missingError(fmt.Sprintf("Debian's package %s: %v", kernelPackage, err))
 	}
 	images, err := filepath.Glob(filepath.Join(dir, "boot/vmlinuz-*"))
 	if err != nil || len(images) != 1 {
@@ -59,55 +63,6 @@ func findKernel(ctx context.Context) (kernel, error) {
 		}
 	}
 	return kernel{images[0], order.modules}, nil
-}
-
-// fetchKernel downloads and unpacks the kernel's package without installing it, aside first so that nobody sees half of it.
-func fetchKernel(ctx context.Context, dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	aside, err := os.MkdirTemp(filepath.Dir(dir), "vm-kernel-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(aside)
-	command := func(name string, args ...string) (string, error) {
-		cmd := exec.CommandContext(ctx, name, args...)
-		cmd.Dir = aside
-		out, err := cmd.Output()
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			err = fmt.Errorf("%w: %s", err, exit.Stderr)
-		}
-		if err != nil {
-			err = fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
-		}
-		return string(out), err
-	}
-	out, err := command("apt-cache", "depends", "--important", kernelPackage)
-	if err != nil {
-		return err
-	}
-	_, name, _ := strings.Cut(out, "Depends: ")
-	name, _, _ = strings.Cut(name, "\n")
-	if !strings.HasPrefix(name, "linux-image-") {
-		return fmt.Errorf("apt-cache knows no %s", kernelPackage)
-	}
-	if _, err := command("apt-get", "download", "-q", name); err != nil {
-		return err
-	}
-	packages, err := filepath.Glob(filepath.Join(aside, "*.deb"))
-	if err != nil || len(packages) != 1 {
-		return fmt.Errorf("apt-get downloaded %d packages instead of one", len(packages))
-	}
-	if _, err := command("dpkg-deb", "-x", packages[0], "unpacked"); err != nil {
-		return err
-	}
-	err = os.Rename(filepath.Join(aside, "unpacked"), dir)
-	if _, e := os.Stat(dir); e == nil {
-		return nil // also when somebody else was faster
-	}
-	return err
 }
 
 // loadOrder puts modules behind those they depend on.

@@ -43,6 +43,7 @@ func runOrExplain(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	_, _ = testutil.InstallPeer() // SHALE_PEER names it then; tests that want it skip without
 	j := job{Args: args, Dir: dir, Stdout: os.Stdout, Limit: limit(args)}
 	for _, v := range os.Environ() {
 		if strings.HasPrefix(v, "SHALE_") && !strings.HasPrefix(v, "SHALE_TEST_CACHE=") {
