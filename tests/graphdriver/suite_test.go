@@ -1,6 +1,8 @@
 package graphdriver
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -188,6 +190,44 @@ func BenchmarkDiff10KFileUpper(b *testing.B) {
 
 func BenchmarkDiff10KFilesBottom(b *testing.B) {
 	benchEach(b, func(b *testing.B, name string) { graphtest.DriverBenchDiffN(b, 10000, 10, name) })
+}
+
+// The suite's own DriverBenchDiffApplyN applies options without a diff, which every driver refuses. This is what it means.
+func BenchmarkDiffApply100Files(b *testing.B) {
+	benchEach(b, func(b *testing.B, name string) {
+		d := graphtest.GetDriver(b, name)
+		if err := errors.Join(d.Create("base", "", nil), d.Create("upper", "base", nil)); err != nil {
+			b.Fatal(err)
+		}
+		dir, err := d.Get("upper", graphdriver.MountOpts{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for i := range 100 {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("file", i)), testutil.Noise(fmt.Sprint(i), 64), 0o644); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := d.Put("upper"); err != nil {
+			b.Fatal(err)
+		}
+		for n := 0; b.Loop(); n++ {
+			copied := fmt.Sprint("copy", n)
+			if err := d.Create(copied, "base", nil); err != nil {
+				b.Fatal(err)
+			}
+			diff, err := d.Diff("upper", nil, "base", nil, "")
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := d.ApplyDiff(copied, graphdriver.ApplyDiffOpts{Diff: diff}); err != nil {
+				b.Fatal(err)
+			}
+			if err := diff.Close(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
 
 func BenchmarkDiff20Layers(b *testing.B) {
