@@ -474,7 +474,7 @@ func TestApplyHostile(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 				_, err = archive.Apply(ctx, layer, bytes.NewReader(data), split, archive.ApplyOptions{Whiteouts: h.form, Limits: h.limits, Writers: writers})
 				cancel()
 				switch {
