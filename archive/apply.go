@@ -258,6 +258,7 @@ func (a *applier) finish(src *source, tarSplit io.Writer) error {
 	if src.compressed != nil {
 		a.result.CompressedDigest = digest.NewDigest(digest.SHA256, src.compressed)
 	}
+	a.result.Root = a.rootSeen
 	a.result.UIDs, a.result.GIDs = a.uids.sorted(), a.gids.sorted()
 	return nil
 }

@@ -35,6 +35,8 @@ type ApplyResult struct {
 	ContentSize int64
 	// Entries counts the tar's members, whiteouts included.
 	Entries int64
+	// Root tells that one of them described the layer's root directory.
+	Root bool
 }
 
 // ChangeKind is what happened to a path.

@@ -53,6 +53,19 @@ type Remapper interface {
 // nothing of it after a crash. Without it Commit syncs.
 type Unsyncer interface {
 	LeaveUnsynced()
+// Stacker is a driver that can stage a layer on one that is still staged itself, so that the layers of an image can be filled side by side. Without it
+// each is committed before the next is staged.
+type Stacker interface {
+	// StageOn is Stage on top of below, a Staged of this driver that will have been committed as parent when the new one is.
+	StageOn(ctx context.Context, below Staged, parent string, opts StageOptions) (StagedOn, error)
+}
+
+// StagedOn is what a Stacker stages.
+type StagedOn interface {
+	Staged
+	// TakeRoot gives the root directory the owner and mode that the one beneath has by now, as Stage would have done. It is for layers whose
+	// content doesn't say.
+	TakeRoot() error
 }
 
 // AfterUnmount is a driver that tidies up a layer once its mount is gone. Without it nothing is left to tidy.

@@ -20,6 +20,14 @@ import (
 //
 // Its small files are not synced: they lie on the file system of Content, whose syncfs by the caller covers them.
 func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (drivers.Staged, error) {
+	s, err := d.stage(ctx, parent, nil, opts)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (d *Driver) stage(ctx context.Context, parent string, below *staged, opts drivers.StageOptions) (*staged, error) {
 	if opts.Writable && d.opts.ForceMask != nil && d.opts.MountProgram == "" {
 		return nil, fmt.Errorf("overlay: setting force_mask: %w for writable layers without a mount program", errdefs.ErrUnsupported)
 	}
@@ -28,7 +36,7 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
-	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, link: newLink()}
+	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, below: below, link: newLink()}
 	if err := s.build(ctx, opts); err != nil {
 		_ = s.Discard()
 		return nil, fmt.Errorf("overlay: stage a layer: %w", err)
@@ -46,13 +54,14 @@ type staged struct {
 
 	parent     string
 	parentLink string // proves at Commit that parent is still the same layer
+	beneath    chain
+	below      *staged // the parent, while it isn't in place; nil for one that was in place at Stage
 }
 
 // Content is the staged diff.
 func (s *staged) Content() string { return filepath.Join(s.path, "diff") }
 
 func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
-	var beneath chain
 	uid, gid, err := opts.IDMap.RootPair()
 	if err != nil {
 		return err
@@ -60,18 +69,15 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	outer := attributes{uid: uid, gid: gid, mode: 0o700}
 	root := attributes{uid: uid, gid: gid, mode: 0o555}
 	if s.parent != "" {
-		dir, _, err := s.driver.find(s.parent)
+		parentRoot, err := s.findBeneath(ctx)
 		if err != nil {
-			return fmt.Errorf("parent %w", err)
-		}
-		if beneath, err = s.driver.chainOf(ctx, s.parent, dir); err != nil {
 			return err
 		}
-		if len(beneath.ids) > mount.MaxLower {
-			return fmt.Errorf("on top of %s: %w: it has %d layers beneath it, and the kernel mounts at most %d", s.parent, errdefs.ErrInvalid, len(beneath.ids)-1, mount.MaxLower)
+		if len(s.beneath.ids) > mount.MaxLower {
+			return fmt.Errorf("on top of %s: %w: it has %d layers beneath it, and the kernel mounts at most %d", s.parent, errdefs.ErrInvalid, len(s.beneath.ids)-1, mount.MaxLower)
 		}
-		s.parentLink = beneath.links[0]
-		if root, err = rootAttributes(filepath.Join(dir, "diff")); err != nil {
+		s.parentLink = s.beneath.links[0]
+		if root, err = rootAttributes(parentRoot); err != nil {
 			return err
 		}
 		if !opts.Shift.IsIdentity() && s.driver.opts.MountProgram == "" {
@@ -101,7 +107,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	if s.parent == "" {
 		dirs = append(dirs, "empty")
 	} else {
-		files["lower"], files["lower-layers"] = beneath.lowerFile(), beneath.lowerLayersFile()
+		files["lower"], files["lower-layers"] = s.beneath.lowerFile(), s.beneath.lowerLayersFile()
 	}
 	for _, name := range dirs {
 		if err := makeDir(filepath.Join(s.path, name), private); err != nil {

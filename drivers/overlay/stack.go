@@ -1,0 +1,70 @@
+package overlay
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+// What overlayfs shows of a layer doesn't depend on what is beneath it while the layer is filled, so a layer can be staged on one that isn't in
+// place yet: all it needs to know is that one's ID, short name and parents.
+
+// StageOn is Stage on top of a layer that isn't in place yet.
+func (d *Driver) StageOn(ctx context.Context, below drivers.Staged, parent string, opts drivers.StageOptions) (drivers.StagedOn, error) {
+	under, ok := below.(*staged)
+	if !ok || under.driver != d {
+		return nil, fmt.Errorf("overlay: stage a layer: %w: not a layer staged by this driver is beneath it", errdefs.ErrInvalid)
+	}
+	s, err := d.stage(ctx, parent, under, opts)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// findBeneath learns what the layer lies on, and returns the parent's root directory.
+func (s *staged) findBeneath(ctx context.Context) (root string, err error) {
+	if below := s.below; below != nil {
+		s.beneath = chain{ids: append([]string{s.parent}, below.beneath.ids...), links: append([]string{below.link}, below.beneath.links...)}
+		return below.Content(), nil
+	}
+	dir, _, err := s.driver.find(s.parent)
+	if err != nil {
+		return "", fmt.Errorf("parent %w", err)
+	}
+	s.beneath, err = s.driver.chainOf(ctx, s.parent, dir)
+	return filepath.Join(dir, "diff"), err
+}
+
+// TakeRoot gives the root directory the owner and mode of the staged parent's.
+func (s *staged) TakeRoot() error {
+	if s.below == nil {
+		return nil
+	}
+	if err := s.takeRoot(); err != nil {
+		return fmt.Errorf("overlay: root directory of a staged layer: %w", err)
+	}
+	return nil
+}
+
+func (s *staged) takeRoot() error {
+	root, err := rootAttributes(s.below.Content())
+	if err != nil {
+		return err
+	}
+	if s.driver.opts.ForceMask != nil {
+		return root.override(s.Content())
+	}
+	if err := os.Lchown(s.Content(), int(root.uid), int(root.gid)); err != nil {
+		return err
+	}
+	if err := unix.Chmod(s.Content(), root.mode); err != nil { // after chown, which may clear setuid and setgid
+		return &os.PathError{Op: "chmod", Path: s.Content(), Err: err}
+	}
+	return nil
+}
