@@ -53,6 +53,8 @@ type Remapper interface {
 // nothing of it after a crash. Without it Commit syncs.
 type Unsyncer interface {
 	LeaveUnsynced()
+}
+
 // Stacker is a driver that can stage a layer on one that is still staged itself, so that the layers of an image can be filled side by side. Without it
 // each is committed before the next is staged.
 type Stacker interface {

@@ -33,6 +33,7 @@ type Draft struct {
 	under   idtools.Mapping
 	beneath string
 	staged  drivers.Staged
+	below   *Draft // what the draft lies on, if that is one too
 	// aside holds the recipe and the data items; nil while there are none.
 	aside    *tempdir.Dir
 	tarSplit string // path within aside, or ""
@@ -49,7 +50,12 @@ type Draft struct {
 // Where the layer's mapping isn't the parent's, the owners of everything beneath are translated into a copy of it, which takes minutes for a big
 // parent; errdefs.ErrUnsupported where the driver can't. With opts.Shift nothing is copied.
 func (s *Store) Prepare(ctx context.Context, parent *Layer, opts CreateOptions) (*Draft, error) {
-	d := &Draft{store: s, opts: opts}
+	return s.prepare(ctx, parent, nil, opts)
+}
+
+// prepare is Prepare, on top of a draft where below isn't nil, of whose record parent is a copy then.
+func (s *Store) prepare(ctx context.Context, parent *Layer, below *Draft, opts CreateOptions) (*Draft, error) {
+	d := &Draft{store: s, opts: opts, below: below}
 	if err := d.settleMapping(ctx, parent); err != nil {
 		return nil, err
 	}
@@ -107,6 +113,9 @@ func (s *Store) PrepareCopy(ctx context.Context, template Layer, to idtools.Mapp
 
 // stage has the driver make the layer's directory, with the owners it shall have.
 func (d *Draft) stage(ctx context.Context, opts drivers.StageOptions) (err error) {
+	if d.below != nil {
+		return d.stageOn(ctx, opts)
+	}
 	if d.staged, err = d.store.driver.Stage(ctx, d.beneath, opts); err != nil {
 		return err
 	}

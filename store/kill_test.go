@@ -56,6 +56,18 @@ var works = map[string]work{
 		},
 		must: []string{id("base")},
 	},
+	"import three layers together": {
+		prepare: base,
+		do: func(ctx context.Context, s *store.Store) error {
+			var chain []store.LayerImport
+			for _, word := range []string{"one", "two", "three"} {
+				chain = append(chain, store.LayerImport{Options: layers.CreateOptions{ID: id(word)}, Tar: bytes.NewReader(killTar())})
+			}
+			_, err := s.ImportLayers(ctx, "base", chain)
+			return unless(err, errdefs.ErrDuplicateID)
+		},
+		must: []string{id("base")},
+	},
 	"create a container": {
 		prepare: func(t *testing.T, cfg config.Config, s *store.Store) {
 			base(t, cfg, s)

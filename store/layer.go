@@ -105,15 +105,8 @@ func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions, prepare
 		if created, err = l.CheckFree(opts.ID, opts.Names); err != nil {
 			return err
 		}
-		if opts.Parent == "" {
-			return nil
-		}
-		p, err := l.Lookup(opts.Parent)
-		if err != nil {
-			return fmt.Errorf("parent: %w", err)
-		}
-		parent = &p
-		return checkParent(p.ID, c)
+		parent, err = findParent(l, c, opts.Parent)
+		return err
 	})
 	if err != nil {
 		return created, err
@@ -139,6 +132,18 @@ func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions, prepare
 		return err
 	})
 	return created, err
+}
+
+// findParent finds the layer that a new one is to lie on; nil for none.
+func findParent(l *layers.ReadTx, c *containers.ReadTx, ref string) (*layers.Layer, error) {
+	if ref == "" {
+		return nil, nil
+	}
+	parent, err := l.Lookup(ref)
+	if err != nil {
+		return nil, fmt.Errorf("parent: %w", err)
+	}
+	return &parent, checkParent(parent.ID, c)
 }
 
 // checkParent refuses a container's layer as a parent: it is written to.

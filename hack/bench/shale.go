@@ -70,7 +70,24 @@ func shaleApply(ctx context.Context, in input, watch *stopwatch) (output, error)
 
 // shaleImage puts an image's layers into the store side by side.
 func shaleImage(ctx context.Context, in input, watch *stopwatch) (output, error) {
-	return shaleInTurn(ctx, in, watch)
+	return output{}, withShale(ctx, in, func(s *store.Store) error {
+		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: "first"}); err != nil {
+			return err
+		}
+		var chain []store.LayerImport
+		for i, path := range in.Archives {
+			file, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			chain = append(chain, store.LayerImport{Options: layers.CreateOptions{ID: layerID(i)}, Tar: file})
+		}
+		return watch.time("image", func() error {
+			_, err := s.ImportLayers(ctx, "", chain)
+			return err
+		})
+	})
 }
 
 // shaleInTurn puts them in one after another.
