@@ -245,14 +245,15 @@ func (c *chowner) change(dir int, name string, st *unix.Stat_t) error {
 	if err != nil {
 		return err
 	}
+	moves := uid != st.Uid || gid != st.Gid
 	symlink := st.Mode&unix.S_IFMT == unix.S_IFLNK
 	var attrs []xattr
 	if !symlink {
-		if attrs, err = c.ownerAttrs(fdPath(dir, name), st); err != nil {
+		if attrs, err = c.ownerAttrs(fdPath(dir, name), moves); err != nil {
 			return err
 		}
 	}
-	if uid != st.Uid || gid != st.Gid {
+	if moves {
 		if err := unix.Fchownat(dir, name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return fmt.Errorf("chown: %w", err)
 		}
@@ -284,8 +285,8 @@ const (
 	defaultACL      = "system.posix_acl_default"
 )
 
-// ownerAttrs returns the attributes of a file that name IDs or get lost by chown, as they are to be afterwards.
-func (c *chowner) ownerAttrs(path string, st *unix.Stat_t) ([]xattr, error) {
+// ownerAttrs returns the attributes of a file that name IDs, or that get lost if it moves to another owner, as they are to be afterwards.
+func (c *chowner) ownerAttrs(path string, moves bool) ([]xattr, error) {
 	names, err := sized(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
 	if errors.Is(err, unix.EOPNOTSUPP) || err == nil && len(names) == 0 {
 		return nil, nil
@@ -308,8 +309,7 @@ func (c *chowner) ownerAttrs(path string, st *unix.Stat_t) ([]xattr, error) {
 		}
 		changed := false
 		if name == capabilityXattr {
-			changed = translateCapability(value, c.owners.UID)
-			changed = changed || st.Mode&unix.S_IFMT == unix.S_IFREG
+			changed = translateCapability(value, c.owners.UID) || moves
 		} else {
 			changed = translateACL(value, c.owners)
 		}
