@@ -42,6 +42,7 @@ type Store struct {
 	mounts  *catalog.Mountpoints
 	driver  drivers.Driver
 	tidied  sync.Once
+	reaper  *reaper
 }
 
 // files says which of the catalog's files is which. They are read in this order.
@@ -66,6 +67,7 @@ func Open(cfg Config) *Store {
 		records: catalog.New(schema, filepath.Join(cfg.Dir, lockFile), records...),
 		mounts:  catalog.NewMountpoints(filepath.Join(cfg.RunDir, "mountpoints.lock"), filepath.Join(cfg.RunDir, "mountpoints.json")),
 		driver:  cfg.Driver,
+		reaper:  newReaper(),
 	}
 }
 
@@ -135,8 +137,8 @@ func (s *Store) view(ctx context.Context, fn func(tx *ReadTx) error) error {
 }
 
 // Update calls fn with the lock held exclusively, after it has removed what dead processes left incomplete. What fn changed is saved when it
-// returns nil; methods of WriteTx that must not wait for that save themselves and say so. Once the lock is released, Update removes the files of
-// the layers that fn deleted.
+// returns nil; methods of WriteTx that must not wait for that save themselves and say so. Once the lock is released, the files of the layers that
+// fn deleted are removed while the caller goes on; Wait says when they are gone.
 //
 // Update must not be called within View or Update: the lock would wait for itself.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
@@ -152,20 +154,18 @@ func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 			return fn(w)
 		})
 	})
-	return errors.Join(err, empty(ctx, trash))
+	s.reaper.take(trash)
+	return err
 }
 
-// empty removes files that are out of sight already.
-func empty(ctx context.Context, trash []drivers.Trash) error {
-	var errs []error
-	for _, t := range trash {
-		errs = append(errs, t.Empty(ctx))
-	}
-	return errors.Join(errs...)
-}
+// Wait returns when the files of all that was deleted so far are removed, with what couldn't be since the last Wait. When ctx ends it has that
+// stopped: the rest is left to whoever opens the store next.
+func (s *Store) Wait(ctx context.Context) error { return s.reaper.wait(ctx) }
 
-// Close gives back what the driver holds.
-func (s *Store) Close() error { return s.driver.Close() }
+// Close waits for files to be removed, and gives back what the driver holds.
+func (s *Store) Close() error {
+	return errors.Join(s.Wait(context.Background()), s.driver.Close())
+}
 
 // tmp is where recipes and data items are staged, and thrown away.
 func (s *Store) tmp() string { return filepath.Join(s.cfg.Dir, "tmp") }

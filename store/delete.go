@@ -17,8 +17,8 @@ import (
 )
 
 // DeleteLayer deletes a layer that nothing needs: errdefs.ErrInUse if it has a child, or is an image's top layer or a container's. It is unmounted
-// first. From the moment that DeleteLayer returns the layer stays gone, whatever happens; its files are removed by then, too, unless
-// an error says that some are left.
+// first. From the moment that DeleteLayer returns the layer stays gone, whatever happens. Its files are out of sight then, and removed meanwhile or
+// later: see Wait.
 func (s *Store) DeleteLayer(ctx context.Context, ref string) error {
 	return s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		layer, err := l.Lookup(ref)

@@ -100,7 +100,7 @@ func (s *Store) collect(ctx context.Context, sparingContainers bool) error {
 		}
 		return errors.Join(l.DiscardOrphans(ctx, orphans), damage)
 	}))
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.Wait(ctx))...)
 }
 
 // space adds up what the findings take on disk.

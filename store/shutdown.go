@@ -42,6 +42,9 @@ func (s *Store) Shutdown(ctx context.Context, force bool) (mounted []string, err
 	if _, err := lock.Touch(); err != nil {
 		return mounted, err
 	}
+	if err := s.Wait(ctx); err != nil { // it works beneath the home
+		return mounted, err
+	}
 	if homer, ok := r.driver.(drivers.Homer); ok {
 		return mounted, homer.ReleaseHome(ctx)
 	}

@@ -105,7 +105,20 @@ func otherStores(cfg config.Config) ([]string, error) {
 	return others, nil
 }
 
-// Close gives back what the store holds in this process. Mounts stay, and so does everything on disk.
+// Wait returns when the files of all that was deleted so far are removed. A deletion is answered as soon as it is durable and out of sight, which
+// takes milliseconds, and removes its files after that. Wait returns the errors there were, once; what they are about, and what isn't removed when ctx ends, is
+// left to the next process that opens the store.
+func (s *Store) Wait(ctx context.Context) error {
+	s.mu.Lock()
+	rooms := s.rooms
+	s.mu.Unlock()
+	if rooms == nil {
+		return nil
+	}
+	return rooms.layers.Wait(ctx)
+}
+
+// Close waits like Wait, and gives back what the store holds in this process. Mounts stay, and so does everything on disk.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,7 +103,7 @@ func TestUsageTellsWhatDeletingFrees(t *testing.T) {
 				t.Helper()
 				before := usageOf(t, s).Total
 				disk := allocated(t, cfg)
-				if err := remove(); err != nil {
+				if err := errors.Join(remove(), s.Wait(ctx)); err != nil {
 					t.Fatal(err)
 				}
 				after := usageOf(t, s).Total

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/images"
@@ -11,7 +12,7 @@ import (
 // Wipe deletes all containers, images and layers, mounted or not, and the layers' directories that no record knows. If it is interrupted, what
 // is left is whole, and can be wiped again.
 func (s *Store) Wipe(ctx context.Context) error {
-	return s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
+	err := s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		allContainers, err := c.All()
 		if err != nil {
 			return err
@@ -58,4 +59,5 @@ func (s *Store) Wipe(ctx context.Context) error {
 		}
 		return l.DiscardOrphans(ctx, orphans)
 	})
+	return errors.Join(err, s.Wait(ctx))
 }

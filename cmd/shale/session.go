@@ -11,7 +11,7 @@ import (
 )
 
 // withStore makes a command's work of a function that needs the store: it enters a user namespace first where that is needed, opens the
-// store, and closes it after.
+// store, and closes it after. What it deletes is out of the store at once; that its files are gone is waited for as long as nobody interrupts.
 func (p *program) withStore(work func(ctx context.Context, s *store.Store, args []string) error) func(*cobra.Command, []string) error {
 	return func(command *cobra.Command, args []string) (err error) {
 		if done, err := p.reenter(command); done || err != nil {
@@ -21,7 +21,7 @@ func (p *program) withStore(work func(ctx context.Context, s *store.Store, args 
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, s.Close()) }()
+		defer func() { err = errors.Join(err, s.Wait(command.Context()), s.Close()) }()
 		return work(command.Context(), s, args)
 	}
 }

@@ -165,7 +165,10 @@ func shaleDelete(ctx context.Context, in input, watch *stopwatch) (output, error
 			}
 		}
 		return watch.time("delete", func() error {
-			return watch.time("return", func() error { return s.DeleteLayer(ctx, "layer") })
+			if err := watch.time("return", func() error { return s.DeleteLayer(ctx, "layer") }); err != nil {
+				return err
+			}
+			return s.Wait(ctx)
 		})
 	})
 }
