@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -25,19 +26,30 @@ type kernel struct {
 	modules []string // paths, in the order in which they must be loaded
 }
 
+// kernelSuite is the variable that names a suite of Debian to take the kernel from, in place of the host's own: bookworm-backports has a newer one.
+const kernelSuite = "SHALE_VM_SUITE"
+
 // findKernel finds the kernel in the cache, or fetches it there.
 func findKernel(ctx context.Context) (kernel, error) {
-	dir, err := cached("vm-kernel", func(aside string) error {
-		out, err := command(ctx, aside, "apt-cache", "depends", "--important", kernelPackage)
+	name, suite := "vm-kernel", os.Getenv(kernelSuite)
+	if suite != "" {
+		name += "-" + suite
+	}
+	dir, err := cached(name, func(aside string) error {
+		a, err := newApt(ctx, aside, suite)
 		if err != nil {
 			return err
 		}
-		_, name, _ := strings.Cut(out, "Depends: ")
-		name, _, _ = strings.Cut(name, "\n")
-		if !strings.HasPrefix(name, "linux-image-") {
-			return fmt.Errorf("apt-cache knows no %s", kernelPackage)
+		name, err := a.dependency(ctx, kernelPackage)
+		if err != nil {
+			return err
 		}
-		return unpack(ctx, aside, name)
+		if err := a.unpack(ctx, name); err != nil {
+			return err
+		}
+		// Newer kernels have compressed modules, which we would have to read through xz each time.
+		_, err = command(ctx, aside, "find", "lib/modules", "-name", "*.ko.xz", "-exec", "xz", "-d", "{}", "+")
+		return err
 	})
 	if err != nil {
 		return kernel{}, missingError(fmt.Sprintf("Debian's package %s: %v", kernelPackage, err))
@@ -46,17 +58,24 @@ func findKernel(ctx context.Context) (kernel, error) {
 	if err != nil || len(images) != 1 {
 		return kernel{}, fmt.Errorf("%s holds %d kernels instead of one: remove it", dir, len(images))
 	}
-	paths := map[string]string{}
+	paths, builtin := map[string]string{}, map[string]bool{}
 	err = filepath.WalkDir(filepath.Join(dir, "lib/modules"), func(path string, d fs.DirEntry, err error) error {
 		if name, ok := strings.CutSuffix(filepath.Base(path), ".ko"); ok {
 			paths[moduleName(name)] = path
+		}
+		if filepath.Base(path) == "modules.builtin" && err == nil {
+			var list []byte
+			list, err = os.ReadFile(path)
+			for line := range strings.Lines(string(list)) {
+				builtin[moduleName(strings.TrimSuffix(filepath.Base(strings.TrimSpace(line)), ".ko"))] = true
+			}
 		}
 		return err
 	})
 	if err != nil {
 		return kernel{}, err
 	}
-	order := loadOrder{paths: paths, seen: map[string]bool{}}
+	order := loadOrder{paths: paths, done: builtin}
 	for _, name := range wantedModules {
 		if err := order.add(name); err != nil {
 			return kernel{}, err
@@ -68,16 +87,16 @@ func findKernel(ctx context.Context) (kernel, error) {
 // loadOrder puts modules behind those they depend on.
 type loadOrder struct {
 	paths   map[string]string // by name
-	seen    map[string]bool
+	done    map[string]bool   // those that need no loading any more, or never did
 	modules []string
 }
 
 func (o *loadOrder) add(name string) error {
 	name = moduleName(name)
-	if o.seen[name] {
+	if o.done[name] {
 		return nil
 	}
-	o.seen[name] = true
+	o.done[name] = true
 	path, ok := o.paths[name]
 	if !ok {
 		return fmt.Errorf("the kernel has no module %s", name)

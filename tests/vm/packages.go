@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/shalestore/shale/internal/testutil"
@@ -36,17 +37,61 @@ func cached(name string, fill func(aside string) error) (string, error) {
 	return dir, err
 }
 
-// unpack downloads Debian packages and unpacks them in dir, without installing them.
-func unpack(ctx context.Context, dir string, packages ...string) error {
-	if _, err := command(ctx, dir, "apt-get", append([]string{"download", "-q"}, packages...)...); err != nil {
+// apt gets Debian packages without installing them, as anyone may.
+type apt struct {
+	dir     string // where to unpack
+	options []string
+}
+
+// newApt uses the host's own lists of packages, or for a suite of its own choice ("bookworm-backports") lists that it fetches into dir.
+func newApt(ctx context.Context, dir, suite string) (apt, error) {
+	a := apt{dir, []string{"-q", "-o", "Acquire::Retries=3"}}
+	if suite == "" {
+		return a, nil
+	}
+	state := filepath.Join(dir, "apt")
+	sources := filepath.Join(state, "sources.list")
+	if err := os.MkdirAll(filepath.Join(state, "lists"), 0o755); err != nil {
+		return a, err
+	}
+	if err := os.WriteFile(sources, []byte("deb http://deb.debian.org/debian "+suite+" main\n"), 0o644); err != nil {
+		return a, err
+	}
+	a.options = append(a.options, "-o", "Dir::Etc::SourceList="+sources, "-o", "Dir::Etc::SourceParts=-",
+		"-o", "Dir::State::Lists="+filepath.Join(state, "lists"), "-o", "Dir::Cache="+state, "-o", "APT::Sandbox::User=")
+	_, err := a.run(ctx, "apt-get", "update")
+	return a, err
+}
+
+func (a apt) run(ctx context.Context, program string, args ...string) (string, error) {
+	return command(ctx, a.dir, program, append(slices.Clone(a.options), args...)...)
+}
+
+// dependency is the first package that a package depends on.
+func (a apt) dependency(ctx context.Context, name string) (string, error) {
+	out, err := a.run(ctx, "apt-cache", "depends", "--important", name)
+	if err != nil {
+		return "", err
+	}
+	_, found, ok := strings.Cut(out, "Depends: ")
+	if !ok {
+		return "", fmt.Errorf("apt-cache knows nothing that %s depends on", name)
+	}
+	found, _, _ = strings.Cut(found, "\n")
+	return found, nil
+}
+
+// unpack downloads packages and unpacks them.
+func (a apt) unpack(ctx context.Context, packages ...string) error {
+	if _, err := a.run(ctx, "apt-get", append([]string{"download"}, packages...)...); err != nil {
 		return err
 	}
-	archives, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	archives, err := filepath.Glob(filepath.Join(a.dir, "*.deb"))
 	if err != nil {
 		return err
 	}
 	for _, archive := range archives {
-		if _, err := command(ctx, dir, "dpkg-deb", "-x", archive, "."); err != nil {
+		if _, err := command(ctx, a.dir, "dpkg-deb", "-x", archive, "."); err != nil {
 			return err
 		}
 		if err := os.Remove(archive); err != nil {

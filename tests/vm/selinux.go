@@ -28,7 +28,11 @@ const guestPolicy = "/etc/selinux/default/policy/policy.33"
 // findPolicy makes a directory, in the cache, with etc/selinux and in it a policy of Debian's base module, that of unconfined users, and our container types.
 func findPolicy(ctx context.Context) (string, error) {
 	dir, err := cached("vm-selinux", func(aside string) error {
-		if err := unpack(ctx, aside, "selinux-policy-default", "semodule-utils", "checkpolicy"); err != nil {
+		a, err := newApt(ctx, aside, "")
+		if err != nil {
+			return err
+		}
+		if err := a.unpack(ctx, "selinux-policy-default", "semodule-utils", "checkpolicy"); err != nil {
 			return err
 		}
 		for _, name := range []string{"base", "unconfined"} {
