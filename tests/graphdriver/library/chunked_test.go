@@ -80,36 +80,46 @@ func TestPartialPull(t *testing.T) {
 		hardLinks bool
 	}{{"ext4", true}, {"xfs", true}, {"xfs", false}, {"btrfs", false}} {
 		t.Run(fmt.Sprintf("%s/hard links %t", c.fs, c.hardLinks), func(t *testing.T) {
-			root := filepath.Join(testutil.LoopFS(t, c.fs, 320), "store")
-			s := pullInto(t, root, c.hardLinks)
-			big := strings.Repeat("a file that both layers have, and that is large enough to be worth looking for. ", 4000)
-			first, all := pull(t, s, "", layerTar(t, "dir/", "", "dir/big", big, "gone", "soon"))
-			second, some := pull(t, s, first.ID, layerTar(t, "copy", big, "new", "fetched", ".wh.gone", ""))
-			if some >= all {
-				t.Errorf("fetched %d bytes for the first layer and %d for the second", all, some)
-			}
-			if first.TOCDigest == "" || second.TOCDigest == "" {
-				t.Errorf("no TOC digests: %+v, %+v", first, second)
-			}
-			target := must[string](t)(s.Mount(second.ID, ""))
-			for name, want := range map[string]string{"dir/big": big, "copy": big, "new": "fetched", "gone": ""} {
-				if got, err := os.ReadFile(filepath.Join(target, name)); (err == nil) != (want != "") || string(got) != want {
-					t.Errorf("%s: %d bytes, %v", name, len(got), err)
-				}
-			}
-			must[bool](t)(s.Unmount(second.ID, true))
-			one, two := filepath.Join(root, "graph/overlay", first.ID, "diff/dir/big"), filepath.Join(root, "graph/overlay", second.ID, "diff/copy")
-			var a, b unix.Stat_t
-			if err := errors.Join(unix.Lstat(one, &a), unix.Lstat(two, &b)); err != nil {
-				t.Fatal(err)
-			}
-			if (a.Ino == b.Ino) != c.hardLinks {
-				t.Errorf("the file that both layers have is inode %d, and %d", a.Ino, b.Ino)
-			}
-			if a, b := testutil.FirstBlock(t, one), testutil.FirstBlock(t, two); a != b {
-				t.Errorf("the file that both layers have is there twice, at %d and %d", a, b)
-			}
+			partialPull(t, filepath.Join(testutil.LoopFS(t, c.fs, 320), "store"), c.hardLinks)
 		})
+	}
+}
+
+// So it goes in a user namespace.
+func TestPartialPullInUserNamespace(t *testing.T) {
+	if testutil.InUserNS(t) {
+		partialPull(t, t.TempDir(), true)
+	}
+}
+
+func partialPull(t *testing.T, root string, hardLinks bool) {
+	s := pullInto(t, root, hardLinks)
+	big := strings.Repeat("a file that both layers have, and that is large enough to be worth looking for. ", 4000)
+	first, all := pull(t, s, "", layerTar(t, "dir/", "", "dir/big", big, "gone", "soon"))
+	second, some := pull(t, s, first.ID, layerTar(t, "copy", big, "new", "fetched", ".wh.gone", ""))
+	if some >= all {
+		t.Errorf("fetched %d bytes for the first layer and %d for the second", all, some)
+	}
+	if first.TOCDigest == "" || second.TOCDigest == "" {
+		t.Errorf("no TOC digests: %+v, %+v", first, second)
+	}
+	target := must[string](t)(s.Mount(second.ID, ""))
+	for name, want := range map[string]string{"dir/big": big, "copy": big, "new": "fetched", "gone": ""} {
+		if got, err := os.ReadFile(filepath.Join(target, name)); (err == nil) != (want != "") || string(got) != want {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	must[bool](t)(s.Unmount(second.ID, true))
+	one, two := filepath.Join(root, "graph/overlay", first.ID, "diff/dir/big"), filepath.Join(root, "graph/overlay", second.ID, "diff/copy")
+	var a, b unix.Stat_t
+	if err := errors.Join(unix.Lstat(one, &a), unix.Lstat(two, &b)); err != nil {
+		t.Fatal(err)
+	}
+	if (a.Ino == b.Ino) != hardLinks {
+		t.Errorf("the file that both layers have is inode %d, and %d", a.Ino, b.Ino)
+	}
+	if a, b := testutil.FirstBlock(t, one), testutil.FirstBlock(t, two); a != b {
+		t.Errorf("the file that both layers have is there twice, at %d and %d", a, b)
 	}
 }
 

@@ -56,7 +56,7 @@ func options(root string) types.StoreOptions {
 // open opens a store of the library's on a root, with options of its own, and makes sure that it has our driver.
 func open(t *testing.T, root string, changes ...func(*types.StoreOptions)) storage.Store {
 	t.Helper()
-	testutil.HostRoot(t)
+	testutil.Root(t)
 	if registered != nil {
 		t.Skipf("needs a build with -tags exclude_graphdriver_overlay: %v", registered)
 	}
@@ -112,7 +112,16 @@ func must[T any](t *testing.T) func(v T, err error) T {
 }
 
 // An image comes, a container runs on it, changes something and becomes an image in turn; everything is checked by the library and by shale, and goes.
-func TestImageLifeCycle(t *testing.T) {
+func TestImageLifeCycle(t *testing.T) { imageLifeCycle(t) }
+
+// So it goes in a user namespace, where overlayfs keeps its marks in user.overlay attributes.
+func TestImageLifeCycleInUserNamespace(t *testing.T) {
+	if testutil.InUserNS(t) {
+		imageLifeCycle(t)
+	}
+}
+
+func imageLifeCycle(t *testing.T) {
 	root := t.TempDir()
 	s := open(t, root)
 	base := layerTar(t, "etc/", "", "etc/passwd", "root", "gone", "soon")
