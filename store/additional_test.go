@@ -68,7 +68,7 @@ func layerStore(t *testing.T, root string, withReference bool, info map[string]a
 // A layer of an additional layer store becomes a layer of the store without a copy: it has the store's digests, its children show its files, its diff is the
 // store's blob, it can't be changed, and it goes like any other.
 func TestAdditionalLayer(t *testing.T) {
-	testutil.HostRoot(t)
+	testutil.Root(t)
 	for name, withReference := range map[string]bool{"plain": false, "with reference": true} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()

@@ -18,18 +18,28 @@ const builtTests = "SHALE_ROOTLESS_TESTS"
 // host's root is skipped, and something must be left.
 func TestPackages(t *testing.T) {
 	testutil.FuseForAll(t)
-	for _, pkg := range []string{"drivers/overlay", "drivers/vfs", "mount"} {
-		t.Run(strings.ReplaceAll(pkg, "/", "-"), func(t *testing.T) {
-			t.Run("one ID", func(t *testing.T) { testPackage(t, pkg, testutil.AsUser) })
+	for _, c := range []struct {
+		pkg, run string
+		oneID    bool
+	}{
+		{"drivers/overlay", "", true},
+		{"drivers/vfs", "", true},
+		{"mount", "", true},
+		{"store", "AdditionalLayer$|TestReadOnlyStore|ImageStore|StoreThatChanges|FromTar|Mount", false},
+	} {
+		t.Run(strings.ReplaceAll(c.pkg, "/", "-"), func(t *testing.T) {
+			if c.oneID {
+				t.Run("one ID", func(t *testing.T) { testPackage(t, c.pkg, c.run, testutil.AsUser) })
+			}
 			t.Run("subordinate IDs", func(t *testing.T) {
 				testutil.Tool(t, "newuidmap", "uidmap")
-				testPackage(t, pkg, testutil.AsUserWithSubIDs)
+				testPackage(t, c.pkg, c.run, testutil.AsUserWithSubIDs)
 			})
 		})
 	}
 }
 
-func testPackage(t *testing.T, pkg string, asUser func(*testing.T) bool) {
+func testPackage(t *testing.T, pkg, run string, asUser func(*testing.T) bool) {
 	shale, binary := harness.Shale(t), os.Getenv(builtTests)
 	if binary == "" {
 		root, err := testutil.ModuleRoot()
@@ -54,7 +64,7 @@ func testPackage(t *testing.T, pkg string, asUser func(*testing.T) bool) {
 	if !asUser(t) {
 		return
 	}
-	cmd := harness.NewRoot(t.TempDir()).Command(t.Context(), shale, "unshare", binary, "-test.v", "-test.skip=InUserNamespace|AsOrdinaryUser")
+	cmd := harness.NewRoot(t.TempDir()).Command(t.Context(), shale, "unshare", binary, "-test.v", "-test.run="+run, "-test.skip=InUserNamespace|AsOrdinaryUser")
 	cmd.Dir = t.TempDir()
 	cmd.Env = testutil.Anew(cmd.Env) // they are root again, with a mount namespace of their own to come
 	out, err := cmd.CombinedOutput()
