@@ -10,9 +10,8 @@
 //
 // The files may hold thousands of records of which a short-lived process wants one. So a file is read once from end to end, which
 // checks that it is JSON and finds where each record starts, which ID it has and where its names are, and only the
-// records that are asked for get decoded. Nothing is indexed until someone looks for it: names the first time a name
-// matters, IDs after a handful of look-ups, and other keys never, because looking for a digest's bytes in a few megabytes of
-// memory costs less than building an index of them.
+// records that are asked for get decoded. IDs are indexed on the way, names the first time a name matters, and other keys
+// never, because looking for a digest's bytes in a few megabytes of memory costs less than building an index of them.
 //
 // What was read is kept until the token in the lock file, or a file's modification time, size or inode, says that someone
 // wrote. Records come back as fresh copies that the caller may change.

@@ -29,7 +29,7 @@ type Below[R any] struct {
 // Stack calls fn with a Reader of tx and of the catalogs below it, which it locks for that time, shared and in their order (format, sections 1.3 and 11).
 //
 // A record counts where it is found first. One that is found below by a name is passed over if a catalog above has a record with its ID:
-// the name was taken away there. All and Find give the records of all catalogs, one after the other; the other methods speak of tx alone.
+// the name was taken away there. All and Find give the records of all catalogs, one after the other; Hidden and Contradictions speak of tx alone.
 func Stack[R any](ctx context.Context, tx *ReadTx[R], below []Below[R], fn func(Reader[R]) error) error {
 	if len(below) == 0 {
 		return fn(tx)

@@ -8,7 +8,8 @@ import (
 	"github.com/shalestore/shale/internal/naming"
 )
 
-// ChangeNames changes the names of a container. A name that another container has moves away from there.
+// ChangeNames changes the names of a container. A name that another container has moves away from there. A container that doesn't exist is errdefs.ErrNotFound;
+// so it is with all changes of a record.
 func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change) error {
 	container, err := tx.Lookup(ref)
 	if err != nil {
@@ -31,7 +32,7 @@ func (tx *WriteTx) SetMetadata(ref, metadata string) error {
 	return tx.records.Replace(container)
 }
 
-// SetBigData stores a data item with a container, in place of one that has the same key.
+// SetBigData stores a data item with a container, in place of one that has the same key. A key that no file can be named after is errdefs.ErrInvalid.
 func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	container, err := tx.Lookup(ref)
 	if err != nil {

@@ -7,7 +7,10 @@ import (
 	"github.com/shalestore/shale/idtools"
 )
 
-// Container is a record of containers.json. The order of its fields is the order of the members in the file.
+// Container is a record of containers.json, or of volatile-containers.json. The order of its fields is the order of the members in the file.
+//
+// ImageID is the image it was made from, "" for none, and LayerID the layer that is its own. BigDataNames are the keys of its data items, with their sizes in bytes and their
+// digests. UIDMap and GIDMap are those it runs with: see Mapping.
 type Container struct {
 	ID             string                   `json:"id"`
 	Names          []string                 `json:"names,omitempty"`

@@ -18,7 +18,8 @@ type Config struct {
 	Transient bool
 }
 
-// Store is the containers under one root. It may be used from several goroutines.
+// Store is the containers under one root. It may be used from several goroutines; Stores of the same root, in this process or others, see each other's
+// changes.
 type Store struct {
 	cfg     Config
 	records *catalog.Catalog[Container]
@@ -65,15 +66,15 @@ const (
 	keyImage = "image"
 )
 
-// View calls fn with containers.lock shared. fn must not keep tx.
+// View calls fn with containers.lock shared, and returns fn's error. fn must not keep tx, whose methods several goroutines may call.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.records.View(ctx, func(tx *catalog.ReadTx[Container]) error {
 		return fn(&ReadTx{store: s, records: tx})
 	})
 }
 
-// Update calls fn with containers.lock held exclusively, and saves what it changed when it returns nil. It must not be called within View or
-// Update.
+// Update calls fn with containers.lock held exclusively, and saves what it changed when it returns nil. tx is for one goroutine. It must not
+// be called within View or Update.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	return s.records.Update(ctx, func(tx *catalog.WriteTx[Container]) error {
 		return fn(&WriteTx{ReadTx: ReadTx{store: s, records: tx}, records: tx})
@@ -105,7 +106,7 @@ type reader interface {
 // Lookup finds a container by ID, name, the ID of its layer or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Lookup(ref string) (Container, error) { return tx.records.Lookup(ref) }
 
-// Get finds a container by its whole ID.
+// Get finds a container by its whole ID; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Get(id string) (Container, error) { return tx.records.Get(id) }
 
 // All returns the containers in the order of their files: stable ones before volatile ones.
@@ -123,7 +124,7 @@ func (tx *ReadTx) ByLayer(id string) (Container, error) {
 	return found[len(found)-1], nil
 }
 
-// ByImage returns the containers that were made from the image with this ID.
+// ByImage returns the containers that were made from the image with this ID; none is no error.
 func (tx *ReadTx) ByImage(id string) ([]Container, error) { return tx.records.Find(keyImage, id) }
 
 // Contradictions are names and IDs that several records have, which readers get over by a rule. A record without an ID is errdefs.ErrCorrupt.

@@ -15,7 +15,7 @@ import (
 )
 
 // ChangeNames changes the names of an image. A name that another image has moves away from there. Every name the image gets is put before its
-// history.
+// history. An image that doesn't exist is errdefs.ErrNotFound.
 //
 // An image of a read-only store gets a record of its own first, with the same ID, layers and data items, which from then on hides the other one.
 func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change) error {
@@ -88,7 +88,8 @@ func (tx *WriteTx) takeNames(names []string, id string) error {
 	return tx.graph.TakeNames(names, id)
 }
 
-// SetMetadata replaces what the caller keeps with an image.
+// SetMetadata replaces what the caller keeps with an image; errdefs.ErrNotFound when there is none, errdefs.ErrReadOnly when it is another store's. So it is with all
+// changes but that of names.
 func (tx *WriteTx) SetMetadata(ref, metadata string) error {
 	image, err := tx.Lookup(ref)
 	if err != nil {
@@ -98,7 +99,8 @@ func (tx *WriteTx) SetMetadata(ref, metadata string) error {
 	return tx.replace(image)
 }
 
-// SetBigData stores a data item with an image, in place of one that has the same key.
+// SetBigData stores a data item with an image, in place of one that has the same key. A key that no file can be named after, and a manifest's digest that breaks the
+// grammar, are errdefs.ErrInvalid.
 func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	image, err := tx.Lookup(ref)
 	if err != nil {

@@ -13,6 +13,9 @@ import (
 )
 
 // Image is a record of images.json. The order of its fields is the order of the members in the file.
+//
+// Digest is one of those that the image answers to: see Digests. NamesHistory are the names that it has had, the latest first. TopLayer is a layer's ID, "" for an image
+// without content, and MappedLayers are copies of that layer with other owners. BigDataNames are the keys of its data items, with their sizes in bytes and their digests.
 type Image struct {
 	ID             string                   `json:"id"`
 	Digest         digest.Digest            `json:"digest,omitempty"`

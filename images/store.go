@@ -20,7 +20,8 @@ type Config struct {
 	ReadOnly []string
 }
 
-// Store is the images under one root. It may be used from several goroutines.
+// Store is the images under one root. It may be used from several goroutines; Stores of the same root, in this process or others, see each other's
+// changes.
 type Store struct {
 	cfg     Config
 	records *catalog.Catalog[Image]
@@ -79,7 +80,7 @@ const (
 	keyMappedLayer = "mapped layer"
 )
 
-// View calls fn with images.lock shared. fn must not keep tx.
+// View calls fn with images.lock shared, and returns fn's error. fn must not keep tx, whose methods several goroutines may call.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.records.View(ctx, func(own *catalog.ReadTx[Image]) error {
 		return catalog.Stack(ctx, own, s.beneath(nil), func(records catalog.Reader[Image]) error {
@@ -88,7 +89,7 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	})
 }
 
-// Update calls fn with images.lock held exclusively, and saves what it changed when it returns nil. It must not be called within View or Update.
+// Update calls fn with images.lock held exclusively, and saves what it changed when it returns nil. tx is for one goroutine. It must not be called within View or Update.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	return s.records.Update(ctx, func(own *catalog.WriteTx[Image]) error {
 		if s.graph == nil {
@@ -140,18 +141,18 @@ type ReadTx struct {
 // Lookup finds an image by ID, name or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Lookup(ref string) (Image, error) { return tx.records.Lookup(ref) }
 
-// Get finds an image by its whole ID.
+// Get finds an image by its whole ID; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Get(id string) (Image, error) { return tx.records.Get(id) }
 
 // All returns the images in the order of their files, those of read-only stores last.
 func (tx *ReadTx) All() ([]Image, error) { return tx.records.All() }
 
-// ByDigest returns the images that answer to a digest.
+// ByDigest returns the images that answer to a digest; none is no error.
 func (tx *ReadTx) ByDigest(d digest.Digest) ([]Image, error) {
 	return tx.records.Find(keyDigest, string(d))
 }
 
-// ByTopLayer returns the images whose top layer, or a mapped copy of it, has this ID.
+// ByTopLayer returns the images whose top layer, or a mapped copy of it, has this ID; none is no error.
 func (tx *ReadTx) ByTopLayer(id string) ([]Image, error) {
 	tops, err := tx.records.Find(keyTopLayer, id)
 	if err != nil {

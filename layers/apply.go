@@ -19,7 +19,7 @@ import (
 // Meanwhile the layer must stay as it is. Apply returns errdefs.ErrInUse if a layer above it is mounted, and errdefs.ErrBusy if
 // it was changed or mounted while the tar was unpacked; nothing has happened to it then.
 //
-// A layer that is mounted itself is unpacked into through the mount, where its users see each file as it comes: see applyMounted.
+// A layer that is mounted itself is unpacked into through the mount, where its users see each file as it comes, and an error leaves some of the files.
 func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress func(read int64)) (int64, error) {
 	var before Layer
 	var untouched string

@@ -14,7 +14,8 @@ import (
 	"github.com/shalestore/shale/internal/tempdir"
 )
 
-// ChangeNames changes the names of a layer. A name that another layer has moves away from there.
+// ChangeNames changes the names of a layer. A name that another layer has moves away from there. A layer that doesn't exist is errdefs.ErrNotFound, one of a
+// read-only store errdefs.ErrReadOnly; so it is with all changes of a record.
 func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change) error {
 	layer, err := tx.lookupOwn(ref)
 	if err != nil {
@@ -53,7 +54,7 @@ type StagedItem struct {
 	path  string
 }
 
-// StageItem writes a data item aside and syncs it, without a lock.
+// StageItem writes a data item aside and syncs it, without a lock. A key that no file can be named after is errdefs.ErrInvalid.
 func (s *Store) StageItem(key string, data io.Reader) (*StagedItem, error) {
 	if _, err := bigdata.FileName(key); err != nil {
 		return nil, err
@@ -117,7 +118,8 @@ func (tx *WriteTx) SetBigData(ref string, item *StagedItem) error {
 	return tx.records.Replace(layer)
 }
 
-// BigData opens a data item of a layer; errdefs.ErrNotFound when it has none under the key.
+// BigData opens a data item of a layer; errdefs.ErrNotFound when it has none under the key. What is open
+// stays readable when the item is replaced or the layer deleted.
 func (tx *ReadTx) BigData(ref, key string) (io.ReadCloser, error) {
 	layer, err := tx.Lookup(ref)
 	if err != nil {

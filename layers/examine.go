@@ -41,7 +41,7 @@ const (
 	FlawItem
 )
 
-// View without tidying up, for who wants to see what there is to tidy up.
+// Inspect is View without tidying up, for who wants to see what there is to tidy up.
 func (s *Store) Inspect(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.view(ctx, fn)
 }

@@ -12,6 +12,10 @@ import (
 )
 
 // Layer is a record of layers.json. The order of its fields is the order of the members in the file.
+//
+// Parent is the ID of the layer beneath, "" for a base layer. The digests and sizes, in bytes, are those of the tar that the layer came as: compressed, as a registry has it,
+// and uncompressed (Diff…); of its table of contents, where it was pulled by that. They are "" and 0 for a layer that was written through a mount. UIDs and GIDs are the owners
+// that the tar's entries have, ascending, and UIDMap and GIDMap what these were translated by on disk. BigDataNames are the keys of its data items.
 type Layer struct {
 	ID               string              `json:"id"`
 	Names            []string            `json:"names,omitempty"`

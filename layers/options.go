@@ -30,8 +30,10 @@ type CreateOptions struct {
 	// Container tells that this is the layer of a container that runs with IDMap. With Shift its parent is kept without a mapping and
 	// Mount translates the parent's owners; without it the parent has the same mapping on disk, or is copied.
 	Container, Shift bool
-	Flags            map[string]any
-	BigData          []Item
+	// Flags are kept in the record for whoever reads them.
+	Flags map[string]any
+	// BigData is stored with the layer from the start.
+	BigData []Item
 
 	// OriginalDigest and OriginalSize are those of the blob as a registry has it, for content that comes in another compression than the
 	// blob had. Without them the stream's own are recorded. The size (in bytes) counts only together with the digest; nil means unknown.

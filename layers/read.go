@@ -17,23 +17,23 @@ type ReadTx struct {
 // Lookup finds a layer by ID, name or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Lookup(ref string) (Layer, error) { return tx.records.Lookup(ref) }
 
-// Get finds a layer by its whole ID.
+// Get finds a layer by its whole ID; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Get(id string) (Layer, error) { return tx.records.Get(id) }
 
 // All returns the layers in the order of their files: stable ones before volatile ones, and then those of read-only stores.
 func (tx *ReadTx) All() ([]Layer, error) { return tx.records.All() }
 
-// ByCompressedDigest returns the layers whose blob has the digest.
+// ByCompressedDigest returns the layers whose blob has the digest; none is no error.
 func (tx *ReadTx) ByCompressedDigest(d digest.Digest) ([]Layer, error) {
 	return tx.records.Find(keyCompressed, string(d))
 }
 
-// ByDiffID returns the layers whose uncompressed tar has the digest.
+// ByDiffID returns the layers whose uncompressed tar has the digest; none is no error.
 func (tx *ReadTx) ByDiffID(d digest.Digest) ([]Layer, error) {
 	return tx.records.Find(keyDiffID, string(d))
 }
 
-// ByTOCDigest returns the layers that were pulled by this table of contents.
+// ByTOCDigest returns the layers that were pulled by this table of contents; none is no error.
 func (tx *ReadTx) ByTOCDigest(d digest.Digest) ([]Layer, error) {
 	return tx.records.Find(keyTOC, string(d))
 }
@@ -41,7 +41,7 @@ func (tx *ReadTx) ByTOCDigest(d digest.Digest) ([]Layer, error) {
 // Children returns the layers right on top of the layer with this ID.
 func (tx *ReadTx) Children(id string) ([]Layer, error) { return tx.records.Find(keyParent, id) }
 
-// Chain returns the layer with this ID and its parents, downwards.
+// Chain returns the layer with this ID and its parents, downwards. Where one is missing it returns those above it, and errdefs.ErrNotFound.
 func (tx *ReadTx) Chain(id string) ([]Layer, error) {
 	var chain []Layer
 	for seen := map[string]bool{}; id != "" && !seen[id]; {

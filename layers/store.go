@@ -122,7 +122,8 @@ const (
 	keyParent     = "parent"
 )
 
-// View calls fn with the lock shared. fn must not keep tx.
+// View calls fn with layers.lock shared, and returns fn's error. fn must not keep tx, whose methods several goroutines may call. The first View or Update of a Store
+// also removes what processes that are gone had staged.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	s.tidy(ctx)
 	return s.view(ctx, fn)
@@ -136,11 +137,11 @@ func (s *Store) view(ctx context.Context, fn func(tx *ReadTx) error) error {
 	})
 }
 
-// Update calls fn with the lock held exclusively, after it has removed what dead processes left incomplete. What fn changed is saved when it
+// Update calls fn with layers.lock held exclusively, after it has removed what dead processes left incomplete. What fn changed is saved when it
 // returns nil; methods of WriteTx that must not wait for that save themselves and say so. Once the lock is released, the files of the layers that
 // fn deleted are removed while the caller goes on; Wait says when they are gone.
 //
-// Update must not be called within View or Update: the lock would wait for itself.
+// tx is for one goroutine. Update must not be called within View or Update: the lock would wait for itself.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	s.tidy(ctx)
 	var trash []drivers.Trash

@@ -18,8 +18,19 @@
 //
 // # References
 //
-// Where a method takes a reference, it is an ID, a name or the unique beginning of an ID. A container can be found by its layer's ID too. Errors
-// wrap the classes of package errdefs: errdefs.ErrNotFound, errdefs.ErrInUse and so on, and keep the kernel's error beneath.
+// Where a method takes a reference, it is an ID, a name or the unique beginning of an ID. A container can be found by its layer's ID too. Layers,
+// images and containers each have names and IDs of their own kind: the same one may mean one of each.
+//
+// # Errors
+//
+// Errors wrap the classes of package errdefs and keep the kernel's error beneath. What a method doesn't say of its own holds for all:
+//
+//   - errdefs.ErrNotFound: a reference means nothing, or several things; there is no data item under the key;
+//   - errdefs.ErrReadOnly: what is to be changed, deleted or mounted is in an additional store;
+//   - errdefs.ErrCorrupt: a file of records can't be read, or a layer's own files are damaged: see Check;
+//   - errdefs.ErrUnsupported: the kernel, the file system or the driver can't do it, when the driver is chosen or later;
+//   - errdefs.ErrInvalid: an argument breaks its grammar, or the Store is closed;
+//   - the error of the context, when that has ended.
 //
 // # Promises
 //

@@ -9,7 +9,7 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// Images returns all images in the order of their file.
+// Images returns all images in the order of their file, those of additional stores last.
 func (s *Store) Images(ctx context.Context) ([]images.Image, error) {
 	return viewImage(ctx, s, (*images.ReadTx).All)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// Layers returns all layers in the order of their files.
+// Layers returns all layers in the order of their files, those of additional stores last.
 func (s *Store) Layers(ctx context.Context) ([]layers.Layer, error) {
 	return viewLayer(ctx, s, (*layers.ReadTx).All)
 }
@@ -167,9 +167,10 @@ func describeLayer(id string, err error) error {
 }
 
 // ApplyDiff unpacks a tar, which may be compressed, onto the content of a layer that exists, and returns the bytes of the files written. The
-// layer is as it was or as it was to be, whatever happens on the way, and after nil it survives a power cut.
+// layer is as it was or as it was to be, whatever happens on the way, and after nil it survives a power cut. progress is that of ImportLayer.
 //
-// It is errdefs.ErrInUse if the layer or one above it is mounted, and errdefs.ErrBusy if it was changed meanwhile.
+// A layer that is mounted gets the files through its mount, one by one, where its users see each as it comes and an error leaves some. It is errdefs.ErrInUse
+// if a layer above is mounted, errdefs.ErrBusy if the layer was changed meanwhile, and errdefs.ErrInvalid for input that is no tar.
 func (s *Store) ApplyDiff(ctx context.Context, ref string, r io.Reader, progress func(read int64)) (size int64, err error) {
 	rooms, err := s.open(ctx)
 	if err != nil {

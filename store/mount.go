@@ -18,7 +18,9 @@ import (
 
 // Mount mounts a container's layer or a layer, found by ID, name or unique prefix, and returns where. It may be mounted already; every successful Mount
 // wants an Unmount, in this process or another. A container is mounted with the options, label and mapping that its record holds, unless
-// opts says otherwise.
+// opts says otherwise. What opts say matters to the first Mount alone.
+//
+// Options that the driver doesn't allow are errdefs.ErrInvalid.
 func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path string, err error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -52,7 +54,7 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 }
 
 // MountImage mounts the top layer of an image read-only, with the owners that the image has, and returns where. Where the image has only copies of its top
-// layer with other owners, one more is made.
+// layer with other owners, one more is made. An image without a layer is errdefs.ErrInvalid.
 func (s *Store) MountImage(ctx context.Context, ref string, opts MountOptions) (path string, err error) {
 	image, top, err := s.imageTop(ctx, ref)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // Names of layers, images and containers are three worlds: the same name, or ID, may mean one of each. Where a method takes any of them, a layer
 // is looked for first, then an image, then a container.
 
-// Lookup returns the ID of what ref means: a layer, an image or a container, in this order. ref is an ID, a name or a unique ID prefix.
+// Lookup returns the ID of what ref means: a layer, an image or a container, in this order.
 func (s *Store) Lookup(ctx context.Context, ref string) (id string, err error) {
 	err = s.find(ctx, ref, finders{
 		layer:     func(l layers.Layer) { id = l.ID },
