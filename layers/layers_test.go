@@ -97,7 +97,7 @@ func commit(s *layers.Store, d *layers.Draft) (layer layers.Layer, err error) {
 		layer, err = tx.Commit(context.Background(), d)
 		return err
 	})
-	return layer, errors.Join(err, d.Close())
+	return layer, errors.Join(err, d.Close(), s.Wait(context.Background()))
 }
 
 // add makes a layer.
@@ -119,7 +119,7 @@ func view(t *testing.T, s *layers.Store, fn func(tx *layers.ReadTx) error) {
 
 func update(t *testing.T, s *layers.Store, fn func(tx *layers.WriteTx) error) {
 	t.Helper()
-	if err := s.Update(context.Background(), fn); err != nil {
+	if err := errors.Join(s.Update(context.Background(), fn), s.Wait(context.Background())); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -242,7 +242,7 @@ func TestRefusedLayers(t *testing.T) {
 				})
 			}
 			if d != nil {
-				err = errors.Join(err, d.Close())
+				err = errors.Join(err, d.Close(), s.Wait(ctx))
 			}
 			if !errors.Is(err, c.class) {
 				t.Errorf("got %v, want %v", err, c.class)
