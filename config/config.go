@@ -61,7 +61,7 @@ type Overlay struct {
 	ForceMask *fs.FileMode
 	// Size and Inodes bound a writable layer, in bytes and in files; 0 for no bound.
 	Size, Inodes uint64
-	// Sync is "none", "filesystem", or "" when nothing was said.
+	// Sync is "none", "filesystem", or "" when nothing was said, which means "filesystem".
 	Sync string
 	// DisableIDMap translates owners on disk even where the kernel could do it while mounting. It comes from the environment alone
 	// (_CONTAINERS_OVERLAY_DISABLE_IDMAP=yes).

@@ -296,9 +296,9 @@ func (d *Draft) addition() (string, error) {
 }
 
 // Sync makes everything in the draft durable. What the kernel couldn't write is an error once and for all: the draft is lost then. A volatile
-// layer needs no Sync.
+// layer needs no Sync, and a store that is Unsynced has none.
 func (d *Draft) Sync(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+	if err := ctx.Err(); err != nil || d.store.cfg.Unsynced {
 		return err
 	}
 	if err := fsat.SyncFS(d.staged.Content()); err != nil {
@@ -320,13 +320,13 @@ func (d *Draft) Sync(ctx context.Context) error {
 }
 
 // SyncOrPostpone is Sync for a new layer, unless that comes cheaper with the save of its record: where next to nothing waits to be written, the one
-// sync of the file system that the save makes before anyone sees the record covers all of the layer, the names that Commit changes included. A volatile layer needs no
-// sync at all.
+// sync of the file system that the save makes before anyone sees the record covers all of the layer, the names that Commit changes included. A volatile layer, or one of a
+// store that is Unsynced, needs no sync at all.
 //
 // The save is made under locks, where nobody may wait for the disk to swallow a big layer, or what somebody else writes just now. Then Sync is called at once.
 func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 	unsyncer, can := d.staged.(drivers.Unsyncer)
-	if d.opts.Volatile {
+	if d.opts.Volatile || d.store.cfg.Unsynced {
 		if can {
 			unsyncer.LeaveUnsynced()
 		}

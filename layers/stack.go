@@ -62,7 +62,11 @@ func SyncTogether(ctx context.Context, drafts []*Draft) error {
 	if err := drafts[last].Sync(ctx); err != nil {
 		return err
 	}
-	for _, d := range drafts[:last] {
+	unsynced := drafts[:last]
+	if drafts[last].store.cfg.Unsynced {
+		unsynced = drafts
+	}
+	for _, d := range unsynced {
 		if unsyncer, ok := d.staged.(drivers.Unsyncer); ok {
 			unsyncer.LeaveUnsynced()
 			d.unsynced = true

@@ -26,8 +26,10 @@ type Config struct {
 	// Transient puts volatile-layers.json into RunDir.
 	Transient bool
 	// Apply says how the entries of a tar become files. Its IDMap and Progress are set for each layer.
-	Apply  archive.ApplyOptions
-	Driver drivers.Driver
+	Apply archive.ApplyOptions
+	// Unsynced leaves it to the kernel when a layer's files reach the disk. Their records are synced all the same.
+	Unsynced bool
+	Driver   drivers.Driver
 	// TempRoots are the directories in which the driver stages and throws away.
 	TempRoots []string
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
@@ -149,5 +150,25 @@ func nothingStaged(t *testing.T, cfg config.Config) {
 	left, err := os.ReadDir(filepath.Join(cfg.GraphRoot, "overlay", "tempdirs"))
 	if err != nil && !os.IsNotExist(err) || len(left) > 0 {
 		t.Errorf("left in tempdirs: %v, %v", left, err)
+	}
+}
+
+// What is recorded is on disk already, unless storage.conf says that it need not be.
+func TestSyncSetting(t *testing.T) {
+	for setting, want := range map[string]bool{"": true, "filesystem": true, "none": false} {
+		t.Run(setting, func(t *testing.T) {
+			cfg := roots(t)
+			cfg.Overlay.Sync = setting
+			s := open(t, cfg)
+			synced := false
+			ctx := step.Watch(context.Background(), func(name string) { synced = synced || name == "layer synced" })
+			if _, err := s.ImportLayer(ctx, layers.CreateOptions{}, bytes.NewReader(layerTar(t, "file")), nil); err != nil {
+				t.Fatal(err)
+			}
+			if synced != want {
+				t.Errorf("synced: %v, want %v", synced, want)
+			}
+			noGarbage(t, s)
+		})
 	}
 }

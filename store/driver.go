@@ -68,6 +68,14 @@ func applyOptions(cfg config.Config, driver drivers.Driver) (archive.ApplyOption
 	return archive.ApplyOptions{}, fmt.Errorf("storage driver %s: no rule for whiteouts", driver.Name())
 }
 
+// unsynced tells that the driver's sync setting turns durability off. Without a word about it, layers are synced.
+func unsynced(cfg config.Config, driver drivers.Driver) bool {
+	if driver.Name() == vfs.Name {
+		return cfg.VFS.Sync == "none"
+	}
+	return cfg.Overlay.Sync == "none"
+}
+
 // OpenDriver opens the driver that a store with this Config would have, for programs that keep records of their own, and says how a tar is to
 // be unpacked for it. Errors are those of Open.
 func OpenDriver(ctx context.Context, cfg config.Config) (drivers.Driver, archive.ApplyOptions, error) {

@@ -202,6 +202,7 @@ func (s *Store) open(ctx context.Context) (*rooms, error) {
 			RunDir:    room(run, "layers"),
 			Transient: s.cfg.TransientStore,
 			Apply:     apply,
+			Unsynced:  unsynced(s.cfg, driver),
 			Driver:    driver,
 			TempRoots: tempRoots,
 		}),

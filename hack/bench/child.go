@@ -21,6 +21,7 @@ const childArg = "do-task"
 type input struct {
 	Dir          string   // where the contestant keeps everything
 	Archive      string   // a layer's tar
+	Unsynced     bool     // turns our durability off
 	Archives     []string // those of an image, the lowest first
 	Top          string   // the layer stacked on the large one
 	MountOptions []string // what overlayfs mounts that with

@@ -16,6 +16,9 @@ import (
 func shaleTasks() map[string]task {
 	return map[string]task{
 		"apply/shale":     shaleApply,
+		"unsynced/shale":  shaleUnsynced,
+		"mounts/shale":    shaleMounts,
+		"writes/shale":    writes,
 		"image/shale":     shaleImage,
 		"inturn/shale":    shaleInTurn,
 		"diff/shale":      shaleDiff,
@@ -66,6 +69,12 @@ func shaleApply(ctx context.Context, in input, watch *stopwatch) (output, error)
 		})
 	})
 	return output{Tree: filepath.Join(in.Dir, "root/overlay/layer/diff")}, err
+}
+
+// shaleUnsynced is shaleApply with durability turned off.
+func shaleUnsynced(ctx context.Context, in input, watch *stopwatch) (output, error) {
+	in.Unsynced = true
+	return shaleApply(ctx, in, watch)
 }
 
 // shaleImage puts an image's layers into the store side by side.

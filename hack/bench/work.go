@@ -52,6 +52,14 @@ func (s *session) applyOnce(ctx context.Context, l testLayer, ext string, compar
 			return err
 		}
 	}
+	if ext == ".tar.zst" {
+		if err := s.fresh(s.largest(), func(dir string) error {
+			_, err := s.do(ctx, "unsynced", "shale", input{Dir: dir, Archive: path}, map[string]string{"apply": "unsynced apply " + l.name + ext})
+			return err
+		}); err != nil {
+			return err
+		}
+	}
 	return sameTrees(trees)
 }
 
