@@ -64,7 +64,7 @@ func Detached(ctx context.Context, s Spec) (*os.File, error) {
 		return nil, fmt.Errorf("detached mount: %w for a bind mount, with an ID map or by a mount program", errdefs.ErrUnsupported)
 	}
 	mnt, err := detached(s, false, nil)
-	if errors.Is(err, errNoContextAPI) {
+	if errors.Is(err, errNoContextAPI) || errors.Is(err, unix.EINVAL) { // as for Perform
 		err = fmt.Errorf("%w: %w", errdefs.ErrUnsupported, err)
 	}
 	if err != nil {
