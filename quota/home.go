@@ -54,7 +54,7 @@ func open(path string, byNode bool) (*Home, error) {
 	if err := h.control(f).supported(); err != nil {
 		return nil, err
 	}
-	if err := stopInheritance(path); err != nil {
+	if err := StopInheritance(path); err != nil {
 		return nil, err
 	}
 	if h.base, err = baseProject(f); err != nil {

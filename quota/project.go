@@ -60,9 +60,12 @@ func enter(f *os.File, project uint32) error {
 	return nil
 }
 
-// stopInheritance keeps a directory from handing its project down. Into one that does nothing of another project can be renamed (EXDEV).
-func stopInheritance(dir string) error {
+// StopInheritance keeps a directory, if there is one, from handing its project down. Into one that does nothing of another project can be renamed (EXDEV).
+func StopInheritance(dir string) error {
 	f, err := openDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -79,8 +82,8 @@ func stopInheritance(dir string) error {
 }
 
 // Join puts dir, an empty directory, into the project that another directory on its file system hands down. That makes it possible to rename what is then made
-// in dir into that directory, which is EXDEV otherwise, and what is in both counts towards the same limits. If like hands none down, Join does nothing and
-// joined is false.
+// in dir into that directory, which is EXDEV otherwise, and what is in both counts towards the same limits. Limits don't keep root from joining. If like hands none down, Join does nothing
+// and joined is false.
 func Join(dir, like string) (joined bool, err error) {
 	from, err := openDir(like)
 	if err != nil {

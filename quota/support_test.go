@@ -2,6 +2,7 @@ package quota
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestMain(m *testing.M) { testutil.Main(m) }
+// The test binary plays other processes that choose IDs in the same home.
+func TestMain(m *testing.M) {
+	if prefix := os.Getenv("QUOTA_TEST_ASSIGN"); prefix != "" {
+		if err := assignMany(os.Args[1], prefix); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	testutil.Main(m)
+}
 
 func TestWhatIsMissing(t *testing.T) {
 	for _, c := range []struct{ kind, want string }{
