@@ -6,6 +6,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/quota"
 )
 
 // What only some drivers can do is an interface of its own, found by a type assertion on a Driver. Each says what its absence means.
@@ -114,6 +115,16 @@ type Pull interface {
 type Prober interface {
 	// Probes returns these directories, those in use among them. A dead process may have left a mount in one.
 	Probes(ctx context.Context) ([]string, error)
+}
+
+// Limiter is a driver that can bound what a container's layer holds (StageOptions.Limits), and knows without looking at its files what that is. Without it
+// layers have no limits.
+type Limiter interface {
+	// Limitable returns nil where layers can have limits; otherwise errdefs.ErrUnsupported, with what to mount or to format differently.
+	Limitable(ctx context.Context) error
+	// Quota returns a layer's limits, and what it takes on disk of them, in one system call. It is errdefs.ErrUnsupported where nothing is counted, and
+	// errdefs.ErrNotFound for a layer that isn't, such as an image's, one made before there were quotas, or one that doesn't exist. No lock is needed.
+	Quota(ctx context.Context, id string) (quota.Limits, quota.Usage, error)
 }
 
 // Placer is a driver that can tell where a layer's content would be in a store, which matters when several have a layer with the same ID. Without it only the

@@ -60,9 +60,24 @@ type StageOptions struct {
 	Shift idtools.Mapping
 	// MountLabel is the SELinux label for files made outside a labelled mount; "" for none.
 	MountLabel string
+	// Limits bound what a writable layer may hold. Where the file system can, such a layer is also counted (Limiter); nil for one that isn't to be. A driver that
+	// isn't a Limiter refuses limits with errdefs.ErrUnsupported, as does one whose file system can't do it.
+	Limits *Limits
+	// Replaces is the layer whose content the staged one shall replace, or whose place it shall take, "" for none. What is staged counts towards its limits.
+	Replaces string
 	// Content fills the layer from the start with a copy of another layer's own content (its diff, not its parents'), before
 	// Stage returns; "" starts with an empty directory. Used to change a layer that has content already without touching it in place.
 	Content string
+}
+
+// Limits are wishes. nil means what the driver's settings say, 0 no limit.
+type Limits struct {
+	Bytes, Inodes *uint64
+}
+
+// Any reports whether a limit is wished for at all.
+func (l *Limits) Any() bool {
+	return l != nil && (l.Bytes != nil && *l.Bytes != 0 || l.Inodes != nil && *l.Inodes != 0)
 }
 
 // Staged is a layer directory that is not part of the store yet.

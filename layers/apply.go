@@ -89,6 +89,7 @@ func (s *Store) prepareReplacement(ctx context.Context, layer Layer) (*Draft, er
 		IDMap:      d.idMap,
 		MountLabel: layer.MountLabel,
 		Content:    layer.ID,
+		Replaces:   layer.ID,
 	})
 	if err != nil {
 		return nil, err

@@ -71,6 +71,9 @@ func (s *Store) prepare(ctx context.Context, parent *Layer, below *Draft, opts C
 		d.record.Parent, d.beneath = parent.ID, parent.ID
 	}
 	stage := drivers.StageOptions{Writable: opts.Writable, MountLabel: opts.MountLabel, IDMap: d.idMap}
+	if opts.Writable {
+		stage.Limits = &opts.Limits
+	}
 	if opts.Shift {
 		stage.IDMap, stage.Shift = idtools.Mapping{}, d.idMap
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 
 	digest "github.com/opencontainers/go-digest"
+	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/idtools"
 )
 
@@ -20,6 +21,8 @@ type CreateOptions struct {
 	MountLabel string
 	// Writable layers are those that containers write to. It says nothing about who may apply a diff.
 	Writable bool
+	// Limits bound what a writable layer may hold; the zero value leaves it to the driver's settings. errdefs.ErrUnsupported where that can't be done.
+	Limits drivers.Limits
 	// Volatile layers may vanish in a crash. Their record is in volatile-layers.json, which is never synced.
 	Volatile bool
 	// IDMap is how the owners in the layer's content translate to the host's. The zero value takes over the parent's map, and for a base

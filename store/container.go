@@ -84,6 +84,11 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 	if err := opts.IDMap.Validate(); err != nil {
 		return containers.Container{}, fmt.Errorf("new container: %w", err)
 	}
+	if opts.Limits.Any() {
+		if err := rooms.layers.Limitable(ctx); err != nil {
+			return containers.Container{}, fmt.Errorf("new container: %w", err)
+		}
+	}
 	shift, err := rooms.layers.Shifts(ctx, opts.IDMap)
 	if err != nil {
 		return containers.Container{}, err
@@ -119,6 +124,7 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 	draft, err := rooms.layers.Prepare(ctx, plan.top, layers.CreateOptions{
 		ID:             opts.Layer,
 		Writable:       true,
+		Limits:         opts.Limits,
 		Volatile:       opts.Volatile,
 		MountLabel:     plan.mountLabel,
 		IDMap:          opts.IDMap,

@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/drivers/overlay"
 	"github.com/shalestore/shale/drivers/vfs"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/quota"
 )
 
 // openDriver picks the driver for the roots in cfg and opens it; others are the roots of read-only stores. This is where the list of drivers stands.
@@ -27,9 +28,8 @@ func openDriver(ctx context.Context, cfg config.Config, others []string) (driver
 			MountProgram:  cfg.Overlay.MountProgram,
 			FindProgram:   config.FindMountProgram,
 			UseComposefs:  cfg.Overlay.UseComposefs,
-			Size:          cfg.Overlay.Size,
-			Inodes:        cfg.Overlay.Inodes,
 			DisableIDMap:  cfg.Overlay.DisableIDMap,
+			Limits:        quota.Limits{Bytes: cfg.Overlay.Size, Inodes: cfg.Overlay.Inodes},
 
 			AdditionalLayerStores: layerStores,
 		}),

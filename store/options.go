@@ -3,6 +3,7 @@ package store
 import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
 )
@@ -29,6 +30,9 @@ type ContainerOptions struct {
 	// LabelOpts are SELinux label options as Podman gives them ("disable", "level:s0:c1,c2"). They matter where SELinux is on, and when Flags
 	// doesn't hold both a ProcessLabel and a MountLabel.
 	LabelOpts []string
+	// Limits bound what the container may write; the zero value leaves it to storage.conf's size and inodes. errdefs.ErrUnsupported, before anything is made, where the
+	// driver or the file system can't do it.
+	Limits drivers.Limits
 	// MountOpts are the mount options to keep for the container; nil means the store's own.
 	MountOpts []string
 	// Volatile containers may vanish in a crash and are mounted without ever being synced.

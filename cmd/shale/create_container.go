@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -18,6 +20,8 @@ no image; the container's layer has then no parent.`,
 		Example: `  # a container, and where its files are
   shale create-container --name web example.com/base:1
   shale mount web
+  # one that may write 10 GiB
+  shale create-container --size 10G example.com/base:1
   # one with user and group IDs of its own
   shale create-container --auto-userns example.com/base:1`,
 		Args:              arguments(1, 1),
@@ -28,6 +32,8 @@ no image; the container's layer has then no parent.`,
 	flags.StringArrayVarP(&options.Names, "name", "n", nil, "give the container the name `NAME`; may be repeated")
 	flags.StringVarP(&options.ID, "id", "i", "", "give the container this `ID` (default: 64 random hexadecimal digits)")
 	flags.BoolVar(&options.Volatile, "volatile", false, "the container need not survive a crash or a reboot: its files are never synced")
+	size := flags.String("size", "", "its files may take `SIZE` at most, such as 10G, on a file system with project quotas; 0 for no limit (default: storage.conf's size)")
+	inodes := flags.Uint64("inodes", 0, "it may have `NUMBER` files and directories at most; 0 for no limit (default: storage.conf's inodes)")
 	auto := flags.Bool("auto-userns", false, "map IDs that no other container has, as many as the image needs")
 	metadata := metadataFlags(command)
 	ids := idMappingFlags(command)
@@ -42,6 +48,16 @@ no image; the container's layer has then no parent.`,
 			return err
 		}
 		options.HostUIDMapping, options.HostGIDMapping = ids.hostUIDs, ids.hostGIDs
+		if flags.Changed("size") {
+			bytes, err := config.ParseSize(*size)
+			if err != nil {
+				return fmt.Errorf("--size: %w", err)
+			}
+			options.Limits.Bytes = &bytes
+		}
+		if flags.Changed("inodes") {
+			options.Limits.Inodes = inodes
+		}
 		if *auto {
 			options.AutoUserns = &store.AutoUserns{}
 		}

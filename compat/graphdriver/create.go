@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
+	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	shaleids "github.com/shalestore/shale/idtools"
@@ -25,6 +27,33 @@ func (d *driver[Cleanup, Staged]) CreateReadWrite(id, parent string, opts *graph
 	return d.create(id, parent, opts, true)
 }
 
+// readLimits reads the storage options of a layer: size and inodes, which only writable layers have.
+func (d *driver[Cleanup, Staged]) readLimits(stage *drivers.StageOptions, options map[string]string) error {
+	for key, value := range options {
+		if stage.Limits == nil {
+			return fmt.Errorf("storage option %s: %w: the layer isn't a container's", key, errdefs.ErrInvalid)
+		}
+		var n uint64
+		var err error
+		switch strings.ToLower(key) {
+		case "size":
+			n, err = config.ParseSize(value)
+			stage.Limits.Bytes = &n
+		case "inodes":
+			if n, err = strconv.ParseUint(value, 10, 64); err != nil {
+				err = fmt.Errorf("%w: %q is not a whole number", errdefs.ErrInvalid, value)
+			}
+			stage.Limits.Inodes = &n
+		default:
+			err = fmt.Errorf("%w: there is none of that name", errdefs.ErrInvalid)
+		}
+		if err != nil {
+			return fmt.Errorf("storage option %s: %w", key, err)
+		}
+	}
+	return nil
+}
+
 // CreateFromTemplate makes a layer on top of template, which shows the same; what UpdateLayerIDMap then changes in it doesn't touch the template.
 func (d *driver[Cleanup, Staged]) CreateFromTemplate(id, template string, _ *idtools.IDMappings, _ string, _ *idtools.IDMappings, opts *graphdriver.CreateOpts, readWrite bool) error {
 	return d.create(id, template, opts, readWrite)
@@ -33,9 +62,12 @@ func (d *driver[Cleanup, Staged]) CreateFromTemplate(id, template string, _ *idt
 // create isn't followed by a sync of its own: as SyncMode asks, the library makes one before it calls the layer complete.
 func (d *driver[Cleanup, Staged]) create(id, parent string, opts *graphdriver.CreateOpts, writable bool) error {
 	stage := drivers.StageOptions{Writable: writable}
+	if writable {
+		stage.Limits = &drivers.Limits{}
+	}
 	if opts != nil {
-		if len(opts.StorageOpt) > 0 {
-			return fmt.Errorf("layer %s: storage options %v: %w", id, opts.StorageOpt, translate(errdefs.ErrUnsupported))
+		if err := d.readLimits(&stage, opts.StorageOpt); err != nil {
+			return fmt.Errorf("layer %s: %w", id, translate(err))
 		}
 		stage.MountLabel = opts.MountLabel
 		stage.IDMap = mapping(opts.IDMappings)
@@ -60,7 +92,7 @@ func (d *driver[Cleanup, Staged]) UpdateLayerIDMap(id string, toContainer, toHos
 		return translate(err)
 	}
 	staged, err := d.own.Stage(ctx, info.Parent, drivers.StageOptions{
-		Writable: d.writable(info), IDMap: mapping(toHost), MountLabel: mountLabel, Content: id,
+		Writable: d.writable(info), IDMap: mapping(toHost), MountLabel: mountLabel, Content: id, Replaces: id,
 	})
 	if err != nil {
 		return translate(err)

@@ -135,7 +135,7 @@ func (d *driver[Cleanup, Staged]) applyDiff(ctx context.Context, id string, opti
 		}
 	}
 	staged, err := d.own.Stage(ctx, info.Parent, drivers.StageOptions{
-		Writable: d.writable(info), IDMap: mapping(options.Mappings), MountLabel: options.MountLabel, Content: id,
+		Writable: d.writable(info), IDMap: mapping(options.Mappings), MountLabel: options.MountLabel, Content: id, Replaces: id,
 	})
 	if err != nil {
 		return 0, err

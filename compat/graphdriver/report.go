@@ -40,8 +40,13 @@ func (d *driver[Cleanup, Staged]) Metadata(id string) (map[string]string, error)
 	return info.Metadata, translate(err)
 }
 
-// ReadWriteDiskUsage counts what the layer itself holds.
+// ReadWriteDiskUsage counts what the layer itself holds, or has it counted by the file system.
 func (d *driver[Cleanup, Staged]) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
+	if limiter, ok := d.own.(drivers.Limiter); ok {
+		if _, usage, err := limiter.Quota(context.Background(), id); err == nil {
+			return &directory.DiskUsage{Size: usage.Bytes, InodeCount: usage.Inodes}, nil
+		}
+	}
 	usage, err := d.own.Usage(context.Background(), id)
 	if err != nil {
 		return nil, translate(err)

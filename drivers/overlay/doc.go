@@ -16,7 +16,7 @@
 //	tempdirs/         what is being made and what is being deleted (package internal/tempdir)
 //	staging/          partial pulls, each with a lock that its process holds
 //	.has-mount-program    says "true" once a mount program has been used
-//	backingFsBlockDev     a file of containers/storage; left alone
+//	backingFsBlockDev     a device node by which old kernels are asked for quotas
 //
 // With a split image store, its overlay directory is a second home for the layers that aren't writable, with an l and a tempdirs of its own.
 //

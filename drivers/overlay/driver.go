@@ -13,6 +13,7 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/quota"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,14 +48,16 @@ type Options struct {
 	// AdditionalLayerStores are asked for layers that others have.
 	AdditionalLayerStores []LayerStore
 
+	// Limits are size and inodes: what bounds a writable layer whose maker says nothing else. They take a file system with project quotas.
+	Limits quota.Limits
+
 	// These are settings of the format that this driver doesn't carry out; Open refuses them by name rather than ignore them.
 
 	UseComposefs bool
-	Size, Inodes uint64
 }
 
 // Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, Shifter, AfterUnmount, Recoverer, Pruner, PullStager,
-// Examiner and AdditionalLayers, and may be used by several goroutines at once.
+// Examiner, Limiter and AdditionalLayers, and may be used by several goroutines at once.
 type Driver struct {
 	opts         Options
 	homes        []string // directories of layers; the graph root's first, then the image store's
@@ -88,6 +91,11 @@ func Open(ctx context.Context, opts Options) (*Driver, error) {
 	}
 	for _, root := range opts.ReadOnly {
 		d.others = append(d.others, filepath.Join(root, Name))
+	}
+	if !opts.Limits.IsZero() {
+		if err := quota.Supported(d.homes[0]); err != nil {
+			return nil, fmt.Errorf("overlay: settings size and inodes: %w", err)
+		}
 	}
 	for _, home := range d.homes {
 		fresh, err := makeHome(home)
@@ -129,8 +137,6 @@ func (o Options) check() error {
 		asked   bool
 	}{
 		{"use_composefs", o.UseComposefs},
-		{"size", o.Size != 0},
-		{"inodes", o.Inodes != 0},
 	} {
 		if missing.asked {
 			return fmt.Errorf("setting %s: %w by this driver; remove it from storage.conf", missing.setting, errdefs.ErrUnsupported)

@@ -17,6 +17,8 @@ type facts struct {
 	userXattrs bool
 
 	metacopy, nativeDiff, volatile, shifting fact
+
+	quotas quotas
 }
 
 // fact is one question's answer. An error is no answer: the next one to ask tries again.

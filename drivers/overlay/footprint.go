@@ -9,11 +9,15 @@ import (
 	"github.com/shalestore/shale/internal/diskusage"
 )
 
-// Footprint walks the layer's directory: its diff, older generations of it that it holds as copies, and the driver's small files.
+// Footprint asks the file system where the layer is a project, and else walks its directory: its diff, older generations of it that it holds as copies, and the
+// driver's small files.
 func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, error) {
 	dir, _, err := d.find(id)
 	if err != nil {
 		return drivers.Footprint{}, fmt.Errorf("overlay: %w", err)
+	}
+	if _, usage, err := d.quota(ctx, id); err == nil {
+		return drivers.Footprint{Bytes: usage.Bytes, Inodes: usage.Inodes, Quota: true}, nil
 	}
 	tree, err := diskusage.Count(ctx, dir)
 	if err != nil {

@@ -77,7 +77,7 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	if d.opts.MountProgram != "" {
 		d.byProgram(&spec)
 	}
-	return spec, makeMerged(dir, spec.Target)
+	return spec, makeMerged(ctx, home, dir, spec.Target)
 }
 
 // removeMark removes a directory that is missing as a rule, and empty otherwise.
@@ -140,7 +140,7 @@ func (d *Driver) options(ctx context.Context, opts drivers.MountOptions) (attr u
 }
 
 // makeMerged makes the mount point if it is missing, owned as work is. What isn't a directory gives way to it.
-func makeMerged(dir, merged string) error {
+func makeMerged(ctx context.Context, home, dir, merged string) error {
 	if info, err := os.Lstat(merged); err == nil {
 		if info.IsDir() {
 			return nil
@@ -149,7 +149,7 @@ func makeMerged(dir, merged string) error {
 			return err
 		}
 	}
-	err := makeDir(merged, ownerOf(filepath.Join(dir, "work")))
+	err := makeDirWithin(ctx, home, merged, ownerOf(filepath.Join(dir, "work")))
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
@@ -177,7 +177,7 @@ func (d *Driver) Unmounted(ctx context.Context, id string) error {
 		return fmt.Errorf("overlay: %w", err)
 	}
 	merged, fresh := filepath.Join(dir, "merged"), filepath.Join(dir, "merged.1")
-	if err := makeDir(fresh, ownerOf(merged)); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := makeDirWithin(ctx, home, fresh, ownerOf(merged)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("overlay: layer %s: %w", id, err)
 	}
 	err = unix.Rename(fresh, merged)

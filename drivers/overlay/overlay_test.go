@@ -14,6 +14,9 @@ func TestMain(m *testing.M) {
 	if orders := os.Getenv(crashVariable); orders != "" {
 		crash(orders)
 	}
+	if root := os.Getenv(limitedVariable); root != "" {
+		makeLimited(root)
+	}
 	testutil.Main(m)
 }
 

@@ -37,6 +37,7 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 			return nil, fmt.Errorf("overlay: delete layer %s: %w", id, err)
 		}
 		all = append(all, temp)
+		d.liftLimits(home, id)
 		if err := takeLayer(ctx, temp, home, id); err != nil {
 			return nil, fmt.Errorf("overlay: delete layer %s: %w", id, errors.Join(err, drivers.TrashIn(all...).Empty(context.WithoutCancel(ctx))))
 		}

@@ -67,8 +67,6 @@ func TestRefusedSettings(t *testing.T) {
 	root := t.TempDir()
 	for name, opts := range map[string]overlay.Options{
 		"use_composefs": {UseComposefs: true},
-		"size":          {Size: 1},
-		"inodes":        {Inodes: 1},
 	} {
 		opts.Root = root
 		if _, err := overlay.Open(t.Context(), opts); !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), name) {

@@ -13,6 +13,7 @@ import (
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/mount"
+	"github.com/shalestore/shale/quota"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,12 +32,16 @@ func (d *Driver) stage(ctx context.Context, parent string, below *staged, opts d
 	if opts.Writable && d.opts.ForceMask != nil && d.opts.MountProgram == "" {
 		return nil, fmt.Errorf("overlay: setting force_mask: %w for writable layers without a mount program", errdefs.ErrUnsupported)
 	}
+	quotas, limits, err := d.bounds(opts)
+	if err != nil {
+		return nil, fmt.Errorf("overlay: %w", err)
+	}
 	home := d.homeFor(opts.Writable)
 	aside, err := drivers.NewAside(filepath.Join(home, tempDirs))
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
-	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, below: below, link: newLink()}
+	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, below: below, link: newLink(), quota: quotas, limits: limits}
 	if err := s.build(ctx, opts); err != nil {
 		_ = s.Discard()
 		return nil, fmt.Errorf("overlay: stage a layer: %w", err)
@@ -56,6 +61,11 @@ type staged struct {
 	parentLink string // proves at Commit that parent is still the same layer
 	beneath    chain
 	below      *staged // the parent, while it isn't in place; nil for one that was in place at Stage
+
+	quota  *quota.Home // nil where nothing is counted
+	limits quota.Limits
+	// joined: the directory is in the project of the layer that it replaces; ownProject: in one that no other has.
+	joined, ownProject bool
 }
 
 // Content is the staged diff.
@@ -92,6 +102,9 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	}
 
 	if err := makeDir(s.path, outer); err != nil {
+		return err
+	}
+	if err := s.project(ctx, opts.Replaces); err != nil {
 		return err
 	}
 	if err := makeDir(s.Content(), onDisk); err != nil {
@@ -175,6 +188,9 @@ func (s *staged) commit(ctx context.Context, id string) error {
 	if err := s.MakeRoom(ctx, s.driver, id); err != nil {
 		return err
 	}
+	if err := s.renewLimits(); err != nil {
+		return err
+	}
 	target := filepath.Join(s.home, id)
 	symlink := filepath.Join(s.home, linkDir, s.link)
 	if err := os.Symlink(linkTarget(id), symlink); err != nil {
@@ -192,6 +208,7 @@ func (s *staged) commit(ctx context.Context, id string) error {
 		_ = os.Remove(symlink)
 		return err
 	}
+	s.ownProject = false // it is the layer's now
 	return nil
 }
 

@@ -135,13 +135,18 @@ func answer(yes bool, err error) string {
 	return strconv.FormatBool(yes)
 }
 
-// backingName names the file system beneath a directory with containers/storage's words.
-func backingName(dir string) string {
+// fileSystemOf is the magic number of the file system beneath a directory, 0 where it can't be had.
+func fileSystemOf(dir string) int64 {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return "<unknown>"
+		return 0
 	}
-	switch st.Type {
+	return int64(st.Type)
+}
+
+// backingName names the file system beneath a directory with containers/storage's words.
+func backingName(dir string) string {
+	switch fileSystemOf(dir) {
 	case unix.BTRFS_SUPER_MAGIC:
 		return "btrfs"
 	case unix.CRAMFS_MAGIC:

@@ -17,6 +17,9 @@ import (
 // Stage copies the parent into a directory of tempdirs. With opts.Content it copies that layer instead, which holds its own parents'
 // files already.
 func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (drivers.Staged, error) {
+	if opts.Limits.Any() {
+		return nil, fmt.Errorf("vfs: limits: %w by this driver", errdefs.ErrUnsupported)
+	}
 	home := d.homes[len(d.homes)-1]
 	if opts.Writable {
 		home = d.homes[0]
