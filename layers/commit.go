@@ -44,6 +44,9 @@ func (tx *WriteTx) Commit(ctx context.Context, d *Draft) (Layer, error) {
 	return layer, nil
 }
 
+// SetMountLabel changes what CreateOptions.MountLabel was, until Add.
+func (d *Draft) SetMountLabel(label string) { d.record.MountLabel = label }
+
 // Add makes a draft a layer but for the save, which is the caller's, who has other records to save as well: it checks again what may have changed
 // since Prepare, renames the files in and inserts the record. After the save the caller calls d.Recorded. Without that the draft's Close removes
 // what is in place.

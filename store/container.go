@@ -126,7 +126,6 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 		Writable:       true,
 		Limits:         opts.Limits,
 		Volatile:       opts.Volatile,
-		MountLabel:     plan.mountLabel,
 		IDMap:          opts.IDMap,
 		HostUIDMapping: len(opts.IDMap.UIDs) == 0, // a container without a map has the host's IDs, whatever its image's layers have
 		HostGIDMapping: len(opts.IDMap.GIDs) == 0,
@@ -159,6 +158,12 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 		if err := c.CheckFree(opts.ID, opts.Names); err != nil {
 			return err
 		}
+		chosen, err := chooseLabels(plan.flags, opts.LabelOpts, &l.ReadTx)
+		if err != nil {
+			return err
+		}
+		plan.flags[containers.FlagProcessLabel], plan.flags[containers.FlagMountLabel] = chosen.process, chosen.mount
+		draft.SetMountLabel(chosen.mount)
 		layer, err := l.Add(ctx, draft)
 		if err != nil {
 			return err
@@ -190,10 +195,9 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 
 // containerPlan is what a new container starts from.
 type containerPlan struct {
-	image      images.Image  // without ID for a container without an image
-	top        *layers.Layer // the image's top layer, or a copy of it with the mapping that was asked for; or nil
-	mountLabel string
-	flags      map[string]any
+	image images.Image  // without ID for a container without an image
+	top   *layers.Layer // the image's top layer, or a copy of it with the mapping that was asked for; or nil
+	flags map[string]any
 }
 
 // planContainer looks up what a new container needs and checks its names, before any work is done. Of the image's top layers it takes the one that
@@ -224,7 +228,7 @@ func (s *Store) planContainer(ctx context.Context, opts ContainerOptions, onDisk
 				plan.top = &top
 			}
 		}
-		return plan.label(opts, l)
+		return checkLabels(plan.flags, opts.LabelOpts)
 	})
 	return plan, err
 }

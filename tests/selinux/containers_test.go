@@ -3,14 +3,17 @@ package selinux
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/opencontainers/selinux/go-selinux"
 	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
@@ -57,6 +60,24 @@ func TestSELinuxLabelsOfAContainer(t *testing.T) {
 		t.Errorf("opened anew: label %s, want %s", got, c.MountLabel())
 	}
 	unmount(t, again, c.ID)
+}
+
+// Root of a user namespace mounts with labels too (Linux 5.12, and 5.11 not yet).
+func TestSELinuxLabelInAUserNamespace(t *testing.T) {
+	testutil.SELinux(t)
+	if !testutil.InUserNS(t) {
+		return
+	}
+	s, _ := open(t, "overlay")
+	c := create(t, s, store.ContainerOptions{})
+	file := filepath.Join(mounted(t, s, c.ID, store.MountOptions{}), "file")
+	if err := os.WriteFile(file, []byte("text"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := labelOf(t, file); got != c.MountLabel() || level(got) == "" {
+		t.Errorf("label %s, want %s", got, c.MountLabel())
+	}
+	unmount(t, s, c.ID)
 }
 
 // Labels are the host's: they leave with no layer, and come with none.
@@ -135,8 +156,8 @@ func TestSELinuxLabelOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := s.CreateContainer(t.Context(), store.ContainerOptions{LabelOpts: []string{"colour:blue"}}); err == nil {
-		t.Errorf("an unknown label option made container %s", c.ID)
+	if c, err := s.CreateContainer(t.Context(), store.ContainerOptions{LabelOpts: []string{"colour:blue"}}); !errors.Is(err, errdefs.ErrInvalid) {
+		t.Errorf("an unknown label option made container %q: %v", c.ID, err)
 	}
 	if after, err := s.Layers(t.Context()); err != nil || len(after) != len(before) {
 		t.Errorf("%d layers, and %d after a failure (%v)", len(before), len(after), err)
@@ -154,30 +175,60 @@ func TestSELinuxLabelsOfTheCaller(t *testing.T) {
 	}
 }
 
-// No two containers share categories, also when a process made each of them: the records tell which are taken. Four categories have six
-// pairs, so that drawing without looking would all but never give six containers six of them.
+// No two containers share categories: the records tell which are taken, whichever process they come from. Four categories have six pairs, so
+// that drawing without looking would all but never give six containers six of them.
 func TestSELinuxCategoriesAreNotShared(t *testing.T) {
 	testutil.SELinux(t)
 	all := selinux.CategoryRange
 	selinux.CategoryRange = 4
-	selinux.ClearLabels()
 	defer func() { selinux.CategoryRange = all }()
-	s, _ := open(t, "overlay")
-	owner := map[string]string{}
-	for range 6 {
-		c := create(t, s, store.ContainerOptions{})
-		if other, taken := owner[level(c.MountLabel())]; taken {
-			t.Errorf("containers %s and %s have the level %s", c.ID, other, level(c.MountLabel()))
-		}
-		owner[level(c.MountLabel())] = c.ID
-		selinux.ClearLabels() // what this process remembers, another doesn't know
+	s, cfg := open(t, "overlay")
+	create(t, s, store.ContainerOptions{LabelOpts: []string{"disable"}}) // takes nothing of these
+	second, err := store.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// A deleted container's categories are free again.
+	defer second.Close()
+	var made sync.WaitGroup
+	ids := make(chan string, 6)
+	for i := range 6 {
+		made.Go(func() {
+			maker := []*store.Store{s, second}[i%2]
+			if c, err := maker.CreateContainer(t.Context(), store.ContainerOptions{}); err != nil {
+				t.Error(err)
+			} else {
+				ids <- c.ID
+			}
+		})
+	}
+	made.Wait()
+	close(ids)
+	owner := map[string]string{}
+	for id := range ids {
+		c, err := s.Container(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if other, taken := owner[level(c.MountLabel())]; taken {
+			t.Errorf("containers %s and %s have the level %s", id, other, level(c.MountLabel()))
+		}
+		owner[level(c.MountLabel())] = id
+	}
+
+	if c, err := s.CreateContainer(t.Context(), store.ContainerOptions{}); !errors.Is(err, errdefs.ErrInUse) {
+		t.Errorf("a seventh container: %s, %v; want %v", c.MountLabel(), err, errdefs.ErrInUse)
+	}
+	// A level that was asked for may be shared, as containers of a pod do.
 	for freed, id := range owner {
+		if c := create(t, s, store.ContainerOptions{LabelOpts: []string{"level:" + freed}}); level(c.MountLabel()) != freed {
+			t.Errorf("the level %s, want %s", level(c.MountLabel()), freed)
+		} else if err := s.DeleteContainer(t.Context(), c.ID); err != nil {
+			t.Fatal(err)
+		}
+		// A deleted container's categories are free again.
 		if err := s.DeleteContainer(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		selinux.ClearLabels()
 		if c := create(t, s, store.ContainerOptions{}); level(c.MountLabel()) != freed {
 			t.Errorf("the level %s, want the free one, %s", level(c.MountLabel()), freed)
 		}
