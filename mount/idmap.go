@@ -41,51 +41,86 @@ func withIDMap(s Spec) error {
 	return err
 }
 
-// mountCopies are ID-mapped copies of mounts and the places of directories in them.
+// mountCopies are ID-mapped copies of mounts, and directories in them.
 type mountCopies struct {
-	trees []int    // detached mounts
-	roots []string // what each shows
+	trees []int // detached mounts
 	dirs  []mappedDir
 }
 
 type mappedDir struct {
 	tree int    // index in trees
 	rel  string // within the tree, "." for its root
+	fd   int    // open for use as a place
 }
 
 func (c *mountCopies) close() {
+	for _, dir := range c.dirs {
+		unix.Close(dir.fd)
+	}
 	for _, fd := range c.trees {
 		unix.Close(fd)
 	}
 }
 
-// mapCopies makes one copy for all directories on the same mount.
+// mapCopies makes one copy for all directories on the same mount, and opens them there.
 func mapCopies(dirs []string, ns *os.File) (*mountCopies, error) {
-	above, mounts, err := commonDirs(dirs)
+	above, places, err := commonDirs(dirs)
 	if err != nil {
 		return nil, err
 	}
 	c := &mountCopies{}
-	index := map[string]int{}
+	index := map[uint64]int{}
 	for i, dir := range dirs {
-		root := above[mounts[i]]
-		rel, err := filepath.Rel(root, dir)
-		if err != nil || !beneath(root, rel, mounts[i]) {
-			root, rel = dir, "."
-		}
-		tree, known := index[root]
+		root := above[places[i].mount]
+		tree, known := index[places[i].mount]
 		if !known {
-			fd, err := mapCopy(root, ns)
-			if err != nil {
-				c.close()
-				return nil, err
+			tree = -1
+			if at, err := placeOf(root); err == nil && at.mount == places[i].mount {
+				if tree, err = c.add(root, ns); err != nil {
+					c.close()
+					return nil, err
+				}
 			}
-			tree = len(c.trees)
-			index[root], c.trees, c.roots = tree, append(c.trees, fd), append(c.roots, root)
+			index[places[i].mount] = tree
 		}
-		c.dirs = append(c.dirs, mappedDir{tree, rel})
+		if tree >= 0 && c.open(tree, strings.TrimPrefix(strings.TrimPrefix(dir, root), "/"), places[i]) {
+			continue
+		}
+		// The directory is a mount itself, or the way there leads over a symlink or another mount.
+		if tree, err = c.add(dir, ns); err == nil && !c.open(tree, ".", places[i]) {
+			err = fmt.Errorf("lower directory %s: %w: another directory was put in its place", dir, errdefs.ErrBusy)
+		}
+		if err != nil {
+			c.close()
+			return nil, err
+		}
 	}
 	return c, nil
+}
+
+// add makes a copy and returns its index.
+func (c *mountCopies) add(dir string, ns *os.File) (int, error) {
+	fd, err := mapCopy(dir, ns)
+	if err != nil {
+		return -1, err
+	}
+	c.trees = append(c.trees, fd)
+	return len(c.trees) - 1, nil
+}
+
+// open opens a directory in a copy, if it is the one at that place. What is mounted beneath the original isn't in a copy, where a path can so lead elsewhere.
+func (c *mountCopies) open(tree int, rel string, at place) bool {
+	fd, err := openBeneath(c.trees[tree], rel)
+	if err != nil {
+		return false
+	}
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO, &st); err != nil || !at.is(st) {
+		unix.Close(fd)
+		return false
+	}
+	c.dirs = append(c.dirs, mappedDir{tree, rel, fd})
+	return true
 }
 
 // mapCopy makes a detached copy of the mount that a directory lies on, showing that directory, with owners translated.
@@ -110,51 +145,44 @@ func unsupported(err error) error {
 	return err
 }
 
-// commonDirs returns the mount that each directory lies on and, for each mount, the directory above all of those.
-func commonDirs(dirs []string) (above map[uint64]string, mounts []uint64, err error) {
+// place is the mount that a directory lies on, and what tells it from others there.
+type place struct {
+	mount        uint64
+	major, minor uint32
+	ino          uint64
+}
+
+func placeOf(path string) (place, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID|unix.STATX_INO, &st); err != nil {
+		return place{}, &os.PathError{Op: "statx", Path: path, Err: err}
+	}
+	return place{st.Mnt_id, st.Dev_major, st.Dev_minor, st.Ino}, nil
+}
+
+func (p place) is(st unix.Statx_t) bool {
+	return st.Ino == p.ino && st.Dev_major == p.major && st.Dev_minor == p.minor
+}
+
+// commonDirs returns where each directory lies and, for each mount, the directory above all of those.
+func commonDirs(dirs []string) (above map[uint64]string, places []place, err error) {
 	above = map[uint64]string{}
 	for _, dir := range dirs {
-		id, err := mountID(dir)
+		at, err := placeOf(dir)
 		if err != nil {
 			return nil, nil, fmt.Errorf("lower directory: %w", err)
 		}
-		mounts = append(mounts, id)
-		common, known := above[id]
+		places = append(places, at)
+		common, known := above[at.mount]
 		if !known {
 			common = filepath.Dir(dir)
 		}
 		for common != "/" && !strings.HasPrefix(dir, common+"/") {
 			common = filepath.Dir(common)
 		}
-		above[id] = common
+		above[at.mount] = common
 	}
-	return above, mounts, nil
-}
-
-func mountID(path string) (uint64, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_MNT_ID, &st); err != nil {
-		return 0, &os.PathError{Op: "statx", Path: path, Err: err}
-	}
-	return st.Mnt_id, nil
-}
-
-// beneath reports whether rel leads from root to a directory of the same mount without a detour.
-func beneath(root, rel string, mount uint64) bool {
-	if id, err := mountID(root); err != nil || id != mount {
-		return false
-	}
-	at, err := openPath(root, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(at)
-	fd, err := openBeneath(at, rel)
-	if err != nil {
-		return false
-	}
-	unix.Close(fd)
-	return true
+	return above, places, nil
 }
 
 func openBeneath(at int, rel string) (int, error) {
@@ -172,24 +200,16 @@ func openBeneath(at int, rel string) (int, error) {
 // byDetachedCopies hands the directories over as descriptors.
 func byDetachedCopies(s Spec, c *mountCopies) error {
 	fds := make([]int, 0, len(s.Lower))
-	defer func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-	}()
-	for i, dir := range s.Lower {
-		var fd int
-		var err error
-		if i < s.Unmapped {
-			fd, err = openPath(dir, 0)
-		} else {
-			place := c.dirs[i-s.Unmapped]
-			fd, err = openBeneath(c.trees[place.tree], place.rel)
-		}
+	for _, dir := range s.Lower[:s.Unmapped] {
+		fd, err := openPath(dir, 0)
 		if err != nil {
 			return fmt.Errorf("lower directory %s: %w", dir, err)
 		}
+		defer unix.Close(fd)
 		fds = append(fds, fd)
+	}
+	for _, dir := range c.dirs {
+		fds = append(fds, dir.fd)
 	}
 	mnt, err := detached(s, false, fds)
 	if err != nil {

@@ -58,3 +58,42 @@ func TestOverlayWithIDMap(t *testing.T) {
 		}
 	}
 }
+
+// Lower directories that don't lie side by side show the same as ever: one is a mount point, one lies beneath a mount that covers another directory, one is
+// reached over a symlink, one is on a file system of its own.
+func TestMappedLowersFromAnywhere(t *testing.T) {
+	testutil.HostRoot(t)
+	for way, perform := range map[string]func(context.Context, mount.Spec) error{
+		"detached": mount.Perform, "attached": mount.PerformAttached,
+	} {
+		t.Run(way, func(t *testing.T) {
+			s := stack(t, 5, "store")
+			elsewhere := stack(t, 2, "elsewhere")
+			must(t, unix.Mount(elsewhere.Lower[0], s.Lower[1], "", unix.MS_BIND, ""))
+			must(t, unix.Mount(filepath.Dir(elsewhere.Lower[1]), filepath.Dir(s.Lower[2]), "", unix.MS_BIND, ""))
+			must(t, os.RemoveAll(s.Lower[3]))
+			must(t, os.Symlink("../elsewhere-too", s.Lower[3]))
+			must(t, os.Mkdir(filepath.Join(filepath.Dir(filepath.Dir(s.Lower[3])), "elsewhere-too"), 0o755))
+			must(t, unix.Mount("tmpfs", s.Lower[4], "tmpfs", 0, "mode=755"))
+			t.Cleanup(func() {
+				for _, dir := range []string{s.Lower[1], filepath.Dir(s.Lower[2]), s.Lower[4]} {
+					must(t, mount.Unmount(dir))
+				}
+			})
+			for i, dir := range s.Lower {
+				must(t, os.WriteFile(filepath.Join(dir, fmt.Sprint("here", i)), nil, 0o644))
+				must(t, os.Lchown(filepath.Join(dir, fmt.Sprint("here", i)), i, i))
+			}
+			s.IDMap = &idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 65536}}, GIDs: []idtools.Map{{HostID: 200000, Size: 65536}}}
+			s.MapDir = filepath.Join(filepath.Dir(s.Target), "mapped")
+			must(t, perform(t.Context(), s))
+			for i := range s.Lower {
+				var st unix.Stat_t
+				must(t, unix.Lstat(filepath.Join(s.Target, fmt.Sprint("here", i)), &st))
+				if st.Uid != uint32(100000+i) || st.Gid != uint32(200000+i) {
+					t.Errorf("here%d belongs to %d:%d", i, st.Uid, st.Gid)
+				}
+			}
+		})
+	}
+}
