@@ -255,3 +255,61 @@ func TestUsageOfAdditionalStore(t *testing.T) {
 		}
 	}
 }
+
+// What containers/storage does to a layer in its own way is noticed, and the cache doesn't bother it.
+func TestUsageNoticesThePeer(t *testing.T) {
+	for _, driver := range []string{"overlay", "vfs"} {
+		t.Run(driver, func(t *testing.T) {
+			cfg := roots(t)
+			cfg.Driver = driver
+			peer := peerHand{t, testutil.Peer(t), cfg}
+			tars := t.TempDir()
+			tarFile := func(name string) string {
+				path := filepath.Join(tars, name)
+				if err := os.WriteFile(path, sized(t, name, 70_000), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return path
+			}
+			peer.importLayer(id("layer"), "", tarFile("first"), "layer")
+			s := open(t, cfg)
+			measured := func(want layers.Basis) int64 {
+				t.Helper()
+				l := find(t, usageOf(t, s).Layers, id("layer"))
+				if l.Basis != want {
+					t.Errorf("found out by %s, want %s", l.Basis, want)
+				}
+				return l.Total.Bytes
+			}
+			size := measured(layers.BasisWalk)
+			grown := func(what string) {
+				t.Helper()
+				now := measured(layers.BasisWalk)
+				if now < size+65_000 {
+					t.Errorf("after %s: %d bytes, before %d", what, now, size)
+				}
+				size = now
+			}
+			if again := measured(layers.BasisCache); again != size {
+				t.Errorf("%d bytes, then %d", size, again)
+			}
+			peer.applyDiff(id("layer"), tarFile("second"))
+			grown("its diff")
+			measured(layers.BasisCache)
+			path := peer.mount(id("layer"))
+			testutil.Tree(t, path, "dir/third*70000")
+			grown("writing through its mount")
+			testutil.Tree(t, path, "dir/fourth*70000")
+			peer.unmount(id("layer"))
+			if driver == "overlay" { // plain copies keep no trace of it
+				grown("its unmounting")
+			}
+			peer.setData("layer", id("layer"), "key", strings.Repeat("x", 70_000))
+			size = measured(layers.BasisWalk)
+			peer.deleteLayer(id("layer"))
+			if r := usageOf(t, s); len(r.Layers) != 0 || r.Total.Bytes != 0 {
+				t.Errorf("after its deletion: %+v", r)
+			}
+		})
+	}
+}
