@@ -55,7 +55,7 @@ func (a *applier) shadow(dirfd int, name string, st *unix.Stat_t) error {
 	}
 	from := os.NewFile(uintptr(fd), name)
 	defer from.Close()
-	sum := crc64.New(crcTable)
+	sum := crc64.New(crc64.MakeTable(crc64.ISO))
 	n, err := io.Copy(io.MultiWriter(a.shadowed.file, sum), from)
 	if err != nil {
 		return fmt.Errorf("put the replaced file's content aside: %w", err)

@@ -5,17 +5,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"path"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/crc64"
 	"golang.org/x/sys/unix"
 )
-
-// splitCRC is the checksum that tar-split keeps of a file's content. It finds damage; it is no defence against anyone.
-var splitCRC = crc64.MakeTable(crc64.ISO)
 
 // Replay writes a layer's tar to w, byte for byte as it once came: headers and padding from tarSplit, the gzip'd tar-split stream that
 // was recorded then, and the content of files from the first of dirs that has them. The result is uncompressed.
@@ -206,7 +203,7 @@ func copyChecked(ctx context.Context, fd int, size int64, want uint64, out *chun
 		if n == 0 {
 			return written, fmt.Errorf("shrank from %d to %d bytes while it was read", size, written)
 		}
-		sum = crc64.Update(sum, splitCRC, space[:n])
+		sum = crc64.Update(sum, space[:n])
 		if written+int64(n) == size && sum != want {
 			return written, errors.New("file integrity checksum failed")
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
-	"hash/crc64"
 	"hash/maphash"
 	"io"
 	"path"
@@ -12,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/gzip"
+	"github.com/shalestore/shale/internal/crc64"
 )
 
 // A tar-split file (github.com/vbatts/tar-split) is what is left of a tar when the files' contents are taken out: gzip'd JSON, a record a line.
@@ -29,8 +29,6 @@ import (
 
 // maxSegment bounds the bytes in one record of type 2, and with it the memory of writer and reader.
 const maxSegment = 1 << 20
-
-var crcTable = crc64.MakeTable(crc64.ISO)
 
 // splitRecorder encodes the records and hands them to a goroutine that compresses them. All methods do nothing on a nil recorder.
 type splitRecorder struct {
@@ -97,7 +95,7 @@ func (s *splitRecorder) inlined(h *header) bool {
 // content adds a piece of the current file to its checksum.
 func (s *splitRecorder) content(b []byte) {
 	if s != nil {
-		s.crc = crc64.Update(s.crc, crcTable, b)
+		s.crc = crc64.Update(s.crc, b)
 		s.size += int64(len(b))
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"path"
 	"slices"
@@ -14,6 +13,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/crc64"
 )
 
 // VerifyOptions says what a layer's directory is to be held against.
@@ -244,7 +244,7 @@ func (v *verifier) members(tr *tarReader, recorded func(name string) (uint64, bo
 			}
 			left -= int64(len(b))
 			if n != nil && h.sparse == nil {
-				sum = crc64.Update(sum, splitCRC, b)
+				sum = crc64.Update(sum, b)
 			}
 		}
 		if n == nil {

@@ -4,12 +4,12 @@ import (
 	"archive/tar"
 	"context"
 	"fmt"
-	"hash/crc64"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/crc64"
 	"golang.org/x/sys/unix"
 )
 
@@ -230,7 +230,7 @@ func (c *treeCheck) checksum(at int, name string, st *unix.Stat_t) (uint64, erro
 		if n == 0 || err != nil {
 			return sum, err
 		}
-		sum = crc64.Update(sum, splitCRC, c.buf[:n])
+		sum = crc64.Update(sum, c.buf[:n])
 	}
 }
 
