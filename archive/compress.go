@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/inflate"
@@ -156,13 +155,14 @@ func (in *inputErrors) Read(p []byte) (int, error) {
 }
 
 // Compress returns a writer whose bytes go compressed to w: Gzip, Zstd or Uncompressed; the others can only be read (errdefs.ErrUnsupported).
-// Close ends the stream and must be called; it does not close w. A writer that is dropped without Close holds memory only.
+// Close ends the stream and must be called, since gzip is compressed by goroutines of its own; it does not close w. An error of w may come with a later
+// Write, or with Close.
 func Compress(w io.Writer, c Compression) (io.WriteCloser, error) {
 	switch c {
 	case Uncompressed:
 		return nopCloser{w}, nil
 	case Gzip:
-		return gzip.NewWriter(w), nil
+		return newParallelGzip(w), nil
 	case Zstd:
 		return zstd.NewWriter(w, zstd.WithEncoderConcurrency(1))
 	}
