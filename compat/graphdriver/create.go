@@ -17,7 +17,7 @@ import (
 	"go.podman.io/storage/pkg/idtools"
 )
 
-// Create makes an empty layer for an image.
+// Create makes an empty layer for an image. One with storage options is made as for a container: the library never asks for that, its DriverTestSetQuota does.
 func (d *driver[Cleanup, Staged]) Create(id, parent string, opts *graphdriver.CreateOpts) error {
 	return d.create(id, parent, opts, false)
 }
@@ -27,23 +27,20 @@ func (d *driver[Cleanup, Staged]) CreateReadWrite(id, parent string, opts *graph
 	return d.create(id, parent, opts, true)
 }
 
-// readLimits reads the storage options of a layer: size and inodes, which only writable layers have.
-func (d *driver[Cleanup, Staged]) readLimits(stage *drivers.StageOptions, options map[string]string) error {
+// readLimits reads the storage options of a layer: size and inodes.
+func readLimits(limits *drivers.Limits, options map[string]string) error {
 	for key, value := range options {
-		if stage.Limits == nil {
-			return fmt.Errorf("storage option %s: %w: the layer isn't a container's", key, errdefs.ErrInvalid)
-		}
 		var n uint64
 		var err error
 		switch strings.ToLower(key) {
 		case "size":
 			n, err = config.ParseSize(value)
-			stage.Limits.Bytes = &n
+			limits.Bytes = &n
 		case "inodes":
 			if n, err = strconv.ParseUint(value, 10, 64); err != nil {
 				err = fmt.Errorf("%w: %q is not a whole number", errdefs.ErrInvalid, value)
 			}
-			stage.Limits.Inodes = &n
+			limits.Inodes = &n
 		default:
 			err = fmt.Errorf("%w: there is none of that name", errdefs.ErrInvalid)
 		}
@@ -61,12 +58,13 @@ func (d *driver[Cleanup, Staged]) CreateFromTemplate(id, template string, _ *idt
 
 // create isn't followed by a sync of its own: as SyncMode asks, the library makes one before it calls the layer complete.
 func (d *driver[Cleanup, Staged]) create(id, parent string, opts *graphdriver.CreateOpts, writable bool) error {
+	writable = writable || opts != nil && len(opts.StorageOpt) > 0
 	stage := drivers.StageOptions{Writable: writable}
 	if writable {
 		stage.Limits = &drivers.Limits{}
 	}
 	if opts != nil {
-		if err := d.readLimits(&stage, opts.StorageOpt); err != nil {
+		if err := readLimits(stage.Limits, opts.StorageOpt); err != nil {
 			return fmt.Errorf("layer %s: %w", id, translate(err))
 		}
 		stage.MountLabel = opts.MountLabel
