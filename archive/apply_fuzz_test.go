@@ -40,7 +40,7 @@ func FuzzApply(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer split.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		opts := archive.ApplyOptions{Whiteouts: archive.WhiteoutForm(form % 4), Limits: archive.Limits{MaxBytes: 16 << 20, MaxEntries: 1000}}
 		res, err := archive.Apply(ctx, layer, bytes.NewReader(data), split, opts)

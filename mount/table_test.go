@@ -97,6 +97,9 @@ func TestBindWithFlags(t *testing.T) {
 	for way, perform := range ways {
 		t.Run(way, func(t *testing.T) {
 			from, to := t.TempDir(), t.TempDir()
+			// A file system of this namespace: the access time flags of others are locked in a user namespace (mount_namespaces(7)).
+			must(t, mount.Perform(t.Context(), mount.Spec{Type: "tmpfs", Source: "tmpfs", Target: from}))
+			t.Cleanup(func() { must(t, mount.Unmount(from)) })
 			testutil.Tree(t, from, "f=1")
 			attr, data, err := mount.ParseOptions([]string{"ro,nodev,noatime"})
 			if err != nil || len(data) > 0 {
