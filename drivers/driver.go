@@ -114,6 +114,8 @@ type MountOptions struct {
 	// IDMap translates the owners of everything beneath the layer, whose own files have the host's IDs already. It is for a Shifter that supports
 	// it; elsewhere it is errdefs.ErrUnsupported.
 	IDMap idtools.Mapping
+	// MapOwn has IDMap translate the owners of the layer's own files as well. It is for ReadOnly mounts.
+	MapOwn bool
 }
 
 // Info tells where the parts of a layer are. All paths are absolute.

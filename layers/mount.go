@@ -59,6 +59,9 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 			return "", err
 		}
 		if mounted {
+			if opts.MapOwn {
+				return "", fmt.Errorf("with an ID map: %w: it is mounted already, as it is or with another map", errdefs.ErrBusy)
+			}
 			m.Count++
 			return m.Path, mounts.Set(m)
 		}
@@ -66,14 +69,8 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 	if opts.Label == "" {
 		opts.Label = layer.MountLabel
 	}
-	var info drivers.Info
-	if !opts.IDMap.IsIdentity() {
-		if info, err = s.driver.Stat(ctx, layer.ID); err != nil {
-			return "", err
-		}
-		if opts.IDMap, err = tx.shift(layer, info, opts.IDMap); err != nil {
-			return "", err
-		}
+	if err := tx.translate(ctx, layer, &opts); err != nil {
+		return "", err
 	}
 	specs, err := s.driver.Mounts(ctx, layer.ID, opts)
 	if err != nil {

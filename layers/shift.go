@@ -9,6 +9,43 @@ import (
 	"github.com/shalestore/shale/idtools"
 )
 
+// translate makes of the mapping that a mount is wanted with the one that the mount has to have.
+func (tx *ReadTx) translate(ctx context.Context, layer Layer, opts *drivers.MountOptions) (err error) {
+	if opts.IDMap.IsIdentity() {
+		return nil
+	}
+	if opts.MapOwn {
+		return tx.canMapAll(ctx, layer)
+	}
+	info, err := tx.store.driver.Stat(ctx, layer.ID)
+	if err == nil {
+		opts.IDMap, err = tx.shift(layer, info, opts.IDMap)
+	}
+	return err
+}
+
+// canMapAll refuses layers of which not everything has the container's own IDs on disk, or that can't be mounted with others.
+func (tx *ReadTx) canMapAll(ctx context.Context, layer Layer) error {
+	chain, err := tx.Chain(layer.ID)
+	if err != nil {
+		return err
+	}
+	for _, l := range chain {
+		if !l.Mapping().IsIdentity() {
+			return fmt.Errorf("with an ID map: %w: layer %s has one on disk", errdefs.ErrUnsupported, l.ID)
+		}
+	}
+	shifter, ok := tx.store.driver.(drivers.Shifter)
+	if !ok {
+		return nil // the driver will say so
+	}
+	shifts, err := shifter.ShiftsLayer(ctx, layer.ID)
+	if err == nil && !shifts {
+		err = fmt.Errorf("with an ID map: %w: it comes from an additional layer store", errdefs.ErrUnsupported)
+	}
+	return err
+}
+
 // shift decides what a mount for a container with the mapping wanted has to translate: nothing, when the owners on disk are right already; or
 // wanted, when the layer alone was written by the container and what is beneath it has the container's own IDs.
 //

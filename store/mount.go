@@ -20,7 +20,9 @@ import (
 // wants an Unmount, in this process or another. A container is mounted with the options, label and mapping that its record holds, unless
 // opts says otherwise. What opts say matters to the first Mount alone.
 //
-// Options that the driver doesn't allow are errdefs.ErrInvalid.
+// Options that the driver doesn't allow are errdefs.ErrInvalid, and so is an ID map that a container doesn't run with. An ID map is errdefs.ErrBusy for a layer
+// that is mounted already, and errdefs.ErrUnsupported where the kernel or the driver can't translate owners while mounting, or the layer's owners are
+// translated on disk.
 func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path string, err error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -35,6 +37,9 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 			wanted.Options = container.MountOpts()
 		}
 		wanted.IDMap = container.Mapping()
+		if !opts.IDMap.IsIdentity() && !opts.IDMap.Equal(wanted.IDMap) {
+			return "", fmt.Errorf("container %s: %w: it runs with another ID map, and is mounted with that", container.ID, errdefs.ErrInvalid)
+		}
 		wanted.Volatile = container.Volatile() && !s.cfg.DisableVolatile
 	case errors.Is(err, errdefs.ErrNotFound):
 		layer, err := s.Layer(ctx, ref) // before anything is mounted for its sake
@@ -42,6 +47,12 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 			return "", err
 		}
 		ref = layer.ID
+		if !opts.IDMap.IsIdentity() {
+			if err := opts.IDMap.Validate(); err != nil {
+				return "", fmt.Errorf("layer %s: %w", ref, err)
+			}
+			wanted.IDMap, wanted.MapOwn, wanted.ReadOnly = opts.IDMap, true, true
+		}
 	default:
 		return "", err
 	}

@@ -49,6 +49,9 @@ type MountOptions struct {
 	Options []string
 	// Label is the SELinux mount label; "" means that of the layer's record.
 	Label string
+	// IDMap shows a layer, or an image, with other owners: those that its IDs have in a container with this mapping. Such a mount is ReadOnly. A container
+	// has its own mapping, which the zero value stands for.
+	IDMap idtools.Mapping
 }
 
 // DiffOptions says how a diff is written.

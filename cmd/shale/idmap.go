@@ -8,18 +8,25 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// idMapFlags are the flags of the commands that make something with an ID map.
+// idMapFlags are the flags of the commands that make or show something with an ID map.
 type idMapFlags struct {
 	hostUIDs, hostGIDs   bool
 	uidMap, gidMap       string
 	subUIDsOf, subGIDsOf string
 }
 
+// idMappingFlags are for what may have a parent with a map.
 func idMappingFlags(command *cobra.Command) *idMapFlags {
-	f := &idMapFlags{}
+	f := mapFlags(command)
 	flags := command.Flags()
 	flags.BoolVar(&f.hostUIDs, "hostuidmap", false, "user IDs are the host's, whatever the parent's map")
 	flags.BoolVar(&f.hostGIDs, "hostgidmap", false, "group IDs are the host's, whatever the parent's map")
+	return f
+}
+
+func mapFlags(command *cobra.Command) *idMapFlags {
+	f := &idMapFlags{}
+	flags := command.Flags()
 	flags.StringVar(&f.uidMap, "uidmap", "", "map user IDs as `CONTAINER:HOST:SIZE[,...]` says")
 	flags.StringVar(&f.gidMap, "gidmap", "", "map group IDs as `CONTAINER:HOST:SIZE[,...]` says")
 	flags.StringVar(&f.subUIDsOf, "subuidmap", "", "map user IDs to those of `USER` in /etc/subuid")

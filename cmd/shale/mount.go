@@ -19,10 +19,15 @@ func (p *program) mount() *cobra.Command {
 is not mounted again: the store counts, and "shale unmount" must be called as often.
 
 With --read-only an image can be mounted, too; nothing can be written to it then.
+The flags of ID maps show a layer or, with --read-only, an image with the owners that
+it has in such a container; a layer is then read-only as well.
 
 An ordinary user's mounts live in a user namespace: run this in "shale unshare" to see them.`,
 		Example: `  # list a container's files
-  ls "$(shale mount web)"; shale unmount web`,
+  ls "$(shale mount web)"; shale unmount web
+
+  # an image with the owners of a container in a user namespace, without a container
+  shale mount --read-only --uidmap 0:100000:65536 --gidmap 0:100000:65536 debian`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeAny,
 	}
@@ -31,6 +36,7 @@ An ordinary user's mounts live in a user namespace: run this in "shale unshare" 
 	label := flags.StringP("label", "l", "", "mount with the SELinux label `LABEL`")
 	readOnly := flags.BoolP("read-only", "r", false, "mount an image, or a layer, so that it can't be changed (also --ro)")
 	flags.SetNormalizeFunc(alias("ro", "read-only"))
+	maps := mapFlags(command)
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		type outcome struct {
@@ -38,7 +44,11 @@ An ordinary user's mounts live in a user namespace: run this in "shale unshare" 
 			MountPoint string `json:"mountpoint"`
 			Error      string `json:"error"`
 		}
-		wanted := store.MountOptions{ReadOnly: *readOnly, Label: *label}
+		mapping, err := maps.mapping()
+		if err != nil {
+			return err
+		}
+		wanted := store.MountOptions{ReadOnly: *readOnly, Label: *label, IDMap: mapping}
 		if *options != "" {
 			wanted.Options = strings.Split(*options, ",")
 		}

@@ -91,20 +91,20 @@ func (d *Driver) tryShifting(ctx context.Context) (yes bool, why string, err err
 	return yes, why, nil
 }
 
-// shift adds a mapping to the mount of the layer in dir. The layer's own diff has the host's IDs, also when it is mounted read-only.
-func (d *Driver) shift(ctx context.Context, spec *mount.Spec, dir string, m idtools.Mapping) error {
-	ok, err := d.SupportsShifting(ctx, m)
+// shift adds a mapping to the mount of the layer in dir. A container's own diff has the host's IDs, also when it is mounted read-only.
+func (d *Driver) shift(ctx context.Context, spec *mount.Spec, dir string, opts drivers.MountOptions) error {
+	ok, err := d.SupportsShifting(ctx, opts.IDMap)
 	if err != nil {
 		return err
 	}
 	if !ok {
 		return fmt.Errorf("mount with an ID map: %w by this kernel, file system or setting", errdefs.ErrUnsupported)
 	}
-	spec.IDMap = &m
+	spec.IDMap = &opts.IDMap
 	if d.opts.MountProgram != "" {
 		return nil
 	}
-	if spec.ReadOnly() {
+	if spec.ReadOnly() && !opts.MapOwn {
 		spec.Unmapped = 1
 	}
 	spec.MapDir = filepath.Join(dir, "mapped")

@@ -67,7 +67,7 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 		return mount.Spec{}, fmt.Errorf("layer %s: %w: %d lower directories, and the kernel takes %d", id, errdefs.ErrInvalid, len(spec.Lower), mount.MaxLower)
 	}
 	if !opts.IDMap.IsIdentity() {
-		if err := d.shift(ctx, &spec, dir, opts.IDMap); err != nil {
+		if err := d.shift(ctx, &spec, dir, opts); err != nil {
 			return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 		}
 	}
