@@ -119,23 +119,46 @@ func prepareChain(ctx context.Context, room *layers.Store, parent *layers.Layer,
 	return drafts, nil
 }
 
-// fillSideBySide unpacks the tars.
+// fillSideBySide unpacks the tars. A layer that is complete goes to the disk while others are unpacked, so that the sync in the end has little left to
+// wait for.
 func fillSideBySide(ctx context.Context, drafts []*layers.Draft, chain []LayerImport) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	places := make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), 4))
-	var filling sync.WaitGroup
+	complete := make(chan *layers.Draft, len(drafts))
+	var filling, syncing sync.WaitGroup
+	syncing.Go(func() { syncWhatComes(ctx, cancel, complete) })
 	for i, d := range drafts {
 		places <- struct{}{}
 		filling.Go(func() {
 			defer func() { <-places }()
 			if err := d.Fill(ctx, chain[i].Tar, chain[i].Progress); err != nil {
 				cancel(describeLayer(chain[i].Options.ID, err)) // the first error is the one that counts: the others' are of its making
+				return
 			}
+			complete <- d
 		})
 	}
 	filling.Wait()
+	close(complete)
+	syncing.Wait()
 	return context.Cause(ctx)
+}
+
+// syncWhatComes syncs layers as they become complete, several at once when they come faster than the disk. Its errors count: the kernel tells them to
+// one sync only, which would not be the last one.
+func syncWhatComes(ctx context.Context, cancel context.CancelCauseFunc, complete <-chan *layers.Draft) {
+	for d := range complete {
+		for len(complete) > 0 {
+			d = <-complete
+		}
+		if ctx.Err() != nil {
+			continue
+		}
+		if err := d.Sync(ctx); err != nil {
+			cancel(err)
+		}
+	}
 }
 
 // addTogether makes the drafts layers, all or none.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -166,9 +167,9 @@ func (s *session) do(ctx context.Context, work, contestant string, in input, row
 	if err != nil {
 		return out, err
 	}
-	for what, row := range rows {
+	for _, what := range slices.Sorted(maps.Keys(rows)) {
 		for _, seconds := range out.Seconds[what] {
-			s.results.add(row, contestant, seconds)
+			s.results.add(rows[what], contestant, seconds)
 		}
 	}
 	if rows["apply"] != "" {
