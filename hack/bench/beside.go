@@ -77,7 +77,7 @@ func (s *session) beside(ctx context.Context, dir, archive, importer, what, row 
 // slowestOf repeats something in lots of 100 and notes the slowest of each.
 func slowestOf(in input, watch *stopwatch, do func() error) error {
 	for done := 0; done < in.Times; done += 100 {
-		lot := &stopwatch{seconds: map[string][]float64{}}
+		lot := newStopwatch()
 		for range 100 {
 			if err := lot.time("one", do); err != nil {
 				return err

@@ -34,6 +34,8 @@ type input struct {
 type output struct {
 	// Seconds has a list for everything the task timed, one value for each repetition.
 	Seconds map[string][]float64 `json:"seconds,omitempty"`
+	// CPU has the processor time of each, that of children who have ended by then included.
+	CPU map[string][]float64 `json:"cpu,omitempty"`
 	// Tree is where the task put a layer's files, for comparing.
 	Tree string `json:"tree,omitempty"`
 	// Mallocs is how many objects the Go heap gave out while the clock ran.
@@ -41,9 +43,8 @@ type output struct {
 	// Written is how many bytes went to write(2) and its like while the clock ran.
 	Written int64 `json:"written,omitempty"`
 
-	// What the parent adds: the most memory the child and its own children had, in KiB, and the processor time of them all.
+	// PeakKiB is what the parent adds: the most memory the child and its own children had.
 	PeakKiB int64
-	CPU     time.Duration
 }
 
 // task is one contestant at one piece of work. It does what isn't to be timed before or after calling the stopwatch.
@@ -63,6 +64,7 @@ func tasks() map[string]task {
 // stopwatch measures stretches of a task.
 type stopwatch struct {
 	seconds map[string][]float64
+	cpu     map[string][]float64
 	mallocs uint64
 	written int64
 }
@@ -72,13 +74,30 @@ func (w *stopwatch) time(what string, f func() error) error {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	bytesBefore := written()
-	begun := time.Now()
+	cpuBefore, begun := cpuTime(), time.Now()
 	err := f()
 	w.seconds[what] = append(w.seconds[what], time.Since(begun).Seconds())
+	w.cpu[what] = append(w.cpu[what], (cpuTime() - cpuBefore).Seconds())
 	w.written += written() - bytesBefore
 	runtime.ReadMemStats(&after)
 	w.mallocs += after.Mallocs - before.Mallocs
 	return err
+}
+
+func newStopwatch() *stopwatch {
+	return &stopwatch{seconds: map[string][]float64{}, cpu: map[string][]float64{}}
+}
+
+// cpuTime is the processor time that this process and its children who have ended took.
+func cpuTime() time.Duration {
+	var total time.Duration
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var usage syscall.Rusage
+		if syscall.Getrusage(who, &usage) == nil {
+			total += time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+		}
+	}
+	return total
 }
 
 // written is how many bytes this process has handed to the kernel, or 0 where proc(5) doesn't say.
@@ -106,12 +125,12 @@ func serve(ctx context.Context) error {
 	if do == nil {
 		return fmt.Errorf("no task %s", name)
 	}
-	watch := &stopwatch{seconds: map[string][]float64{}}
+	watch := newStopwatch()
 	out, err := do(ctx, in, watch)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	out.Seconds, out.Mallocs, out.Written = watch.seconds, watch.mallocs, watch.written
+	out.Seconds, out.CPU, out.Mallocs, out.Written = watch.seconds, watch.cpu, watch.mallocs, watch.written
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
@@ -142,7 +161,6 @@ func perform(ctx context.Context, name string, in input, wrapper ...string) (out
 		return out, errors.New("no resource usage of a child")
 	}
 	out.PeakKiB = usage.Maxrss
-	out.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	return out, nil
 }
 

@@ -34,11 +34,12 @@ func (r *results) report(dir string) error {
 	if err != nil {
 		return err
 	}
-	var goals, table bytes.Buffer
+	var goals, table, cpu bytes.Buffer
 	r.printGoals(&goals)
 	r.printMarkdown(&table)
+	r.printCPU(&cpu)
 	for _, part := range []struct{ name, content string }{
-		{"setting", setting}, {"goals", goals.String()}, {"table", table.String()},
+		{"setting", setting}, {"goals", goals.String()}, {"table", table.String()}, {"processor", cpu.String()},
 	} {
 		if page, err = replaceBetween(page, part.name, part.content); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
@@ -95,5 +96,21 @@ func (r *results) printMarkdown(w *bytes.Buffer) {
 			fmt.Fprintf(w, " %d", kib>>10)
 		}
 		fmt.Fprintln(w, " |")
+	}
+}
+
+// printCPU writes the processor time of what takes long. It says less than the time, and is nearly the same on a busy machine.
+func (r *results) printCPU(w *bytes.Buffer) {
+	fmt.Fprintf(w, "| | shale | %s |\n|---|--:|%s\n", strings.Join(rivals, " | "), strings.Repeat("--:|", len(rivals)))
+	for _, row := range r.rows {
+		ours := median(row.CPU["shale"])
+		if !(ours > 0.1) {
+			continue
+		}
+		fmt.Fprintf(w, "| %s | %.2f s |", row.Name, ours)
+		for _, name := range rivals {
+			fmt.Fprintf(w, " %s |", multiple(median(row.CPU[name])/ours))
+		}
+		fmt.Fprintln(w)
 	}
 }

@@ -24,6 +24,7 @@ type results struct {
 type row struct {
 	Name   string               `json:"name"`
 	Values map[string][]float64 `json:"seconds"`
+	CPU    map[string][]float64 `json:"cpuSeconds"`
 	Memory map[string]int64     `json:"peakKiB,omitempty"`
 }
 
@@ -34,7 +35,7 @@ func (r *results) row(name string) *row {
 			return row
 		}
 	}
-	return &row{Name: name, Values: map[string][]float64{}, Memory: map[string]int64{}}
+	return &row{Name: name, Values: map[string][]float64{}, CPU: map[string][]float64{}, Memory: map[string]int64{}}
 }
 
 // rowToFill is row for who will put something into it.
@@ -51,14 +52,24 @@ func (r *results) add(name, contestant string, seconds float64) {
 	row.Values[contestant] = append(row.Values[contestant], seconds)
 }
 
+func (r *results) addCPU(name, contestant string, seconds []float64) {
+	if len(seconds) == 0 {
+		return
+	}
+	row := r.rowToFill(name)
+	row.CPU[contestant] = append(row.CPU[contestant], seconds...)
+}
+
 func (r *results) addMemory(name, contestant string, kib int64) {
 	row := r.rowToFill(name)
 	row.Memory[contestant] = max(row.Memory[contestant], kib)
 }
 
 // median is NaN for a contestant that took no part.
-func (r *row) median(contestant string) float64 {
-	values := slices.Sorted(slices.Values(r.Values[contestant]))
+func (r *row) median(contestant string) float64 { return median(r.Values[contestant]) }
+
+func median(values []float64) float64 {
+	values = slices.Sorted(slices.Values(values))
 	if len(values) == 0 {
 		return math.NaN()
 	}

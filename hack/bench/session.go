@@ -171,6 +171,7 @@ func (s *session) do(ctx context.Context, work, contestant string, in input, row
 		for _, seconds := range out.Seconds[what] {
 			s.results.add(rows[what], contestant, seconds)
 		}
+		s.results.addCPU(rows[what], contestant, out.CPU[what])
 	}
 	if rows["apply"] != "" {
 		s.results.addMemory(rows["apply"], contestant, out.PeakKiB)
