@@ -13,6 +13,7 @@ import (
 // An image is shown with the owners that it has in a container with an ID map.
 func TestMountWithAnIDMap(t *testing.T) {
 	testutil.HostRoot(t)
+	t.Setenv("STORAGE_DRIVER", "overlay")
 	s := newStore(t)
 	file := filepath.Join(s.dir, "a.tar")
 	if err := os.WriteFile(file, tarOf(t, map[string]string{"f": "x"}), 0o644); err != nil {
