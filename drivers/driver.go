@@ -5,6 +5,7 @@ import (
 
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/mount"
+	"github.com/shalestore/shale/quota"
 )
 
 // Driver keeps the files of layers: one directory a layer, stacked on a parent. It knows IDs and directories, and nothing of records,
@@ -148,6 +149,8 @@ type Footprint struct {
 	Bytes  int64 // allocated, as df counts them: whole blocks, those of directories too; hard links once
 	Inodes int64
 	Quota  bool // the file system's own account said so, and nothing was walked
+	// Limits are those of that account.
+	Limits quota.Limits
 }
 
 // Property is one line of a status report.

@@ -13,6 +13,7 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/diskusage"
+	"github.com/shalestore/shale/quota"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,6 +22,8 @@ type Footprint struct {
 	Bytes  int64 // allocated, as df counts them
 	Inodes int64
 	Basis  Basis
+	// Limits are those of the quota, where the basis is one; they bound the layer's files alone.
+	Limits quota.Limits
 }
 
 // Basis tells how a footprint was found out.
@@ -58,7 +61,7 @@ func (s *Store) Footprints(ctx context.Context, all []Layer, opts FootprintOptio
 		if settled {
 			stamps[n], errs[n] = s.stamp(ctx, layer)
 			if m, known := cache[layer.cacheKey()]; known && !opts.Fresh && stamps[n] != "" && m.Stamp == stamps[n] {
-				results[n] = Footprint{m.Bytes, m.Inodes, BasisCache}
+				results[n] = Footprint{Bytes: m.Bytes, Inodes: m.Inodes, Basis: BasisCache}
 				return
 			}
 		}
@@ -140,9 +143,9 @@ func (s *Store) footprint(ctx context.Context, layer Layer) (Footprint, error) {
 	if err != nil {
 		return Footprint{}, err
 	}
-	f := Footprint{own.Bytes, own.Inodes, BasisWalk}
+	f := Footprint{Bytes: own.Bytes, Inodes: own.Inodes, Basis: BasisWalk}
 	if own.Quota {
-		f.Basis = BasisQuota
+		f.Basis, f.Limits = BasisQuota, own.Limits
 	}
 	var st unix.Stat_t
 	if err := unix.Lstat(s.recipeOf(layer), &st); err == nil {

@@ -39,6 +39,8 @@ type Usage struct {
 	Freed Space `json:"freed"`
 	// Users is the number of images and containers that need it, directly or through layers above. The image of a container has it as user.
 	Users int `json:"users"`
+	// Limit is what its quota allows a container's layer to take; 0 is no limit.
+	Limit Space `json:"limit,omitzero"`
 	// Basis is what a layer's numbers rest on, or those of a container's layer.
 	Basis layers.Basis `json:"basis,omitempty"`
 }
@@ -140,7 +142,7 @@ func (c *census) report(ctx context.Context, rooms *rooms, r *UsageReport) error
 		size := Space{f.Bytes, f.Inodes}
 		u := Usage{
 			Object: Object{KindLayer, layer.ID}, Names: layer.Names, ReadOnly: layer.ReadOnly,
-			Total: size, Unique: size, Users: c.imagesOn[layer.ID] + c.containersOn[layer.ID], Basis: f.Basis,
+			Total: size, Unique: size, Users: c.imagesOn[layer.ID] + c.containersOn[layer.ID], Limit: limitOf(f), Basis: f.Basis,
 		}
 		if c.imagesOn[layer.ID] > 1 {
 			u.Unique, u.Shared = Space{}, size
@@ -191,7 +193,7 @@ func (c *census) report(ctx context.Context, rooms *rooms, r *UsageReport) error
 			return fmt.Errorf("container %s: %w", container.ID, err)
 		}
 		r.Total.add(own)
-		u := Usage{Object: Object{KindContainer, container.ID}, Names: container.Names, Basis: c.sizes[container.LayerID].Basis}
+		u := Usage{Object: Object{KindContainer, container.ID}, Names: container.Names, Limit: limitOf(c.sizes[container.LayerID]), Basis: c.sizes[container.LayerID].Basis}
 		u.Unique = own
 		for n, id := range c.chain(container.LayerID) {
 			if n == 0 {
@@ -210,6 +212,10 @@ func (c *census) report(ctx context.Context, rooms *rooms, r *UsageReport) error
 		})
 	}
 	return nil
+}
+
+func limitOf(f layers.Footprint) Space {
+	return Space{int64(f.Limits.Bytes), int64(f.Limits.Inodes)}
 }
 
 // spaceOf measures a directory that may be missing.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/internal/diskusage"
+	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
@@ -309,6 +310,47 @@ func TestUsageNoticesThePeer(t *testing.T) {
 			peer.deleteLayer(id("layer"))
 			if r := usageOf(t, s); len(r.Layers) != 0 || r.Total.Bytes != 0 {
 				t.Errorf("after its deletion: %+v", r)
+			}
+		})
+	}
+}
+
+// What a quota counts needn't be walked, and is what a walk would find.
+func TestQuotaInUsage(t *testing.T) {
+	for _, kind := range []string{"xfs", "ext4"} {
+		t.Run(kind, func(t *testing.T) {
+			ctx := context.Background()
+			disk := testutil.QuotaFS(t, kind)
+			s := open(t, config.Config{GraphRoot: filepath.Join(disk.Dir, "root"), RunRoot: t.TempDir(), Driver: "overlay"})
+			importLayer(t, s, id("base"), "", layerTar(t, "etc/", "etc/passwd"))
+			if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"image"}, TopLayer: id("base")}); err != nil {
+				t.Fatal(err)
+			}
+			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "image", Limits: limits(50<<20, 1000)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			path, err := s.Mount(ctx, c.ID, store.MountOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			testutil.Tree(t, path, "a*3000000", "b=>a", "d/c*10")
+			if _, err := s.Unmount(ctx, c.ID, false); err != nil {
+				t.Fatal(err)
+			}
+			if err := fsat.SyncFS(disk.Dir); err != nil { // XFS and ext4 count blocks when they find places for them
+				t.Fatal(err)
+			}
+			used := find(t, usageOf(t, s).Containers, c.ID)
+			tree, err := diskusage.Count(ctx, filepath.Join(disk.Dir, "root", "overlay", c.LayerID))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if used.Basis != layers.BasisQuota || used.Limit != (store.Space{Bytes: 50 << 20, Inodes: 1000}) {
+				t.Errorf("found out by %s, limit %+v", used.Basis, used.Limit)
+			}
+			if used.Unique != (store.Space{Bytes: tree.Allocated, Inodes: tree.Inodes}) {
+				t.Errorf("by quota %+v, by a walk %+v", used.Unique, tree)
 			}
 		})
 	}

@@ -142,12 +142,25 @@ func usageNote(u store.Usage) string {
 		return "read only"
 	case u.Basis == layers.BasisMissing:
 		return "files missing"
+	case u.Limit != store.Space{}:
+		return "at most " + limitText(u.Limit)
 	case u.Kind == store.KindLayer && u.Users == 0:
 		return "unused"
 	case u.Kind == store.KindImage && u.Users > 0:
 		return "in use"
 	}
 	return ""
+}
+
+func limitText(limit store.Space) string {
+	var bounds []string
+	if limit.Bytes > 0 {
+		bounds = append(bounds, bytesText(limit.Bytes))
+	}
+	if limit.Inodes > 0 {
+		bounds = append(bounds, grouped(limit.Inodes)+" inodes")
+	}
+	return strings.Join(bounds, ", ")
 }
 
 func count(n int, what string) string {

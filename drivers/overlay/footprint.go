@@ -16,8 +16,8 @@ func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, e
 	if err != nil {
 		return drivers.Footprint{}, fmt.Errorf("overlay: %w", err)
 	}
-	if _, usage, err := d.quota(ctx, id); err == nil {
-		return drivers.Footprint{Bytes: usage.Bytes, Inodes: usage.Inodes, Quota: true}, nil
+	if limits, usage, err := d.quota(ctx, id); err == nil {
+		return drivers.Footprint{Bytes: usage.Bytes, Inodes: usage.Inodes, Quota: true, Limits: limits}, nil
 	}
 	tree, err := diskusage.Count(ctx, dir)
 	if err != nil {
