@@ -1,10 +1,6 @@
 package mount
 
-import (
-	"context"
-
-	"github.com/shalestore/shale/idtools"
-)
+import "context"
 
 // PerformByDescriptor is Perform with every directory handed over as a descriptor, however short its path.
 func PerformByDescriptor(ctx context.Context, s Spec) error {
@@ -19,15 +15,5 @@ var IsPrivateByTable = isPrivateByTable
 
 // PerformAttached is Perform with an ID map where detached mounts are refused.
 func PerformAttached(ctx context.Context, s Spec) error {
-	ns, err := idtools.OpenUserNamespace(*s.IDMap)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	copies, err := mapCopies(s.Lower[s.Unmapped:], ns)
-	if err != nil {
-		return err
-	}
-	defer copies.close()
-	return byAttachedCopies(s, copies)
+	return withCopies(s, func(copies *mountCopies) error { return byAttachedCopies(s, copies) })
 }

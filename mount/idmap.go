@@ -21,6 +21,19 @@ import (
 // withIDMap performs a Spec that has an IDMap. The copies stay detached, so that no other process sees them and a crash leaves none,
 // where overlayfs takes directories of detached mounts (Linux 6.18 does; not every kernel since 5.19).
 func withIDMap(s Spec) error {
+	return withCopies(s, func(copies *mountCopies) error {
+		err := byDetachedCopies(s, copies)
+		if errors.Is(err, errNoContextAPI) || errors.Is(err, unix.EINVAL) {
+			if attached := byAttachedCopies(s, copies); attached == nil || errors.Is(err, errNoContextAPI) {
+				return attached
+			}
+		}
+		return err
+	})
+}
+
+// withCopies makes the copies that a Spec's lower directories need, for as long as it takes to mount them.
+func withCopies(s Spec, mount func(*mountCopies) error) error {
 	ns, err := idtools.OpenUserNamespace(*s.IDMap)
 	if err != nil {
 		return err
@@ -31,14 +44,7 @@ func withIDMap(s Spec) error {
 		return err
 	}
 	defer copies.close()
-
-	err = byDetachedCopies(s, copies)
-	if errors.Is(err, errNoContextAPI) || errors.Is(err, unix.EINVAL) {
-		if attached := byAttachedCopies(s, copies); attached == nil || errors.Is(err, errNoContextAPI) {
-			return attached
-		}
-	}
-	return err
+	return mount(copies)
 }
 
 // mountCopies are ID-mapped copies of mounts, and directories in them.
