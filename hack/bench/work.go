@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,17 +15,21 @@ type uncompressed = archive.Compression
 
 // applyBench unpacks each layer in each compression, and the large one without syncing.
 func applyBench(ctx context.Context, s *session) error {
+	var errs []error
 	for round := 0; round < s.rounds && !s.late(round); round++ {
 		for _, l := range s.layers {
 			for _, ext := range []string{".tar", ".tar.gz", ".tar.zst"} {
 				if err := s.applyOnce(ctx, l, ext, round == 0 && ext == ".tar"); err != nil {
-					return fmt.Errorf("apply %s%s: %w", l.name, ext, err)
+					errs = append(errs, fmt.Errorf("%s%s: %w", l.name, ext, err))
+				}
+				if ctx.Err() != nil {
+					return errors.Join(errs...)
 				}
 			}
 		}
 		progress("apply: round %d of %d", round+1, s.rounds)
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // applyOnce has each contestant unpack a layer, and compares what they made.
@@ -38,8 +43,9 @@ func (s *session) applyOnce(ctx context.Context, l testLayer, ext string, compar
 		racers = append(racers, "kernel")
 	}
 	trees := map[string]map[string]string{}
+	var errs []error // one that fails takes no other along
 	for _, c := range shuffled(racers) {
-		if err := s.fresh(s.largest(), func(dir string) error {
+		errs = append(errs, s.fresh(s.largest(), func(dir string) error {
 			if err := readOnce(path); err != nil {
 				return err
 			}
@@ -48,19 +54,15 @@ func (s *session) applyOnce(ctx context.Context, l testLayer, ext string, compar
 				trees[c], err = comparable(out.Tree)
 			}
 			return err
-		}); err != nil {
-			return err
-		}
+		}))
 	}
 	if ext == ".tar.zst" {
-		if err := s.fresh(s.largest(), func(dir string) error {
+		errs = append(errs, s.fresh(s.largest(), func(dir string) error {
 			_, err := s.do(ctx, "unsynced", "shale", input{Dir: dir, Archive: path}, map[string]string{"apply": "unsynced apply " + l.name + ext})
 			return err
-		}); err != nil {
-			return err
-		}
+		}))
 	}
-	return sameTrees(trees)
+	return errors.Join(append(errs, sameTrees(trees))...)
 }
 
 // largest is how large a file system for any of the layers has to be.
@@ -81,7 +83,7 @@ func comparable(dir string) (map[string]string, error) {
 
 func sameTrees(trees map[string]map[string]string) error {
 	for name, tree := range trees {
-		if name == "shale" {
+		if name == "shale" || trees["shale"] == nil {
 			continue
 		}
 		if lines := testutil.Diff(trees["shale"], tree); len(lines) > 0 {
