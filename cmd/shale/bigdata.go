@@ -16,86 +16,63 @@ import (
 // dataLimit bounds an item of an image or a container, which the store handles in one piece. Layers' items are streams.
 const dataLimit = 1 << 30
 
-// bigData is the family of commands about the data items of one kind of object. Layers have no sizes and digests: digest is nil then.
+// bigData is the family of commands about the data items of one kind of object. Layers have no sizes and digests: these are nil then.
 type bigData struct {
 	p        *program
 	kind     string // "image"
 	article  string // "an image"
 	complete cobra.CompletionFunc
-	list     func(context.Context, *store.Store, string) ([]string, error)
-	get      func(context.Context, *store.Store, string, string) (io.ReadCloser, error)
-	set      func(context.Context, *store.Store, string, string, io.Reader) error
-	size     func(context.Context, *store.Store, string, string) (int64, error)
-	digest   func(context.Context, *store.Store, string, string) (digest.Digest, error)
+	list     func(s *store.Store, ctx context.Context, ref string) ([]string, error)
+	get      func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error)
+	set      func(s *store.Store, ctx context.Context, ref, key string, data io.Reader) error
+	size     func(s *store.Store, ctx context.Context, ref, key string) (int64, error)
+	digest   func(s *store.Store, ctx context.Context, ref, key string) (digest.Digest, error)
 }
 
 func (p *program) layerData() bigData {
 	return bigData{
 		p: p, kind: "layer", article: "a layer", complete: p.completeLayers,
-		list: func(ctx context.Context, s *store.Store, ref string) ([]string, error) {
-			return s.LayerBigDataNames(ctx, ref)
-		},
-		get: func(ctx context.Context, s *store.Store, ref, key string) (io.ReadCloser, error) {
-			return s.LayerBigData(ctx, ref, key)
-		},
-		set: func(ctx context.Context, s *store.Store, ref, key string, r io.Reader) error {
-			return s.SetLayerBigData(ctx, ref, key, r)
-		},
+		list: (*store.Store).LayerBigDataNames, get: (*store.Store).LayerBigData, set: (*store.Store).SetLayerBigData,
 	}
 }
 
 func (p *program) imageData() bigData {
 	return bigData{
 		p: p, kind: "image", article: "an image", complete: p.completeImages,
-		list: func(ctx context.Context, s *store.Store, ref string) ([]string, error) {
-			return s.ImageBigDataNames(ctx, ref)
-		},
-		get: func(ctx context.Context, s *store.Store, ref, key string) (io.ReadCloser, error) {
+		list: (*store.Store).ImageBigDataNames, size: (*store.Store).ImageBigDataSize, digest: (*store.Store).ImageBigDataDigest,
+		get: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
 			return inMemory(s.ImageBigData(ctx, ref, key))
 		},
-		set: func(ctx context.Context, s *store.Store, ref, key string, r io.Reader) error {
-			data, err := readUpTo(r, dataLimit)
-			if err != nil {
-				return err
-			}
+		set: fromMemory(func(s *store.Store, ctx context.Context, ref, key string, data []byte) error {
 			return s.SetImageBigData(ctx, ref, key, data, "")
-		},
-		size: func(ctx context.Context, s *store.Store, ref, key string) (int64, error) {
-			return s.ImageBigDataSize(ctx, ref, key)
-		},
-		digest: func(ctx context.Context, s *store.Store, ref, key string) (digest.Digest, error) {
-			return s.ImageBigDataDigest(ctx, ref, key)
-		},
+		}),
 	}
 }
 
 func (p *program) containerData() bigData {
 	return bigData{
 		p: p, kind: "container", article: "a container", complete: p.completeContainers,
-		list: func(ctx context.Context, s *store.Store, ref string) ([]string, error) {
-			return s.ContainerBigDataNames(ctx, ref)
-		},
-		get: func(ctx context.Context, s *store.Store, ref, key string) (io.ReadCloser, error) {
+		list: (*store.Store).ContainerBigDataNames, size: (*store.Store).ContainerBigDataSize, digest: (*store.Store).ContainerBigDataDigest,
+		get: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
 			return inMemory(s.ContainerBigData(ctx, ref, key))
 		},
-		set: func(ctx context.Context, s *store.Store, ref, key string, r io.Reader) error {
-			data, err := readUpTo(r, dataLimit)
-			if err != nil {
-				return err
-			}
-			return s.SetContainerBigData(ctx, ref, key, data)
-		},
-		size: func(ctx context.Context, s *store.Store, ref, key string) (int64, error) {
-			return s.ContainerBigDataSize(ctx, ref, key)
-		},
-		digest: func(ctx context.Context, s *store.Store, ref, key string) (digest.Digest, error) {
-			return s.ContainerBigDataDigest(ctx, ref, key)
-		},
+		set: fromMemory((*store.Store).SetContainerBigData),
 	}
 }
 
 func inMemory(data []byte, err error) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(data)), err
+}
+
+// fromMemory reads an item whole before it is set.
+func fromMemory(set func(*store.Store, context.Context, string, string, []byte) error) func(*store.Store, context.Context, string, string, io.Reader) error {
+	return func(s *store.Store, ctx context.Context, ref, key string, r io.Reader) error {
+		data, err := readUpTo(r, dataLimit)
+		if err != nil {
+			return err
+		}
+		return set(s, ctx, ref, key, data)
+	}
 }
 
 func (d bigData) commands() []*cobra.Command {
@@ -118,7 +95,7 @@ func (d bigData) listCommand() *cobra.Command {
 	}
 	asJSON := jsonFlag(command)
 	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		keys, err := d.list(ctx, s, args[0])
+		keys, err := d.list(s, ctx, args[0])
 		if err != nil {
 			return err
 		}
@@ -145,7 +122,7 @@ func (d bigData) getCommand() *cobra.Command {
 	}
 	file := command.Flags().StringP("file", "f", "", "write to `FILE` instead of standard output")
 	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		item, err := d.get(ctx, s, args[0], args[1])
+		item, err := d.get(s, ctx, args[0], args[1])
 		if err != nil {
 			return d.missing(ctx, s, args[0], args[1], err)
 		}
@@ -184,51 +161,38 @@ func (d bigData) setCommand() *cobra.Command {
 			return err
 		}
 		defer in.Close()
-		return d.set(ctx, s, args[0], args[1], in)
+		return d.set(s, ctx, args[0], args[1], in)
 	})
 	return command
 }
 
 func (d bigData) sizeCommand() *cobra.Command {
-	command := &cobra.Command{
-		Use:               "get-" + d.kind + "-data-size " + d.placeholder() + " KEY",
-		Aliases:           []string{"get" + d.kind + "datasize"},
-		Short:             "Show the size of a data item of " + d.article,
-		Long:              "Prints the size of a data item in bytes.",
-		Example:           "  shale get-" + d.kind + "-data-size " + d.sample() + " item",
-		Args:              arguments(2, 2),
-		ValidArgsFunction: d.complete,
-	}
-	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		size, err := d.size(ctx, s, args[0], args[1])
-		if err != nil {
-			return d.missing(ctx, s, args[0], args[1], err)
-		}
-		d.p.printf("%d\n", size)
-		return nil
-	})
-	return command
+	return factCommand(d, "size", "Prints the size of a data item in bytes.", d.size)
 }
 
 func (d bigData) digestCommand() *cobra.Command {
-	command := &cobra.Command{
-		Use:               "get-" + d.kind + "-data-digest " + d.placeholder() + " KEY",
-		Aliases:           []string{"get" + d.kind + "datadigest"},
-		Short:             "Show the digest of a data item of " + d.article,
-		Long:              "Prints the digest that was recorded for a data item when it was kept.",
-		Example:           "  shale get-" + d.kind + "-data-digest " + d.sample() + " item",
+	return factCommand(d, "digest", "Prints the digest that was recorded for a data item when it was kept.", d.digest)
+}
+
+// factCommand prints what is known of an item without its content.
+func factCommand[T int64 | digest.Digest](d bigData, what, long string, tell func(*store.Store, context.Context, string, string) (T, error)) *cobra.Command {
+	return &cobra.Command{
+		Use:               "get-" + d.kind + "-data-" + what + " " + d.placeholder() + " KEY",
+		Aliases:           []string{"get" + d.kind + "data" + what},
+		Short:             "Show the " + what + " of a data item of " + d.article,
+		Long:              long,
+		Example:           "  shale get-" + d.kind + "-data-" + what + " " + d.sample() + " item",
 		Args:              arguments(2, 2),
 		ValidArgsFunction: d.complete,
+		RunE: d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+			value, err := tell(s, ctx, args[0], args[1])
+			if err != nil {
+				return d.missing(ctx, s, args[0], args[1], err)
+			}
+			d.p.printf("%v\n", value)
+			return nil
+		}),
 	}
-	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		value, err := d.digest(ctx, s, args[0], args[1])
-		if err != nil {
-			return d.missing(ctx, s, args[0], args[1], err)
-		}
-		d.p.printf("%s\n", value)
-		return nil
-	})
-	return command
 }
 
 // missing tells whether it is the object or its item that does not exist, in words that scripts for containers-storage look for.
@@ -236,7 +200,7 @@ func (d bigData) missing(ctx context.Context, s *store.Store, ref, key string, e
 	if !errors.Is(err, errdefs.ErrNotFound) {
 		return err
 	}
-	if _, listErr := d.list(ctx, s, ref); listErr != nil {
+	if _, listErr := d.list(s, ctx, ref); listErr != nil {
 		return missingError(fmt.Sprintf("%q: %s not known", ref, d.kind))
 	}
 	return missingError(fmt.Sprintf("%s %q: data item %q does not exist", d.kind, ref, key))
