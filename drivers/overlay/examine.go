@@ -135,6 +135,9 @@ func (e *examination) beneath(ctx context.Context, right [][]string) {
 	}{{"lower-layers", byID, idErr}, {"lower", byLink, linkErr}} {
 		switch {
 		case errors.Is(file.err, fs.ErrNotExist):
+		case file.name == "lower" && errors.Is(file.err, errdefs.ErrCorrupt) && idErr == nil && fits(byID) && e.onlyStale():
+			// A short name is never used twice, so that layer isn't the one that this one was made on.
+			e.flaw(file.name, "a layer beneath was made anew, perhaps with other content: %v", file.err)
 		case errors.Is(file.err, errdefs.ErrCorrupt):
 			e.flaw(file.name, "the list of the layers beneath is damaged: %v", file.err)
 		case file.err != nil:
@@ -143,6 +146,12 @@ func (e *examination) beneath(ctx context.Context, right [][]string) {
 			e.flaw(file.name, "%s", e.mismatch(file.ids, right[0]))
 		}
 	}
+}
+
+// onlyStale reports whether the short names in lower are such, whatever layers they stand for.
+func (e *examination) onlyStale() bool {
+	_, err := readLower(e.dir)
+	return err == nil
 }
 
 // list reads one of the lists as IDs.
