@@ -30,7 +30,7 @@ test: # everything, in a few minutes; as root more of it than otherwise
 
 test-vm: build # tests of quotas, fs-verity and SELinux in a virtual machine whose kernel has them; see tests/vm/doc.go
 	go build -o bin/ ./tests/vm
-	SHALE_BINARY=$(CURDIR)/bin/shale hack/scratch go run ./hack/test -exec $(CURDIR)/bin/vm -count=1 -timeout 5m -run '$(VMTESTS)' $(TESTFLAGS) $(VMPACKAGES)
+	SHALE_BINARY=$(CURDIR)/bin/shale hack/scratch go run ./hack/test -p 2 -exec $(CURDIR)/bin/vm -count=1 -timeout 5m -run '$(VMTESTS)' $(TESTFLAGS) $(VMPACKAGES)
 	-cd tests/graphdriver && CGO_ENABLED=1 go build -tags '$(PEERTAGS)' -o ../../bin/peer-quota ./peerquota # the library has quotas only with cgo
 	cd tests/graphdriver && SHALE_PEER_QUOTA=$(CURDIR)/bin/peer-quota ../../hack/scratch go test -tags '$(OURTAGS)' -exec $(CURDIR)/bin/vm -count=1 -timeout 5m -run '$(VMTESTS)' $(TESTFLAGS) .
 

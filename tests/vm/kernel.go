@@ -36,7 +36,7 @@ func findKernel(ctx context.Context) (kernel, error) {
 		name += "-" + suite
 	}
 	dir, err := cached(name, func(aside string) error {
-		a, err := newApt(ctx, aside, suite)
+		a, err := newApt(ctx, aside, suite, kernelPackage)
 		if err != nil {
 			return err
 		}

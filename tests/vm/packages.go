@@ -43,11 +43,18 @@ type apt struct {
 	options []string
 }
 
-// newApt uses the host's own lists of packages, or for a suite of its own choice ("bookworm-backports") lists that it fetches into dir.
-func newApt(ctx context.Context, dir, suite string) (apt, error) {
-	a := apt{dir, []string{"-q", "-o", "Acquire::Retries=3"}}
+// debian12 is the suite that stands in for the host's lists of packages where it has none, as images of containers do.
+const debian12 = "bookworm"
+
+// newApt uses the host's own lists of packages where they know the wanted one, or for a suite of its own choice ("bookworm-backports") lists that it
+// fetches into dir.
+func newApt(ctx context.Context, dir, suite, wanted string) (apt, error) {
+	a := apt{dir, []string{"-q", "-o", "Acquire::Retries=3", "-o", "Acquire::http::Timeout=20"}}
 	if suite == "" {
-		return a, nil
+		if _, err := a.run(ctx, "apt-cache", "show", wanted); err == nil {
+			return a, nil
+		}
+		suite = debian12
 	}
 	state := filepath.Join(dir, "apt")
 	sources := filepath.Join(state, "sources.list")

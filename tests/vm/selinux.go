@@ -28,7 +28,7 @@ const guestPolicy = "/etc/selinux/default/policy/policy.33"
 // findPolicy makes a directory, in the cache, with etc/selinux and in it a policy of Debian's base module, that of unconfined users, and our container types.
 func findPolicy(ctx context.Context) (string, error) {
 	dir, err := cached("vm-selinux", func(aside string) error {
-		a, err := newApt(ctx, aside, "")
+		a, err := newApt(ctx, aside, "", "selinux-policy-default")
 		if err != nil {
 			return err
 		}
