@@ -46,6 +46,8 @@ type apt struct {
 // debian12 is the suite that stands in for the host's lists of packages where it has none, as images of containers do.
 const debian12 = "bookworm"
 
+const aptState = "apt" // a directory for lists; gone after unpack
+
 // newApt uses the host's own lists of packages where they know the wanted one, or for a suite of its own choice ("bookworm-backports") lists that it
 // fetches into dir.
 func newApt(ctx context.Context, dir, suite, wanted string) (apt, error) {
@@ -56,7 +58,7 @@ func newApt(ctx context.Context, dir, suite, wanted string) (apt, error) {
 		}
 		suite = debian12
 	}
-	state := filepath.Join(dir, "apt")
+	state := filepath.Join(dir, aptState)
 	sources := filepath.Join(state, "sources.list")
 	if err := os.MkdirAll(filepath.Join(state, "lists"), 0o755); err != nil {
 		return a, err
@@ -88,7 +90,7 @@ func (a apt) dependency(ctx context.Context, name string) (string, error) {
 	return found, nil
 }
 
-// unpack downloads packages and unpacks them.
+// unpack downloads packages and unpacks them, and is the last thing to do with an apt.
 func (a apt) unpack(ctx context.Context, packages ...string) error {
 	if _, err := a.run(ctx, "apt-get", append([]string{"download"}, packages...)...); err != nil {
 		return err
@@ -105,7 +107,7 @@ func (a apt) unpack(ctx context.Context, packages ...string) error {
 			return err
 		}
 	}
-	return nil
+	return os.RemoveAll(filepath.Join(a.dir, aptState))
 }
 
 // command runs a program in a directory and returns what it prints.
