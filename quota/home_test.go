@@ -316,6 +316,16 @@ func TestQuotaJoin(t *testing.T) {
 		if err := os.Rename(filepath.Join(strange, "new"), filepath.Join(layer, "strange")); !errors.Is(err, unix.EXDEV) {
 			t.Errorf("rename from another project: %v, want EXDEV", err)
 		}
+		file := filepath.Join(home.path, "file")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if joined, err := Join(file, layer); err != nil || !joined {
+			t.Error(joined, err)
+		}
+		if err := os.Rename(file, filepath.Join(layer, "file")); err != nil {
+			t.Error(err)
+		}
 		if joined, err := Join(aside, home.path); err != nil || joined {
 			t.Errorf("Join with a directory that hands no project down: %v, %v", joined, err)
 		}

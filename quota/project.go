@@ -46,14 +46,20 @@ func attributes(f *os.File) (a fsxattr, err error) {
 	return a, nil
 }
 
-// enter puts an open directory into a project, which it hands down from then on.
+// enter puts an open file or directory into a project, which a directory hands down from then on.
 func enter(f *os.File, project uint32) error {
 	a, err := attributes(f)
 	if err != nil {
 		return err
 	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
 	a.project = project
-	a.flags |= projectInherit
+	if info.IsDir() {
+		a.flags |= projectInherit
+	}
 	if err := ioctl(f, setXattr, &a); err != nil {
 		return fmt.Errorf("put %s into project %d: %w", f.Name(), project, err)
 	}
@@ -81,10 +87,10 @@ func StopInheritance(dir string) error {
 	return nil
 }
 
-// Join puts dir, an empty directory, into the project that another directory on its file system hands down. That makes it possible to rename what is then made
-// in dir into that directory, which is EXDEV otherwise, and what is in both counts towards the same limits. Limits don't keep root from joining. If like hands none down, Join does nothing
-// and joined is false.
-func Join(dir, like string) (joined bool, err error) {
+// Join puts a file or an empty directory into the project that the directory like, on its file system, hands down. That makes it possible to rename it, and what is then
+// made in it, into that directory, which is EXDEV otherwise, and what is in both counts towards the same limits. These don't keep root from joining. If like hands none
+// down, Join does nothing and joined is false.
+func Join(path, like string) (joined bool, err error) {
 	from, err := openDir(like)
 	if err != nil {
 		return false, err
@@ -94,7 +100,7 @@ func Join(dir, like string) (joined bool, err error) {
 	if err != nil || a.flags&projectInherit == 0 {
 		return false, err
 	}
-	to, err := openDir(dir)
+	to, err := os.OpenFile(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false, err
 	}

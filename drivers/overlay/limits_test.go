@@ -223,6 +223,16 @@ func TestQuotaOfReplacedContent(t *testing.T) {
 		must(t, s.Discard())
 		check("content replaced")
 
+		info, err := d.Stat(t.Context(), "limited")
+		must(t, err)
+		dir := filepath.Dir(info.Content)
+		for _, name := range []string{"lower", "link"} {
+			must(t, os.Remove(filepath.Join(dir, name)))
+		}
+		must(t, os.RemoveAll(info.Work))
+		must(t, d.Mend(t.Context(), "limited", []string{"base"}))
+		check("mended")
+
 		s, err = d.Stage(t.Context(), "base", drivers.StageOptions{Writable: true, Content: "limited", Replaces: "limited"})
 		must(t, err)
 		shifted := idtools.Mapping{UIDs: []idtools.Map{{HostID: 1000, Size: 65536}}, GIDs: []idtools.Map{{HostID: 1000, Size: 65536}}}

@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
+	"github.com/shalestore/shale/quota"
 	"golang.org/x/sys/unix"
 )
 
@@ -158,8 +159,11 @@ func (m mending) file(name, content string) error {
 	return m.place(aside, filepath.Join(m.dir, name))
 }
 
-// place renames what was made aside over what is there, whatever that is.
+// place renames what was made aside over what is there, whatever that is. A layer with limits takes in only what is of its project.
 func (m mending) place(aside, path string) error {
+	if _, err := quota.Join(aside, filepath.Dir(path)); err != nil {
+		return err
+	}
 	err := unix.Rename(aside, path)
 	if err == unix.EISDIR || err == unix.ENOTDIR || err == unix.EEXIST || err == unix.ENOTEMPTY {
 		if err := m.temp.Take(path); err != nil {
