@@ -30,28 +30,32 @@ type Changes interface {
 // The files are renamed into place one after the other, in the order of the arguments, and synced in that order: whoever finds the change of a later one
 // finds that of the earlier ones too, after a kill. So the number of syncs is that of one save, not of all.
 func SaveTogether(all ...Changes) error {
-	var editions []*edition
-	defer func() {
-		for _, e := range editions {
-			e.discard()
-		}
-	}()
-	err := func() error {
-		for _, tx := range all {
-			e, err := tx.stage()
-			if err != nil {
-				return err
-			}
-			if e != nil {
-				editions = append(editions, e)
-			}
-		}
-		return publish(editions)
-	}()
+	err := saveTogether(all)
 	for _, tx := range all {
 		tx.saved(err)
 	}
 	return err
+}
+
+func saveTogether(all []Changes) (err error) {
+	var editions []*edition
+	defer func() {
+		for _, e := range editions {
+			if cerr := e.close(); err == nil {
+				err = cerr
+			}
+		}
+	}()
+	for _, tx := range all {
+		e, err := tx.stage()
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			editions = append(editions, e)
+		}
+	}
+	return publish(editions)
 }
 
 // Save makes everything that was changed so far durable, before the transaction ends; see SaveTogether.
@@ -75,10 +79,14 @@ type nextFile struct {
 	state *fileState
 }
 
-func (e *edition) discard() {
+// close removes what isn't in its place.
+func (e *edition) close() (err error) {
 	for _, f := range e.files {
-		f.Discard()
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
 	}
+	return err
 }
 
 // stage writes the files aside. The token comes first, so that nobody can hold the old content to be current.
@@ -111,7 +119,7 @@ func (tx *WriteTx[R]) stage() (*edition, error) {
 		state := &tx.st.files[i]
 		next, err := prepare(f.Path, state.splice)
 		if err != nil {
-			e.discard()
+			_ = e.close()
 			return nil, err
 		}
 		e.files = append(e.files, &nextFile{next, f, state})
@@ -150,7 +158,7 @@ func publish(editions []*edition) error {
 		}
 		for _, f := range e.files {
 			if !f.file.Volatile {
-				barrier.AddFile(f.Next)
+				f.AddTo(&barrier)
 			}
 		}
 	}

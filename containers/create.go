@@ -61,7 +61,7 @@ func (tx *WriteTx) Add(opts Options) (Container, error) {
 	for _, item := range opts.BigData {
 		c.items().Enter(item.Key, item.Data, "")
 	}
-	if err := tx.writeNew(c, opts.BigData, file); err != nil {
+	if err := tx.writeNew(c, opts.ID == "", opts.BigData, file); err != nil {
 		return Container{}, fmt.Errorf("container %s: %w", c.ID, err)
 	}
 	return c, nil
@@ -70,11 +70,13 @@ func (tx *WriteTx) Add(opts Options) (Container, error) {
 // Records are the changes of this transaction, to be saved together with others.
 func (tx *WriteTx) Records() catalog.Changes { return tx.records }
 
-// writeNew writes the items and makes the record of a container that has passed all checks.
-func (tx *WriteTx) writeNew(c Container, items []Item, file int) error {
-	// What an interrupted creation of the same container left there would otherwise become this one's.
-	if err := tx.store.removeItems(c.ID); err != nil {
-		return err
+// writeNew writes the items and makes the record of a container that has passed all checks. Nothing can be there of one whose ID was drawn just now.
+func (tx *WriteTx) writeNew(c Container, drawn bool, items []Item, file int) error {
+	if !drawn {
+		// What an interrupted creation of the same container left there would otherwise become this one's.
+		if err := tx.store.removeItems(c.ID); err != nil {
+			return err
+		}
 	}
 	for _, item := range items {
 		if err := bigdata.Write(tx.store.dataDir(c.ID), item.Key, item.Data); err != nil {

@@ -109,8 +109,10 @@ func (tx *WriteTx) commitBeside(ctx context.Context, d *Draft, id string) error 
 		{d.tarSplit, s.tarSplitPath(id)},
 		{d.dataDir, s.dataDir(id)},
 	} {
-		if err := tx.DiscardIfThere(move.to); err != nil {
-			return err
+		if d.opts.ID != "" { // else it was drawn just now, and nothing can be there
+			if err := tx.DiscardIfThere(move.to); err != nil {
+				return err
+			}
 		}
 		if move.from == "" {
 			continue

@@ -322,11 +322,12 @@ func (d *Draft) Sync(ctx context.Context) error {
 	return nil
 }
 
-// SyncOrPostpone is Sync for a new layer, unless that comes cheaper with the save of its record: where next to nothing waits to be written, the one
-// sync of the file system that the save makes before anyone sees the record covers all of the layer, the names that Commit changes included. A volatile layer, or one of a
-// store that is Unsynced, needs no sync at all.
+// SyncOrPostpone is Sync for a new layer, except for what comes cheaper with the save of its record: where next to nothing waits to be written, the one
+// sync of the file system that the save makes before anyone sees the record covers a small layer, and the names that Commit changes. A volatile layer, or one
+// of a store that is Unsynced, needs no sync at all.
 //
-// The save is made under locks, where nobody may wait for the disk to swallow a big layer, or what somebody else writes just now. Then Sync is called at once.
+// The save is made under locks, where nobody may wait for the disk to swallow a big layer, or what somebody else writes just now. So a layer with content is
+// synced at once, and so is every layer while others write much; then Commit syncs the names it changes one by one.
 func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 	unsyncer, can := d.staged.(drivers.Unsyncer)
 	if d.opts.Volatile || d.store.cfg.Unsynced {
@@ -341,12 +342,19 @@ func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 		return err
 	}
 	d.syncer = syncer
-	if !can || d.aside != nil || !syncer.LittleWaits() {
-		return d.Sync(ctx)
+	if d.aside == nil && can && syncer.LittleWaits() {
+		step.Reached(ctx, "layer synced") // or as good as
+	} else if err := d.Sync(ctx); err != nil || !can || !syncer.LittleWaits() {
+		return err
+	}
+	// Now there is little left to write. When there is a recipe it lies beside the layer, or Commit has to sync its name.
+	if d.aside != nil {
+		if same, err := sameFileSystem(d.staged.Content(), d.aside.Path()); err != nil || !same {
+			return err
+		}
 	}
 	unsyncer.LeaveUnsynced()
 	d.unsynced = true
-	step.Reached(ctx, "layer synced") // or as good as
 	return ctx.Err()
 }
 

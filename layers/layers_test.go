@@ -124,9 +124,12 @@ func update(t *testing.T, s *layers.Store, fn func(tx *layers.WriteTx) error) {
 	}
 }
 
-// paths lists what is in the store, but for locks and the directory that holds them.
-func paths(t *testing.T, root string) []string {
+// paths lists what is in the store, but for locks and the directory that holds them, once what s has deleted is gone.
+func paths(t *testing.T, root string, s *layers.Store) []string {
 	t.Helper()
+	if err := s.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(testutil.Snapshot(t, root))), func(path string) bool { return path == "run" || strings.HasSuffix(path, ".lock") })
 }
 
@@ -210,7 +213,7 @@ func TestRefusedLayers(t *testing.T) {
 	root, cfg := places(t)
 	s := open(t, root, cfg)
 	base := add(t, s, nil, layers.CreateOptions{ID: id("a"), Names: []string{"taken"}}, tarOf(t, "f"))
-	before := paths(t, root)
+	before := paths(t, root, s)
 	for name, c := range map[string]struct {
 		parent *layers.Layer
 		opts   layers.CreateOptions
@@ -250,7 +253,7 @@ func TestRefusedLayers(t *testing.T) {
 			if c.class == errdefs.ErrDuplicateID && existing.ID != id("a") {
 				t.Errorf("who has the ID: %+v", existing)
 			}
-			if after := paths(t, root); !slices.Equal(after, before) {
+			if after := paths(t, root, s); !slices.Equal(after, before) {
 				t.Errorf("left behind: %v, before %v", after, before)
 			}
 		})
@@ -262,10 +265,10 @@ func TestDraftsComeToNothing(t *testing.T) {
 	root, cfg := places(t)
 	s := open(t, root, cfg)
 	base := add(t, s, nil, layers.CreateOptions{ID: id("a")}, tarOf(t, "f"))
-	before := paths(t, root)
+	before := paths(t, root, s)
 	same := func(what string) {
 		t.Helper()
-		if after := paths(t, root); !slices.Equal(after, before) {
+		if after := paths(t, root, s); !slices.Equal(after, before) {
 			t.Errorf("%s: left behind: %v, before %v", what, after, before)
 		}
 	}
@@ -339,7 +342,7 @@ func TestChanges(t *testing.T) {
 	if _, err := s.StageItem("", strings.NewReader("")); !errors.Is(err, errdefs.ErrInvalid) {
 		t.Errorf("a key that is empty: %v", err)
 	}
-	if left := paths(t, filepath.Join(cfg.Dir, "tmp")); len(left) != 1 {
+	if left := paths(t, filepath.Join(cfg.Dir, "tmp"), s); len(left) != 1 {
 		t.Errorf("left aside: %v", left)
 	}
 	for what, change := range map[string]func(tx *layers.WriteTx) error{
@@ -391,7 +394,7 @@ func TestIncompleteLayers(t *testing.T) {
 		return nil
 	})
 	update(t, other, func(*layers.WriteTx) error { return nil })
-	for _, path := range paths(t, root) {
+	for _, path := range paths(t, root, other) {
 		if strings.Contains(path, id("b")) {
 			t.Errorf("left behind: %s", path)
 		}
@@ -405,7 +408,7 @@ func TestOrphans(t *testing.T) {
 	s := open(t, root, cfg)
 	add(t, s, nil, layers.CreateOptions{ID: id("a")}, tarOf(t, "f"))
 	draft(t, s, nil, layers.CreateOptions{ID: id("b")}, tarOf(t, "g"))
-	before := paths(t, root)
+	before := paths(t, root, s)
 	view(t, open(t, root, cfg), func(tx *layers.ReadTx) error {
 		if o, err := tx.Orphans(context.Background()); err != nil || !reflect.DeepEqual(o, layers.Orphans{}) {
 			t.Errorf("%+v, %v", o, err)
@@ -425,7 +428,7 @@ func TestOrphans(t *testing.T) {
 		}
 		return errors.Join(err, tx.DiscardOrphans(context.Background(), o))
 	})
-	left := slices.DeleteFunc(paths(t, root), func(path string) bool { return slices.Contains(before, path) })
+	left := slices.DeleteFunc(paths(t, root, s), func(path string) bool { return slices.Contains(before, path) })
 	if want := []string{"vfs-layers/" + id("a"), "vfs-layers/unknown.json"}; !slices.Equal(left, want) {
 		t.Errorf("left: %v, want %v", left, want)
 	}

@@ -81,17 +81,20 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 		return "", err
 	}
 	if len(specs) > 0 {
-		// The mount of a mount program that has died serves nobody.
-		for mount.IsDead(target) {
-			if err := mount.Unmount(target); err != nil {
-				return "", err
-			}
-		}
 		// A process that was killed between its mount and its count, or between its count and its unmount, left a mount that nobody counts.
 		// A second one on top would write to the same directory.
 		leftover, err := mount.IsMountPoint(target)
 		if err != nil {
 			return "", err
+		}
+		// The mount of a mount program that has died serves nobody.
+		for leftover && mount.IsDead(target) {
+			if err := mount.Unmount(target); err != nil {
+				return "", err
+			}
+			if leftover, err = mount.IsMountPoint(target); err != nil {
+				return "", err
+			}
 		}
 		if leftover {
 			specs = nil

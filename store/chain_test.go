@@ -136,7 +136,7 @@ func TestTogetherOrNotAtAll(t *testing.T) {
 				t.Errorf("layers left: %v, %v", all, err)
 			}
 			noGarbage(t, s)
-			nothingStaged(t, cfg)
+			nothingStaged(t, cfg, s)
 		})
 	}
 }
@@ -145,8 +145,11 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-func nothingStaged(t *testing.T, cfg config.Config) {
+func nothingStaged(t *testing.T, cfg config.Config, s *store.Store) {
 	t.Helper()
+	if err := s.Wait(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 	left, err := os.ReadDir(filepath.Join(cfg.GraphRoot, "overlay", "tempdirs"))
 	if err != nil && !os.IsNotExist(err) || len(left) > 0 {
 		t.Errorf("left in tempdirs: %v, %v", left, err)

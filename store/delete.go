@@ -147,7 +147,7 @@ func neededByOthers(image images.Image, ids, going []string, l *layers.WriteTx, 
 // DeleteContainer deletes a container with its layer, which is unmounted first. If it is interrupted between the two, the container is still
 // there, without a layer, and can be deleted again.
 func (s *Store) DeleteContainer(ctx context.Context, ref string) error {
-	return s.updateAll(ctx, func(l *layers.WriteTx, _ *images.WriteTx, c *containers.WriteTx) error {
+	return s.updateLayersAndContainers(ctx, func(l *layers.WriteTx, c *containers.WriteTx) error {
 		container, err := c.Lookup(ref)
 		if err != nil {
 			return err

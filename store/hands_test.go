@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,9 +49,10 @@ type shaleHand struct {
 	s *store.Store
 }
 
+// must also waits until files that were deleted are gone: what is on disk is looked at next.
 func (h shaleHand) must(err error) {
 	h.Helper()
-	if err != nil {
+	if err := errors.Join(err, h.s.Wait(context.Background())); err != nil {
 		h.Fatal(err)
 	}
 }

@@ -443,7 +443,7 @@ func whole(t *testing.T, s *store.Store, must []string) {
 func nothingElse(t *testing.T, cfg config.Config, s *store.Store) {
 	t.Helper()
 	all, err := s.Layers(context.Background())
-	if err != nil {
+	if err := errors.Join(err, s.Wait(context.Background())); err != nil {
 		t.Fatal(err)
 	}
 	expected := map[string]bool{"l": true, "tempdirs": true, "layers.json": true, "volatile-layers.json": true, "layers.lock": true, "tmp": true,

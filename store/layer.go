@@ -78,7 +78,21 @@ func (s *Store) CreateLayer(ctx context.Context, opts layers.CreateOptions) (lay
 // is called now and then with the bytes of r read so far.
 //
 // Errors are those of CreateLayer; input that is no tar, or breaks a limit, is errdefs.ErrInvalid. A duplicate ID or name is found before r is read.
+//
+// Of several that import a layer with the same ID at the same time, here or in other processes, one does the work: the others wait for it and
+// then find the ID taken, or, if it failed, the next one begins.
 func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader, progress func(read int64)) (layers.Layer, error) {
+	if opts.ID != "" {
+		rooms, err := s.open(ctx)
+		if err != nil {
+			return layers.Layer{}, err
+		}
+		release, err := rooms.layers.Claim(ctx, opts.ID)
+		if err != nil {
+			return layers.Layer{}, describeLayer(opts.ID, err)
+		}
+		defer release()
+	}
 	return s.putLayer(ctx, opts, r, progress)
 }
 

@@ -86,6 +86,17 @@ func (s *Store) updateContainers(ctx context.Context, fn func(*layers.WriteTx, *
 	})
 }
 
+// updateLayersAndContainers calls fn with layers and containers to itself.
+func (s *Store) updateLayersAndContainers(ctx context.Context, fn func(*layers.WriteTx, *containers.WriteTx) error) error {
+	r, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	return r.layers.Update(ctx, func(l *layers.WriteTx) error {
+		return r.containers.Update(ctx, func(c *containers.WriteTx) error { return fn(l, c) })
+	})
+}
+
 // updateImages calls fn with the images to itself and the layers still.
 func (s *Store) updateImages(ctx context.Context, fn func(*layers.ReadTx, *images.WriteTx) error) error {
 	r, err := s.open(ctx)

@@ -182,25 +182,28 @@ func readSmall(path string, limit int) ([]byte, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, fmt.Errorf("%s: %w: it is no regular file", path, errdefs.ErrCorrupt)
-	}
-	if st.Size > int64(limit) {
-		return nil, fmt.Errorf("%s: %w: longer than %d bytes", path, errdefs.ErrCorrupt, limit)
-	}
-	data := make([]byte, st.Size)
-	for done := 0; done < len(data); {
+	// What is no regular file gives nothing that makes sense, or an error; thanks to O_NONBLOCK at once.
+	data := make([]byte, min(limit, 4<<10)+1)
+	for done := 0; ; {
 		n, err := unix.Read(fd, data[done:])
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
+		if err == unix.EINTR {
+			continue
+		}
+		if err == unix.EISDIR || err == unix.EINVAL || err == unix.EAGAIN {
+			return nil, fmt.Errorf("%s: %w: it is no regular file: %w", path, errdefs.ErrCorrupt, err)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)
-		case n == 0: // nobody changes these files; it was cut short after the stat
+		}
+		short := n < len(data)-done
+		done += n
+		switch {
+		case done > limit:
+			return nil, fmt.Errorf("%s: %w: longer than %d bytes", path, errdefs.ErrCorrupt, limit)
+		case short: // the end of a regular file
 			return data[:done], nil
 		default:
-			done += n
+			data = append(data, make([]byte, min(len(data), limit+1-done))...)
 		}
 	}
-	return data, nil
 }

@@ -27,6 +27,7 @@ type input struct {
 	MountOptions []string // what overlayfs mounts that with
 	Count        int      // layers of a store, depth of a chain, number of a container
 	Times        int      // how often to repeat
+	Untimed      bool     // leave the clock alone, which has calls of its own
 	Chown        bool     // owners are translated on disk, not while mounting
 }
 
@@ -53,7 +54,7 @@ type task func(ctx context.Context, in input, watch *stopwatch) (output, error)
 // tasks finds a task by "work/contestant".
 func tasks() map[string]task {
 	all := map[string]task{}
-	for _, part := range []map[string]task{shaleTasks(), peerTasks(), containerdTasks(), tarTasks(), kernelTasks(), mappedTasks()} {
+	for _, part := range []map[string]task{shaleTasks(), peerTasks(), containerdTasks(), tarTasks(), kernelTasks(), concurrencyTasks(), mappedTasks()} {
 		for name, t := range part {
 			all[name] = t
 		}

@@ -71,6 +71,12 @@ func goals() []goal {
 		{"container's cycle, syncs", 6, 4, true, "", count(gateSyncs("container"))},
 		{"container's cycle, system calls", 200, 100, true, "", count(gateCycleCalls("container"))},
 		{"volatile container's cycle, syncs", 0, 0, true, "", count(gateSyncs("volatile"))},
+		{"mounts while another process imports, their 99th percentile by that of idle ones", 2, none, true, "x", func(r *results) float64 {
+			return r.row(rowBusyMounts).median("shale") / r.row(rowIdleMounts).median("shale")
+		}},
+		{"eight imports of the same layer by one import", none, none, true, "x", func(r *results) float64 {
+			return r.row(rowSameLayer).median("shale") / (r.row(rowImportsAlone).median("shale") / 8)
+		}},
 		{"mount on 400 lowers, containers/storage's by ours", 15, none, false, "x", ratio("mount on 400 lowers", "storage")},
 		{"mount on 400 lowers, ours by a bare fsopen loop", none, 1.1, true, "x", func(r *results) float64 { return 1 / r.row("mount on 400 lowers").ratio("kernel") }},
 		{"cold process: open and get one of 5,000, containers/storage's by ours", 5, none, false, "x", ratio("open and get one of 5000", "storage")},

@@ -50,6 +50,7 @@ func benches() []bench {
 		{"cycle", "create, mount, unmount, delete, in stores of different sizes", 0.1, cycleBench},
 		{"depth", "mount on so many lowers", 0.04, depthBench},
 		{"open", "a new process looks up one layer of many", 0.06, openBench},
+		{"concurrency", "mounts beside imports, imports beside each other", 0.04, concurrencyBench},
 		{"mapped", "containers in user namespaces, only when named", 0, mappedBench},
 	}
 }
@@ -73,7 +74,7 @@ func run(ctx context.Context) (err error) {
 	flag.Usage = func() {
 		fmt.Fprintf(os.Stderr, "usage: bench [flags]\n\n")
 		for _, b := range benches() {
-			fmt.Fprintf(os.Stderr, "  %-8s %s\n", b.name, b.about)
+			fmt.Fprintf(os.Stderr, "  %-11s %s\n", b.name, b.about)
 		}
 		fmt.Fprintln(os.Stderr)
 		flag.PrintDefaults()

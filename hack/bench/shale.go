@@ -294,8 +294,12 @@ func repeat(in input, watch *stopwatch, turn func() error) error {
 	if err := turn(); err != nil {
 		return err
 	}
+	timed := func() error { return watch.time("cycle", turn) }
+	if in.Untimed {
+		timed = turn
+	}
 	for range in.Times {
-		if err := watch.time("cycle", turn); err != nil {
+		if err := timed(); err != nil {
 			return err
 		}
 	}

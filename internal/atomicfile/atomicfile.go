@@ -42,13 +42,16 @@ func WriteFrom(path string, perm fs.FileMode, sync bool, fill func(w *bufio.Writ
 	if err != nil {
 		return err
 	}
-	defer next.Discard()
 	if sync {
-		if err := next.Sync(); err != nil {
-			return err
-		}
+		err = next.Sync()
 	}
-	if err := next.Rename(); err != nil || !sync {
+	if err == nil {
+		err = next.Rename()
+	}
+	if cerr := next.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil || !sync {
 		return err
 	}
 	if err := fsat.SyncDir(filepath.Dir(path)); err != nil {
@@ -71,7 +74,7 @@ func Prepare(path string, perm fs.FileMode, fill func(w *bufio.Writer) error) (*
 	next, err := create(path, perm)
 	if err == nil {
 		if err = next.complete(perm, fill); err != nil {
-			next.Discard()
+			_ = next.Close()
 		}
 	}
 	if err != nil {
@@ -119,8 +122,8 @@ func (n *Next) complete(perm fs.FileMode, fill func(w *bufio.Writer) error) erro
 // Stat is what stat(2) says of the content: its size, its time and which file it is are those that the path shall have.
 func (n *Next) Stat() *unix.Stat_t { return &n.st }
 
-// Path is where the content is until Rename.
-func (n *Next) Path() string { return n.aside }
+// AddTo has the content synced with others. Then the Next isn't to be closed before the Barrier is done with.
+func (n *Next) AddTo(b *fsat.Barrier) { b.AddFile(n.aside, n.fd, &n.st, n.Sync) }
 
 // Write is for the buffer that fill writes to.
 func (n *Next) Write(p []byte) (int, error) {
@@ -153,33 +156,26 @@ func (n *Next) Sync() error {
 
 // Rename puts the content in its place. That the name is there after a power cut takes a sync of the directory.
 func (n *Next) Rename() error {
-	err := n.close()
-	if err == nil {
-		err = unix.Rename(n.aside, n.path)
-	}
-	if err != nil {
-		n.Discard()
+	if err := unix.Rename(n.aside, n.path); err != nil {
 		return fmt.Errorf("write %s: %w", n.path, &os.LinkError{Op: "rename", Old: n.aside, New: n.path, Err: err})
 	}
 	n.aside = ""
 	return nil
 }
 
-// Discard removes what isn't in its place yet. It does nothing after Rename, and can be called twice.
-func (n *Next) Discard() {
-	if n.aside == "" {
-		return
+// Close removes the content if Rename hasn't put it in its place. It can be called twice.
+func (n *Next) Close() error {
+	if n.aside != "" {
+		_ = unix.Unlink(n.aside) // what stays is named by its prefix, and goes with the next collection
+		n.aside = ""
 	}
-	_ = n.close()
-	_ = unix.Unlink(n.aside) // what stays is named by its prefix, and goes with the next collection
-	n.aside = ""
-}
-
-func (n *Next) close() error {
 	fd := n.fd
 	n.fd = -1
 	if fd < 0 {
 		return nil
 	}
-	return unix.Close(fd)
+	if err := unix.Close(fd); err != nil { // a network file system can tell here that it didn't write
+		return fmt.Errorf("write %s: %w", n.path, err)
+	}
+	return nil
 }

@@ -12,34 +12,28 @@ import (
 type Barrier struct {
 	whole []*Syncer // to be synced as a whole whatever waits
 	parts []part
-	calm  []uint64 // devices that a Sync has synced as a whole
+	calm  []*Syncer // of the file systems that a Sync has synced as a whole
 }
 
 type part struct {
 	path string
+	fs   *Syncer // of its file system, where there is one at hand
 	dev  uint64
 	sync func() error
-}
-
-// Syncable is an open file that knows how to sync its content.
-type Syncable interface {
-	Stat() *unix.Stat_t
-	Path() string
-	Sync() error
 }
 
 // AddFS adds all of a file system.
 func (b *Barrier) AddFS(fs *Syncer) { b.whole = append(b.whole, fs) }
 
-// AddFile adds the content of an open file.
-func (b *Barrier) AddFile(f Syncable) {
-	b.parts = append(b.parts, part{path: f.Path(), dev: f.Stat().Dev, sync: f.Sync})
+// AddFile adds the content of an open file, which sync syncs. The file stays open as long as the Barrier is in use.
+func (b *Barrier) AddFile(path string, fd int, st *unix.Stat_t, sync func() error) {
+	b.parts = append(b.parts, part{path, &Syncer{path, fd, st.Dev}, st.Dev, sync})
 }
 
 // AddDir adds the names in a directory, which is on the device dev.
 func (b *Barrier) AddDir(path string, dev uint64) {
 	if !slices.ContainsFunc(b.parts, func(p part) bool { return p.path == path }) {
-		b.parts = append(b.parts, part{path: path, dev: dev, sync: func() error { return SyncDir(path) }})
+		b.parts = append(b.parts, part{path, nil, dev, func() error { return SyncDir(path) }})
 	}
 }
 
@@ -48,32 +42,46 @@ func (b *Barrier) AddDir(path string, dev uint64) {
 func (b *Barrier) Sync() error {
 	whole, parts := b.whole, b.parts
 	b.whole, b.parts = nil, nil
-	var done []uint64 // devices
+	var done []*Syncer
 	for _, fs := range whole {
-		if slices.Contains(done, fs.dev) {
+		if fs.in(done) != nil {
 			continue
 		}
 		if err := fs.Sync(); err != nil {
 			return err
 		}
-		done = append(done, fs.dev)
+		done = append(done, fs)
 	}
 	for i, p := range parts {
-		if slices.Contains(done, p.dev) {
+		one := &Syncer{dev: p.dev}
+		if one.in(done) != nil {
 			continue
 		}
-		several := slices.ContainsFunc(parts[i+1:], func(o part) bool { return o.dev == p.dev })
-		if !several || !slices.Contains(b.calm, p.dev) && !littleWaits(p.dev) {
+		fs := one.in(b.calm)
+		if fs == nil && p.fs != nil && p.fs.LittleWaits() {
+			fs = p.fs
+		}
+		if several := slices.ContainsFunc(parts[i+1:], func(o part) bool { return o.dev == p.dev }); !several || fs == nil {
 			if err := p.sync(); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := SyncFS(p.path); err != nil {
+		if err := fs.Sync(); err != nil {
 			return err
 		}
-		done = append(done, p.dev)
+		done = append(done, fs)
 	}
 	b.calm = append(b.calm, done...)
+	return nil
+}
+
+// in returns the one of several that watches the same file system, or nil.
+func (s *Syncer) in(several []*Syncer) *Syncer {
+	for _, other := range several {
+		if other.dev == s.dev {
+			return other
+		}
+	}
 	return nil
 }

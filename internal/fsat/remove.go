@@ -48,7 +48,7 @@ func RemoveAll(ctx context.Context, path string) error {
 	}
 	defer unix.Close(parent)
 	r := &remover{ctx: ctx, idle: make(chan struct{}, removeWorkers-1)}
-	if err := r.remove(parent, base, unix.DT_UNKNOWN, 0); err != nil {
+	if err := r.remove(parent, base, unix.DT_DIR, 0); err != nil {
 		return fmt.Errorf("remove %s: %w", path, err)
 	}
 	return nil

@@ -68,7 +68,7 @@ func claim(root, n string) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ok, err := lock.Current(); !ok || err != nil {
+	if ok, err := lock.Linked(); !ok || err != nil {
 		lock.Release()
 		return nil, err
 	}
@@ -134,7 +134,10 @@ func (d *Dir) Close() error { return d.Remove(context.Background()) }
 
 // remove empties a directory whose lock is held; the lock file goes last, since without it the directory is anyone's.
 func remove(ctx context.Context, path string, lock *lockfile.Lock) error {
-	err := fsat.RemoveAll(ctx, path)
+	err := unix.Rmdir(path) // empty, when all that was built in it has found its place
+	if err != nil {
+		err = fsat.RemoveAll(ctx, path)
+	}
 	if err == nil {
 		err = unlink(lock.Path())
 	}

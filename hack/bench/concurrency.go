@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store"
+)
+
+// Rows of this part that goals speak of.
+const (
+	rowIdleMounts   = "mount of a ready layer, 99 of 100 within"
+	rowBusyMounts   = "the same while another process imports"
+	rowImportsAlone = "eight imports one after another"
+	rowImports      = "eight imports side by side"
+	rowSameLayer    = "eight imports of the same layer"
+)
+
+// concurrencyBench lets one process mount while another imports, and several import at once.
+func concurrencyBench(ctx context.Context, s *session) error {
+	mounts, large := 1000, s.layer("dev")
+	if s.quick || large == nil {
+		mounts, large = 100, &s.layers[0]
+	}
+	archive, err := large.file(ctx, ".tar")
+	if err != nil {
+		return err
+	}
+	small, err := s.layers[0].file(ctx, ".tar")
+	if err != nil {
+		return err
+	}
+	for round := range s.rounds {
+		if round > 0 && s.late(round) {
+			break
+		}
+		if err := s.fresh(4*large.mib(), func(dir string) error {
+			return mountsBesideImports(ctx, s, input{Dir: dir, Archive: archive, Count: 12, Times: mounts})
+		}); err != nil {
+			return err
+		}
+		for _, how := range shuffled([]string{rowImportsAlone, rowImports, rowSameLayer}) {
+			if err := s.fresh(12*s.layers[0].mib(), func(dir string) error {
+				_, err := s.do(ctx, how, "shale", input{Dir: dir, Archive: small, Times: 8}, map[string]string{"imports": how})
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		progress("concurrency: round %d of %d", round+1, s.rounds)
+	}
+	return nil
+}
+
+// mountsBesideImports mounts a chain of layers again and again, first alone and then beside a process that imports one layer after the other.
+func mountsBesideImports(ctx context.Context, s *session, in input) error {
+	if _, err := perform(ctx, "chain/shale", in); err != nil {
+		return err
+	}
+	mounts := func(row string) error {
+		out, err := perform(ctx, "mount/shale", in)
+		if err != nil {
+			return err
+		}
+		all := slices.Sorted(slices.Values(out.Seconds["mount"]))
+		s.results.add(row, "shale", all[len(all)*99/100])
+		return nil
+	}
+	if err := mounts(rowIdleMounts); err != nil {
+		return err
+	}
+	importing, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := perform(importing, "importing/shale", in)
+		ended <- err
+	}()
+	if err := appears(ctx, filepath.Join(in.Dir, importingMark), ended); err != nil {
+		return err
+	}
+	if err := mounts(rowBusyMounts); err != nil {
+		return err
+	}
+	stop()
+	if err := <-ended; err == nil {
+		return errors.New("the imports came to an end before the mounts")
+	}
+	return nil
+}
+
+// appears waits for a file, or for the process that should make it to fail.
+func appears(ctx context.Context, path string, ended <-chan error) error {
+	for {
+		_, err := os.Lstat(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		select {
+		case err := <-ended:
+			return fmt.Errorf("the process that was to make %s ended: %w", filepath.Base(path), err)
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+func concurrencyTasks() map[string]task {
+	return map[string]task{
+		"importing/shale":          shaleImporting,
+		rowImportsAlone + "/shale": shaleImports(1, false),
+		rowImports + "/shale":      shaleImports(8, false),
+		rowSameLayer + "/shale":    shaleImports(8, true),
+	}
+}
+
+// importingMark is the file that tells that imports are under way.
+const importingMark = "importing"
+
+// shaleImporting imports a layer and deletes it, until somebody ends the process.
+func shaleImporting(ctx context.Context, in input, _ *stopwatch) (output, error) {
+	return output{}, withShale(ctx, in, func(s *store.Store) error {
+		if err := os.WriteFile(filepath.Join(in.Dir, importingMark), nil, 0o600); err != nil {
+			return err
+		}
+		for {
+			if err := shaleImport(ctx, s, in.Archive, "imported"); err != nil {
+				return err
+			}
+			if err := s.DeleteLayer(ctx, "imported"); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+func shaleImport(ctx context.Context, s *store.Store, archive, id string) error {
+	file, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = s.ImportLayer(ctx, layers.CreateOptions{ID: id}, file, nil)
+	return err
+}
+
+// shaleImports imports in.Times layers, so many at once; with same they all have one ID, which all but one find taken.
+func shaleImports(atOnce int, same bool) task {
+	return func(ctx context.Context, in input, watch *stopwatch) (output, error) {
+		return output{}, withShale(ctx, in, func(s *store.Store) error {
+			if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: "first"}); err != nil { // the store's beginnings
+				return err
+			}
+			return watch.time("imports", func() error {
+				errs := make([]error, in.Times)
+				turns := make(chan struct{}, atOnce)
+				var all sync.WaitGroup
+				for i := range in.Times {
+					all.Go(func() {
+						turns <- struct{}{}
+						defer func() { <-turns }()
+						id := layerID(i)
+						if same {
+							id = layerID(0)
+						}
+						if err := shaleImport(ctx, s, in.Archive, id); !same || !errors.Is(err, errdefs.ErrDuplicateID) {
+							errs[i] = err
+						}
+					})
+				}
+				all.Wait()
+				return errors.Join(errs...)
+			})
+		})
+	}
+}
