@@ -1,9 +1,12 @@
 package main
 
 import (
+	"archive/tar"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,17 +28,13 @@ const (
 	rowSameLayer    = "eight imports of the same layer"
 )
 
-// concurrencyBench lets one process mount while another imports, and several import at once.
+// concurrencyBench lets one process mount while another imports, and one process import several layers at once.
 func concurrencyBench(ctx context.Context, s *session) error {
-	mounts, large := 1000, s.layer("dev")
-	if s.quick || large == nil {
-		mounts, large = 100, &s.layers[0]
+	mounts, mib := 1000, 3<<10
+	if s.quick {
+		mounts, mib = 100, 300
 	}
-	archive, err := large.file(ctx, ".tar")
-	if err != nil {
-		return err
-	}
-	small, err := s.layers[0].file(ctx, ".tar")
+	archive, err := s.layers[0].file(ctx, ".tar")
 	if err != nil {
 		return err
 	}
@@ -43,14 +42,14 @@ func concurrencyBench(ctx context.Context, s *session) error {
 		if round > 0 && s.late(round) {
 			break
 		}
-		if err := s.fresh(4*large.mib(), func(dir string) error {
-			return mountsBesideImports(ctx, s, input{Dir: dir, Archive: archive, Count: 12, Times: mounts})
+		if err := s.fresh(mib*5/4+512, func(dir string) error {
+			return mountsBesideImport(ctx, s, input{Dir: dir, Count: 12, Times: mounts}, mib)
 		}); err != nil {
 			return err
 		}
 		for _, how := range shuffled([]string{rowImportsAlone, rowImports, rowSameLayer}) {
 			if err := s.fresh(12*s.layers[0].mib(), func(dir string) error {
-				_, err := s.do(ctx, how, "shale", input{Dir: dir, Archive: small, Times: 8}, map[string]string{"imports": how})
+				_, err := s.do(ctx, how, "shale", input{Dir: dir, Archive: archive, Times: 8}, map[string]string{"imports": how})
 				return err
 			}); err != nil {
 				return err
@@ -61,8 +60,8 @@ func concurrencyBench(ctx context.Context, s *session) error {
 	return nil
 }
 
-// mountsBesideImports mounts a chain of layers again and again, first alone and then beside a process that imports one layer after the other.
-func mountsBesideImports(ctx context.Context, s *session, in input) error {
+// mountsBesideImport mounts a chain of layers again and again, first alone and then beside a process that imports a layer of so many MiB.
+func mountsBesideImport(ctx context.Context, s *session, in input, mib int) error {
 	if _, err := perform(ctx, "chain/shale", in); err != nil {
 		return err
 	}
@@ -82,7 +81,7 @@ func mountsBesideImports(ctx context.Context, s *session, in input) error {
 	defer stop()
 	ended := make(chan error, 1)
 	go func() {
-		_, err := perform(importing, "importing/shale", in)
+		_, err := perform(importing, "importing/shale", input{Dir: in.Dir, Count: mib})
 		ended <- err
 	}()
 	if err := appears(ctx, filepath.Join(in.Dir, importingMark), ended); err != nil {
@@ -92,9 +91,7 @@ func mountsBesideImports(ctx context.Context, s *session, in input) error {
 		return err
 	}
 	stop()
-	if err := <-ended; err == nil {
-		return errors.New("the imports came to an end before the mounts")
-	}
+	<-ended // killed
 	return nil
 }
 
@@ -127,21 +124,43 @@ func concurrencyTasks() map[string]task {
 // importingMark is the file that tells that imports are under way.
 const importingMark = "importing"
 
-// shaleImporting imports a layer and deletes it, until somebody ends the process.
+// shaleImporting imports a layer of in.Count MiB in files of one, and deletes and imports it again, until somebody ends the process.
 func shaleImporting(ctx context.Context, in input, _ *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
 		if err := os.WriteFile(filepath.Join(in.Dir, importingMark), nil, 0o600); err != nil {
 			return err
 		}
 		for {
-			if err := shaleImport(ctx, s, in.Archive, "imported"); err != nil {
+			if _, err := s.ImportLayer(ctx, layers.CreateOptions{ID: "imported"}, filesOfOneMiB(in.Count), nil); err != nil {
 				return err
 			}
-			if err := s.DeleteLayer(ctx, "imported"); err != nil {
+			if err := errors.Join(s.DeleteLayer(ctx, "imported"), s.Wait(ctx)); err != nil {
 				return err
 			}
 		}
 	})
+}
+
+// filesOfOneMiB is a tar of so many, which costs no disk to read.
+func filesOfOneMiB(n int) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		content := make([]byte, 1<<20)
+		t := tar.NewWriter(w)
+		for i := range n {
+			rand.Read(content)
+			if err := t.WriteHeader(&tar.Header{Name: fmt.Sprintf("dir%d/file%d", i/100, i), Mode: 0o644, Size: int64(len(content))}); err != nil {
+				w.CloseWithError(err)
+				return
+			}
+			if _, err := t.Write(content); err != nil {
+				w.CloseWithError(err)
+				return
+			}
+		}
+		w.CloseWithError(t.Close())
+	}()
+	return r
 }
 
 func shaleImport(ctx context.Context, s *store.Store, archive, id string) error {
