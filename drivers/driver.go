@@ -59,8 +59,6 @@ type StageOptions struct {
 	// Shift is the mapping that the layer will be mounted with (MountOptions.IDMap), where its parent is kept with the container's own IDs: it
 	// is applied to the owner that the layer's root directory takes over from the parent's.
 	Shift idtools.Mapping
-	// MountLabel is the SELinux label for files made outside a labelled mount; "" for none.
-	MountLabel string
 	// Limits bound what a writable layer may hold. Where the file system can, such a layer is also counted (Limiter); nil for one that isn't to be. A driver that
 	// isn't a Limiter refuses limits with errdefs.ErrUnsupported, as does one whose file system can't do it.
 	Limits *Limits

@@ -86,10 +86,9 @@ func (s *Store) prepareReplacement(ctx context.Context, layer Layer) (*Draft, er
 	d := &Draft{store: s, idMap: layer.Mapping()}
 	var err error
 	d.staged, err = s.driver.Stage(ctx, layer.Parent, drivers.StageOptions{
-		IDMap:      d.idMap,
-		MountLabel: layer.MountLabel,
-		Content:    layer.ID,
-		Replaces:   layer.ID,
+		IDMap:    d.idMap,
+		Content:  layer.ID,
+		Replaces: layer.ID,
 	})
 	if err != nil {
 		return nil, err

@@ -70,7 +70,7 @@ func (s *Store) prepare(ctx context.Context, parent *Layer, below *Draft, opts C
 	if parent != nil {
 		d.record.Parent, d.beneath = parent.ID, parent.ID
 	}
-	stage := drivers.StageOptions{Writable: opts.Writable, MountLabel: opts.MountLabel, IDMap: d.idMap}
+	stage := drivers.StageOptions{Writable: opts.Writable, IDMap: d.idMap}
 	if opts.Writable {
 		stage.Limits = &opts.Limits
 	}
@@ -105,7 +105,7 @@ func (s *Store) PrepareCopy(ctx context.Context, template Layer, to idtools.Mapp
 		UIDMap:           to.UIDs,
 		GIDMap:           to.GIDs,
 	}
-	if err := d.stage(ctx, drivers.StageOptions{IDMap: to, MountLabel: template.MountLabel}); err != nil {
+	if err := d.stage(ctx, drivers.StageOptions{IDMap: to}); err != nil {
 		return nil, fmt.Errorf("copy of layer %s: %w", template.ID, err)
 	}
 	if err := d.copyRecipe(template); err != nil {

@@ -92,7 +92,7 @@ func (s *Store) rebuild(ctx context.Context, id string, from Source) error {
 		return fmt.Errorf("a copy of another layer: %w", errdefs.ErrUnsupported)
 	}
 	d := &Draft{store: s, idMap: layer.Mapping(), opts: CreateOptions{ID: id, DiffID: layer.DiffID}}
-	d.staged, err = s.driver.Stage(ctx, parent, drivers.StageOptions{Writable: inGraphRoot, IDMap: d.idMap, MountLabel: layer.MountLabel, Replaces: id})
+	d.staged, err = s.driver.Stage(ctx, parent, drivers.StageOptions{Writable: inGraphRoot, IDMap: d.idMap, Replaces: id})
 	if err != nil {
 		return err
 	}

@@ -19,14 +19,12 @@ func (s *Store) DriverLayers(ctx context.Context) ([]string, error) {
 	return ids, err
 }
 
-// CreateDriverLayer makes an empty layer that no record knows, for trying out what Check and GC make of it. Of opts, ID, Parent (a whole ID), Writable,
-// MountLabel and IDMap count.
+// CreateDriverLayer makes an empty layer that no record knows, for trying out what Check and GC make of it. Of opts, ID, Parent (a whole ID), Writable
+// and IDMap count.
 func (s *Store) CreateDriverLayer(ctx context.Context, opts layers.CreateOptions) (id string, err error) {
 	r, err := s.open(ctx)
 	if err != nil {
 		return "", err
 	}
-	return r.layers.CreateUnrecorded(ctx, opts.ID, opts.Parent, drivers.StageOptions{
-		Writable: opts.Writable, MountLabel: opts.MountLabel, IDMap: opts.IDMap,
-	})
+	return r.layers.CreateUnrecorded(ctx, opts.ID, opts.Parent, drivers.StageOptions{Writable: opts.Writable, IDMap: opts.IDMap})
 }

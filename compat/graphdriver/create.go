@@ -67,7 +67,6 @@ func (d *driver[Cleanup, Staged]) create(id, parent string, opts *graphdriver.Cr
 		if err := readLimits(stage.Limits, opts.StorageOpt); err != nil {
 			return fmt.Errorf("layer %s: %w", id, translate(err))
 		}
-		stage.MountLabel = opts.MountLabel
 		stage.IDMap = mapping(opts.IDMappings)
 	}
 	ctx := context.Background()
@@ -83,14 +82,14 @@ func (d *driver[Cleanup, Staged]) create(id, parent string, opts *graphdriver.Cr
 
 // UpdateLayerIDMap gives the layer a copy of everything beneath it with other owners. The copy is made aside and takes the layer's place as a
 // whole, so this is for layers that nothing lies on yet, as the library promises.
-func (d *driver[Cleanup, Staged]) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, mountLabel string) error {
+func (d *driver[Cleanup, Staged]) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, _ string) error {
 	ctx := context.Background()
 	info, err := d.own.Stat(ctx, id)
 	if err != nil {
 		return translate(err)
 	}
 	staged, err := d.own.Stage(ctx, info.Parent, drivers.StageOptions{
-		Writable: d.writable(info), IDMap: mapping(toHost), MountLabel: mountLabel, Content: id, Replaces: id,
+		Writable: d.writable(info), IDMap: mapping(toHost), Content: id, Replaces: id,
 	})
 	if err != nil {
 		return translate(err)

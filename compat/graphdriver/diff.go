@@ -135,7 +135,7 @@ func (d *driver[Cleanup, Staged]) applyDiff(ctx context.Context, id string, opti
 		}
 	}
 	staged, err := d.own.Stage(ctx, info.Parent, drivers.StageOptions{
-		Writable: d.writable(info), IDMap: mapping(options.Mappings), MountLabel: options.MountLabel, Content: id, Replaces: id,
+		Writable: d.writable(info), IDMap: mapping(options.Mappings), Content: id, Replaces: id,
 	})
 	if err != nil {
 		return 0, err
@@ -186,7 +186,7 @@ func (d *driver[Cleanup, Staged]) sizeOf(ctx context.Context, id string, result 
 // StartStagingDiffToApply unpacks a tar for a layer that will lie on parent, while nobody holds a lock.
 func (d *driver[Cleanup, Staged]) StartStagingDiffToApply(parent string, options graphdriver.ApplyDiffOpts) (Cleanup, *Staged, int64, error) {
 	ctx := context.Background()
-	staged, err := d.own.Stage(ctx, parent, drivers.StageOptions{IDMap: mapping(options.Mappings), MountLabel: options.MountLabel})
+	staged, err := d.own.Stage(ctx, parent, drivers.StageOptions{IDMap: mapping(options.Mappings)})
 	if err != nil {
 		return nil, nil, -1, translate(err)
 	}
