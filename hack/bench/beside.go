@@ -7,12 +7,11 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/shalestore/shale/store"
 	"golang.org/x/sys/unix"
 )
 
-// besideBench asks what a running import does to others: to who mounts a layer that is ready, and to any program that syncs a little file; with the
-// import synced in the end, as is our default, and without.
+// besideBench asks what a running import does to any other program that syncs a little file: with the import synced in the end, as is our default, and
+// without.
 func besideBench(ctx context.Context, s *session) error {
 	l := s.layer("node")
 	if l == nil {
@@ -23,16 +22,11 @@ func besideBench(ctx context.Context, s *session) error {
 		return err
 	}
 	for round := 0; round < s.rounds && !s.late(round); round++ {
-		for _, work := range []struct{ what, row string }{
-			{"mounts", "mount of a ready layer, slowest of 100"},
-			{"writes", "write of 4 KiB and fdatasync, slowest of 100"},
-		} {
-			for _, how := range []struct{ importer, row string }{{"", ", idle"}, {"apply", ", beside an import"}, {"unsynced", ", beside an unsynced import"}} {
-				if err := s.fresh(s.largest(), func(dir string) error {
-					return s.beside(ctx, dir, path, how.importer, work.what, work.row+how.row)
-				}); err != nil {
-					return err
-				}
+		for _, how := range []struct{ importer, row string }{{"", "idle"}, {"apply", "beside an import"}, {"unsynced", "beside an unsynced import"}} {
+			if err := s.fresh(s.largest(), func(dir string) error {
+				return s.beside(ctx, dir, path, how.importer, "write of 4 KiB and fdatasync, slowest of 100, "+how.row)
+			}); err != nil {
+				return err
 			}
 		}
 		progress("beside: round %d of %d", round+1, s.rounds)
@@ -40,14 +34,11 @@ func besideBench(ctx context.Context, s *session) error {
 	return nil
 }
 
-// beside does the work again and again while an import runs, or once without.
-func (s *session) beside(ctx context.Context, dir, archive, importer, what, row string) error {
-	if _, err := perform(ctx, "fill/shale", input{Dir: dir, Count: 2}); err != nil {
-		return err
-	}
+// beside writes again and again while an import runs, or once without.
+func (s *session) beside(ctx context.Context, dir, archive, importer, row string) error {
 	in := input{Dir: dir, Times: 200}
 	if importer == "" {
-		_, err := s.do(ctx, what, "shale", in, map[string]string{"slowest": row})
+		_, err := s.do(ctx, "writes", "shale", in, map[string]string{"slowest": row})
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -58,7 +49,7 @@ func (s *session) beside(ctx context.Context, dir, archive, importer, what, row 
 		imported <- err
 	}()
 	for {
-		out, err := perform(ctx, what+"/shale", in)
+		out, err := perform(ctx, "writes/shale", in)
 		if err != nil {
 			cancel()
 			return errors.Join(err, <-imported)
@@ -86,19 +77,6 @@ func slowestOf(in input, watch *stopwatch, do func() error) error {
 		watch.seconds["slowest"] = append(watch.seconds["slowest"], slices.Max(lot.seconds["one"]))
 	}
 	return nil
-}
-
-// shaleMounts mounts and unmounts a layer.
-func shaleMounts(ctx context.Context, in input, watch *stopwatch) (output, error) {
-	return output{}, withShale(ctx, in, func(s *store.Store) error {
-		return slowestOf(in, watch, func() error {
-			if _, err := s.Mount(ctx, layerID(0), store.MountOptions{}); err != nil {
-				return err
-			}
-			_, err := s.Unmount(ctx, layerID(0), false)
-			return err
-		})
-	})
 }
 
 // writes is any program that syncs what it writes, on the same file system.

@@ -17,7 +17,6 @@ func shaleTasks() map[string]task {
 	return map[string]task{
 		"apply/shale":     shaleApply,
 		"unsynced/shale":  shaleUnsynced,
-		"mounts/shale":    shaleMounts,
 		"writes/shale":    writes,
 		"image/shale":     shaleImage,
 		"inturn/shale":    shaleInTurn,
