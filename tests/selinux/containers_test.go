@@ -179,9 +179,10 @@ func TestSELinuxLabelsOfTheCaller(t *testing.T) {
 // that drawing without looking would all but never give six containers six of them.
 func TestSELinuxCategoriesAreNotShared(t *testing.T) {
 	testutil.SELinux(t)
-	all := selinux.CategoryRange
-	selinux.CategoryRange = 4
-	defer func() { selinux.CategoryRange = all }()
+	if err := selinux.SetCategoryRange(4); err != nil {
+		t.Fatal(err)
+	}
+	defer selinux.SetCategoryRange(selinux.DefaultCategoryRange)
 	s, cfg := open(t, "overlay")
 	create(t, s, store.ContainerOptions{LabelOpts: []string{"disable"}}) // takes nothing of these
 	second, err := store.Open(t.Context(), cfg)

@@ -60,7 +60,7 @@ func findPolicy(ctx context.Context) (string, error) {
 		return os.WriteFile(filepath.Join(aside, "etc/selinux/config"), []byte("SELINUX=permissive\nSELINUXTYPE=default\n"), 0o644)
 	})
 	if err != nil {
-		return "", fmt.Errorf("Debian's package selinux-policy-default: %w", err)
+		return "", fmt.Errorf("package selinux-policy-default: %w", err)
 	}
 	return dir, nil
 }
