@@ -77,7 +77,11 @@ func (c *fsContext) configure(s Spec) error {
 	}
 	for i, dir := range s.Lower {
 		if c.mapped != nil {
-			if err := unix.FsconfigSetFd(c.fd, "lowerdir+", c.mapped[i]); err != nil {
+			err := unix.FsconfigSetFd(c.fd, "lowerdir+", c.mapped[i])
+			if err == unix.EOPNOTSUPP {
+				return errNoContextAPI // before Linux 6.5 overlayfs takes strings only
+			}
+			if err != nil {
 				return c.explain("lowerdir+="+dir, err)
 			}
 			continue

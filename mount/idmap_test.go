@@ -59,6 +59,12 @@ func TestOverlayWithIDMap(t *testing.T) {
 	}
 }
 
+// The kernel of Debian 12 has ID-mapped lower directories, and takes them by path alone.
+func TestOverlayWithIDMapInVM(t *testing.T) {
+	testutil.VM(t)
+	TestOverlayWithIDMap(t)
+}
+
 // Lower directories that don't lie side by side show the same as ever: one is a mount point, one lies beneath a mount that covers another directory, one is
 // reached over a symlink, one is on a file system of its own.
 func TestMappedLowersFromAnywhere(t *testing.T) {
