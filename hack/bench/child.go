@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -44,8 +43,9 @@ type output struct {
 	// Written is how many bytes went to write(2) and its like while the clock ran.
 	Written int64 `json:"written,omitempty"`
 
-	// PeakKiB is what the parent adds: the most memory the child and its own children had.
-	PeakKiB int64
+	// PeakKiB is the most memory that the process had. What wait4(2) says of a child begins with what its parent had when it started it (setmax_mm_hiwater_rss in
+	// the kernel's exec), so the child looks itself.
+	PeakKiB int64 `json:"peakKiB"`
 }
 
 // task is one contestant at one piece of work. It does what isn't to be timed before or after calling the stopwatch.
@@ -101,15 +101,18 @@ func cpuTime() time.Duration {
 	return total
 }
 
-// written is how many bytes this process has handed to the kernel, or 0 where proc(5) doesn't say.
-func written() int64 {
-	data, err := os.ReadFile("/proc/self/io")
+// written is how many bytes this process has handed to the kernel.
+func written() int64 { return procNumber("/proc/self/io", "wchar") }
+
+// procNumber reads a number from a file of proc(5) with a name and a number a line; 0 where there is none of that name.
+func procNumber(path, name string) int64 {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(data)) {
 		var n int64
-		if _, err := fmt.Sscanf(line, "wchar: %d", &n); err == nil {
+		if _, err := fmt.Sscanf(line, name+": %d", &n); err == nil {
 			return n
 		}
 	}
@@ -131,6 +134,7 @@ func serve(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	out.PeakKiB = procNumber("/proc/self/status", "VmHWM")
 	out.Seconds, out.CPU, out.Mallocs, out.Written = watch.seconds, watch.cpu, watch.mallocs, watch.written
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
@@ -157,11 +161,6 @@ func perform(ctx context.Context, name string, in input, wrapper ...string) (out
 	if err := json.Unmarshal(answer.Bytes(), &out); err != nil {
 		return out, fmt.Errorf("%s answered %q: %w", name, answer.String(), err)
 	}
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return out, errors.New("no resource usage of a child")
-	}
-	out.PeakKiB = usage.Maxrss
 	return out, nil
 }
 
