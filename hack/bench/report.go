@@ -39,13 +39,26 @@ func (r *results) report(dir string) error {
 	r.printMarkdown(&table)
 	r.printCPU(&cpu)
 	for _, part := range []struct{ name, content string }{
-		{"setting", setting}, {"goals", goals.String()}, {"table", table.String()}, {"processor", cpu.String()},
+		{"setting", setting}, {"goals", goals.String()}, {"table", table.String()}, {"processor", cpu.String()}, {"pictures", pictures(dir)},
 	} {
 		if page, err = replaceBetween(page, part.name, part.content); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 	}
 	return os.WriteFile(path, page, 0o644)
+}
+
+// pictures shows those that are there.
+func pictures(dir string) string {
+	var b strings.Builder
+	for _, p := range []struct{ file, about string }{
+		{"apply.svg", "Applying a layer"}, {"cycle.svg", "Cost against the size of the store"}, {"depth.svg", "Mount time against depth"},
+	} {
+		if _, err := os.Stat(filepath.Join(dir, p.file)); err == nil {
+			fmt.Fprintf(&b, "![%s](%s)\n", p.about, p.file)
+		}
+	}
+	return b.String()
 }
 
 // replaceBetween puts new content between the marks of a name.
