@@ -40,6 +40,8 @@ type work struct {
 	prepare func(t *testing.T, cfg config.Config, s *store.Store)
 	// do is the operation. It runs in the child, and after the kill once more in the parent, where it must succeed.
 	do func(ctx context.Context, s *store.Store) error
+	// parallel is an operation that takes its steps side by side, so that one of them may come once more or less.
+	parallel bool
 	// must are layers that exist whatever happened. Whichever others are listed must be whole.
 	must []string
 }
@@ -57,7 +59,7 @@ var works = map[string]work{
 		must: []string{id("base")},
 	},
 	"import three layers together": {
-		prepare: base,
+		prepare: base, parallel: true,
 		do: func(ctx context.Context, s *store.Store) error {
 			var chain []store.LayerImport
 			for _, word := range []string{"one", "two", "three"} {
@@ -365,7 +367,9 @@ func TestKilledAtEachStep(t *testing.T) {
 				t.Run(fmt.Sprintf("%d %s", at, steps[at-1]), func(t *testing.T) {
 					cfg := work.roots(t)
 					work.prepare(t, cfg, open(t, cfg))
-					if _, dead := child(t, cfg, name, at); !dead {
+					if took, dead := child(t, cfg, name, at); !dead && work.parallel && len(took) < at {
+						t.Skipf("done in %d steps", len(took))
+					} else if !dead {
 						t.Fatal("the child lived on")
 					}
 					s := open(t, cfg)
