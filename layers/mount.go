@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 
 	"github.com/shalestore/shale/catalog"
@@ -118,6 +119,9 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 // Unmount takes one user off a layer's count and unmounts it when that was the last, or at once with force. It reports whether the layer is
 // still mounted. A layer that isn't mounted is no error.
 func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMounted bool, err error) {
+	// The kernel writes all that is dirty on the file system when the last user of an overlay mount goes, a running import's files among it. This
+	// descriptor is a user until the locks are given back, so that only the caller waits.
+	var held io.Closer
 	err = s.View(ctx, func(tx *ReadTx) error {
 		layer, err := tx.Lookup(ref)
 		if err != nil {
@@ -133,9 +137,15 @@ func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMount
 				stillMounted = true
 				return mounts.Set(m)
 			}
+			if m.Path != "" {
+				held = mount.Hold(m.Path)
+			}
 			return s.unmount(ctx, mounts, m)
 		})
 	})
+	if held != nil {
+		held.Close()
+	}
 	return stillMounted, err
 }
 

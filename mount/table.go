@@ -3,7 +3,9 @@ package mount
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -22,6 +24,15 @@ func Unmount(target string) error {
 	default:
 		return fmt.Errorf("unmount %s: %w", target, err)
 	}
+}
+
+// Hold keeps what is mounted on target in being, though out of sight once it is unmounted, until it is closed. nil when there is nothing to hold.
+func Hold(target string) io.Closer {
+	fd, err := unix.Open(target, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), target)
 }
 
 // IsMountPoint reports whether something is mounted on path itself, bind mounts included. A path that doesn't exist is no mount point; a

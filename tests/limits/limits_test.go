@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -185,5 +187,50 @@ func TestSyncs(t *testing.T) {
 		if calls := count(args...); calls["all"] != 0 {
 			t.Errorf("%s syncs %v: it changes nothing that outlives a reboot", args[0], calls)
 		}
+	}
+}
+
+// TestUnmountWaitsAlone has the mount end after the locks are given back: the kernel syncs the whole file system then, whatever an import is writing to it.
+func TestUnmountWaitsAlone(t *testing.T) {
+	testutil.Root(t)
+	strace := testutil.Tool(t, "strace", "strace")
+	shale, dir := harness.Shale(t), t.TempDir()
+	root := harness.NewRoot(dir)
+	root.Must(t, shale, "create-layer", "-i", "layer")
+	root.Must(t, shale, "mount", "layer")
+	cmd := root.Command(t.Context(), shale, "unmount", "layer")
+	trace := filepath.Join(dir, "trace")
+	cmd.Args = append([]string{strace, "-f", "-qq", "-y", "-o", trace, "-e", "trace=openat,umount2,close,fcntl"}, cmd.Args...)
+	cmd.Path = strace
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if bytes.Contains(out, []byte("Operation not permitted")) {
+			t.Skipf("needs ptrace: %s", out)
+		}
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	var held string
+	opened := regexp.MustCompile(`openat\(.*/overlay/layer/merged",.*O_PATH.* = (\d+)`)
+	for line := range strings.Lines(string(data)) {
+		switch m := opened.FindStringSubmatch(line); {
+		case m != nil:
+			held = m[1]
+		case strings.Contains(line, "umount2("):
+			got = append(got, "unmount")
+		case strings.Contains(line, "fcntl(") && strings.Contains(line, "F_UNLCK") && strings.Contains(line, "/mountpoints.lock>"):
+			got = append(got, "unlock mountpoints")
+		case strings.Contains(line, "fcntl(") && strings.Contains(line, "F_UNLCK") && strings.Contains(line, "/layers.lock>"):
+			got = append(got, "unlock layers")
+		case held != "" && strings.Contains(line, "close("+held+"<"):
+			got = append(got, "let go")
+		}
+	}
+	got = got[max(0, slices.Index(got, "unmount")):]
+	if want := []string{"unmount", "unlock mountpoints", "unlock layers", "let go"}; !slices.Equal(got, want) {
+		t.Errorf("order %v, want %v", got, want)
 	}
 }
