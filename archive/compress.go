@@ -16,7 +16,7 @@ import (
 
 // Streams are known by their first bytes, never by a name or a media type: a registry's label can be wrong, the bytes can't.
 
-// magics are the first bytes of each compressed format. The ten bytes of a gzip header are the most that is looked at.
+// magics are the first bytes of each compressed format.
 var magics = []struct {
 	kind  Compression
 	bytes []byte
@@ -57,6 +57,9 @@ func detectCompression(head []byte) Compression {
 		if bytes.HasPrefix(head, m.bytes) {
 			return m.kind
 		}
+	}
+	if len(head) >= 4 && head[0]&0xf0 == 0x50 && bytes.HasPrefix(head[1:], []byte{0x2a, 0x4d, 0x18}) {
+		return Zstd // It begins with a skippable frame (RFC 8878, 3.1.2), as what pzstd writes does.
 	}
 	return Uncompressed
 }

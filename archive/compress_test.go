@@ -20,7 +20,11 @@ func TestDecompressKnowsAStreamByItsFirstBytes(t *testing.T) {
 	plain := append(bytes.Repeat([]byte("text "), 50000), testutil.Noise("noise", 100000)...)
 	for _, tool := range compressors {
 		data := compressed(t, tool, plain)
-		for name, data := range map[string][]byte{"one stream": data, "two streams": append(bytes.Clone(data), data...)} {
+		streams := map[string][]byte{"one stream": data, "two streams": append(bytes.Clone(data), data...)}
+		if tool == "zstd" {
+			streams["a skippable frame first"] = append([]byte("\x5a\x2a\x4d\x18\x03\x00\x00\x00abc"), data...)
+		}
+		for name, data := range streams {
 			r, kind, err := archive.Decompress(bytes.NewReader(data))
 			if err != nil {
 				t.Fatalf("%s: %v", tool, err)

@@ -43,8 +43,9 @@ var endOfArchive [1024]byte
 //
 // Entries come in the order of a walk, names in byte order, each directory before its content; sockets are left out.
 //
-// It returns errdefs.ErrUnsupported, before the first byte, when the upper holds redirects or metacopies: WriteMergedDiff is then the way. Files that vanish while the walk comes by are left out; a file that changes its size while it is read is an
-// error, as the bytes written so far then are no tar. Errors name the path within the layer.
+// It returns errdefs.ErrUnsupported, before the first byte, when the upper holds redirects or metacopies: WriteMergedDiff is then the way.
+// Files that vanish while the walk comes by are left out; a file that changes its size while it is read is an error, as the bytes written
+// so far then are no tar. Errors name the path within the layer.
 func WriteOverlayDiff(ctx context.Context, w io.Writer, upper string, lowers []string, userXattr bool, opts DiffOptions) error {
 	up, err := openRoot(upper)
 	if err != nil {
