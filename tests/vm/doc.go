@@ -9,11 +9,11 @@
 //
 // # The machine
 //
-// Qemu emulates it, so that it works without KVM and without root: two processors, 2 GiB, Debian's cloud kernel, unpacked from its
-// package into the cache directory. That of Debian 12 is Linux 6.1; SHALE_VM_SUITE=bookworm-backports takes 6.12. Each binary gets a machine of its own, fresh disks with it; a kernel that panics takes nothing else
-// along. The root is a writable ext4 with the binary, the testdata of its package in the same place as outside, busybox, and the tools
-// named in disk.go. The environment's SHALE_ variables go along; where SHALE_BINARY and SHALE_PEER name a file, so does the file. There is
-// no network, no Go, and nothing else of the host.
+// Qemu emulates it, so that it works without KVM and without root: two processors, 2 GiB, Debian's cloud kernel, unpacked from its package
+// into the cache directory. That of Debian 12 is Linux 6.1; SHALE_VM_SUITE=bookworm-backports takes 6.12. Each binary gets a machine of its
+// own, fresh disks with it; a kernel that panics takes nothing else along. The root is a writable ext4 with the binary, the testdata of its
+// package in the same place as outside, busybox, and the tools named in disk.go. The environment's SHALE_ variables go along; where
+// SHALE_BINARY and SHALE_PEER name a file, so does the file. There is no network, no Go, and nothing else of the host.
 //
 // Three more disks wait to be mounted, by testutil.QuotaFS or by hand. Their devices are named by
 //
