@@ -163,6 +163,7 @@ var errStopped = errors.New("apply stopped")
 
 // members goes through the archive.
 func (a *applier) members(tr *tarReader) error {
+	var last *header
 	for {
 		if err := a.failed(); err != nil {
 			return err
@@ -172,8 +173,9 @@ func (a *applier) members(tr *tarReader) error {
 			return tr.drain()
 		}
 		if err != nil {
-			return streamError(err)
+			return streamError(last, err)
 		}
+		last = h
 		a.result.Entries++
 		inline := a.split.inlined(h)
 		task, err := a.plan(h)
@@ -304,7 +306,7 @@ func entryError(h *header, err error) error {
 			}
 		}
 	}
-	return fmt.Errorf("entry %q: %w", h.name, err)
+	return fmt.Errorf("entry %s: %w", shown(h.name), err)
 }
 
 // hostileErrnos are what system calls answer to names, targets and attributes that make no sense.
@@ -313,9 +315,21 @@ var hostileErrnos = []unix.Errno{
 	unix.EEXIST, unix.EMLINK, unix.EFBIG, unix.ENOTEMPTY, unix.EPERM, unix.ENOTSUP,
 }
 
-// streamError is for what is found between the entries.
-func streamError(err error) error {
-	return fmt.Errorf("layer stream: %w", unexpected(err))
+// streamError is for what is found between the entries, after the one that was read last, if any.
+func streamError(last *header, err error) error {
+	if last == nil {
+		return fmt.Errorf("layer stream: %w", unexpected(err))
+	}
+	return fmt.Errorf("layer stream, after entry %s: %w", shown(last.name), unexpected(err))
+}
+
+// shown is a name from an archive as errors show it: quoted, and without its middle when it is longer than anybody reads.
+func shown(name string) string {
+	const end = 60
+	if len(name) <= 2*end {
+		return strconv.Quote(name)
+	}
+	return strconv.Quote(name[:end]) + "..." + strconv.Quote(name[len(name)-end:])
 }
 
 // thisProcess reads what new files get from this process.

@@ -153,7 +153,7 @@ func (a *applier) setXattrs(at *attrs, set func(name string, value []byte) error
 			continue // the file system or the namespace can't hold it: a file without it is better than no layer
 		}
 		if err != nil {
-			return fmt.Errorf("set attribute %q: %w", x.name, err)
+			return fmt.Errorf("set attribute %s: %w", shown(x.name), err)
 		}
 	}
 	if at.override != "" {

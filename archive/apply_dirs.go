@@ -148,7 +148,7 @@ func (t *tree) walk(cur *directory, path string, create bool, links *int) (*dire
 			next, target, err = t.step(cur, name, create)
 			if err == nil && next == nil {
 				if *links++; *links > maxSymlinks {
-					err = fmt.Errorf("%q: %w", name, unix.ELOOP)
+					err = fmt.Errorf("%s: %w", shown(name), unix.ELOOP)
 					break
 				}
 				from := cur
@@ -182,7 +182,7 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 	made := false
 	if err == unix.ENOENT && create {
 		if err := t.parent(d, name); err != nil {
-			return nil, "", fmt.Errorf("make directory %q: %w", path, err)
+			return nil, "", fmt.Errorf("make directory %s: %w", shown(path), err)
 		}
 		made = true
 		fd, err = openSubdir(d.fd, name)
@@ -203,11 +203,11 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 			err = unix.ENOTDIR
 		}
 		if err != nil {
-			return nil, "", fmt.Errorf("%q: %w", path, err)
+			return nil, "", fmt.Errorf("%s: %w", shown(path), err)
 		}
 		return nil, target, nil
 	}
-	return nil, "", fmt.Errorf("open directory %q: %w", path, err)
+	return nil, "", fmt.Errorf("open directory %s: %w", shown(path), err)
 }
 
 // adopt takes the descriptor of a directory over. known says that facts are all there is to know; else what was kept of the directory, and what

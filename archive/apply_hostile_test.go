@@ -271,6 +271,10 @@ func hostileTable() []hostile {
 		{name: "a sparse directory", members: []member{{name: "d/", pax: [][2]string{{"GNU.sparse.numblocks", "1"}, {"GNU.sparse.size", "10"}, {"GNU.sparse.map", "0,1"}}}}, err: "invalid tar header"},
 		{name: "an old GNU sparse member in a ustar header", members: []member{{name: "f", typ: tar.TypeGNUSparse}}, err: "invalid tar header"},
 
+		// What errors show.
+		{name: "the entry before what is no header", members: []member{{name: "f"}, {name: "g", size: "256:-1"}}, err: `after entry "f": invalid: archive/tar: invalid tar header`},
+		{name: "the ends of a name of a hundred thousand bytes", members: []member{{name: "first/" + strings.Repeat("d/", 50_000) + "last"}}, err: `d/d/"..."d/d/`},
+
 		// Attributes.
 		{name: "an attribute of a namespace that isn't", members: []member{{name: "f", pax: [][2]string{{"SCHILY.xattr.nonsense", "1"}}}}, want: []string{`f f ""`}},
 		{name: "an attribute without a name", members: []member{{name: "f", pax: [][2]string{{"SCHILY.xattr.", "1"}}}}, err: "set attribute"},

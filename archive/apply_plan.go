@@ -327,7 +327,7 @@ func (a *applier) setRoot(h *header, at *attrs) error {
 // symlink makes a symlink. Its target is data, stored as it is: what it leads to is for those to say who will follow it.
 func (a *applier) symlink(h *header, d *directory, base string, at *attrs) error {
 	if err := unix.Symlinkat(h.link, d.fd, base); err != nil {
-		return fmt.Errorf("make symlink to %q: %w", h.link, err)
+		return fmt.Errorf("make symlink to %s: %w", shown(h.link), err)
 	}
 	if len(at.xattrs) > 0 {
 		return a.setNamed(d, base, at)
@@ -356,7 +356,7 @@ func (a *applier) makeNode(d *directory, base string, kind uint32, dev uint64, a
 
 // link makes base in d another name of the member that h.link names.
 func (a *applier) link(h *header, d *directory, base string, at *attrs) error {
-	failed := func(err error) error { return fmt.Errorf("hard link to %q: %w", h.link, err) }
+	failed := func(err error) error { return fmt.Errorf("hard link to %s: %w", shown(h.link), err) }
 	// An absolute target is relative to the layer's root, like every other.
 	p, err := parseName(strings.TrimLeft(h.link, "/"))
 	if err != nil {

@@ -105,7 +105,7 @@ func (a *applier) removeLower(d *directory) error {
 	for _, name := range names {
 		if !a.taken.has(a.nameHash(d.ino, name)) {
 			if _, err := a.remove(d, name, false, false); err != nil {
-				return fmt.Errorf("%q: %w", name, err)
+				return fmt.Errorf("%s: %w", shown(name), err)
 			}
 			continue
 		}

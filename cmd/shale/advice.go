@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
@@ -20,12 +21,13 @@ func (e usageError) Error() string { return e.message }
 // advice says what a person can do about an error, or "" when the error says it all.
 func advice(err error) string {
 	var usage usageError
+	permission := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	switch {
 	case errors.As(err, &usage):
 		return "usage: " + usage.usage
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "the disk is full: `shale gc` removes what interrupted commands left, deleting images frees more"
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+	case permission && !errors.Is(err, errdefs.ErrInvalid) && os.Geteuid() != 0: // of invalid input the input has to change
 		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
 	case errors.Is(err, errdefs.ErrNotFound) && strings.Contains(err.Error(), "data item"):
 		return "`shale list-layer-data`, `shale list-image-data` and `shale list-container-data` list what there is"

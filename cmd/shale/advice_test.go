@@ -1,0 +1,34 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/shalestore/shale/errdefs"
+	"golang.org/x/sys/unix"
+)
+
+func TestAdvice(t *testing.T) {
+	notOwner := "shale unshare"
+	if os.Geteuid() == 0 {
+		notOwner = "" // root has all the rights there are
+	}
+	for _, tt := range []struct {
+		err  error
+		want string // a part; "" for none at all
+	}{
+		{fmt.Errorf("layer x: %w", unix.EACCES), notOwner},
+		{fmt.Errorf("entry %q: %w: %w", "h", errdefs.ErrInvalid, unix.EPERM), ""},
+		{fmt.Errorf("layer x: %w", unix.ENOSPC), "shale gc"},
+		{fmt.Errorf("layer x: %w", errdefs.ErrNotFound), "shale layers"},
+		{fmt.Errorf("layer x: data item k: %w", errdefs.ErrNotFound), "list-layer-data"},
+		{fmt.Errorf("layer x: %w", errdefs.ErrInUse), "--tree"},
+		{unix.EIO, ""},
+	} {
+		if got := advice(tt.err); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
+			t.Errorf("%v: %q, want %q", tt.err, got, tt.want)
+		}
+	}
+}
