@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/mount"
 )
 
 // driverOption is one option on its way to a driver. The files, STORAGE_OPTS and --storage-opt all give such options, and what one of them says of an
@@ -115,8 +117,11 @@ func (c *Config) decodeOptions() error {
 				known, err = c.vfsOption(o)
 			}
 		}
+		if err != nil && !errors.Is(err, errdefs.ErrInvalid) {
+			err = fmt.Errorf("%w: %w", errdefs.ErrInvalid, err)
+		}
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w: %w", o.origin, o.key, errdefs.ErrInvalid, err)
+			return fmt.Errorf("%s: %s: %w", o.origin, o.key, err)
 		}
 		if !known {
 			driver := o.driver
@@ -138,6 +143,7 @@ func (c *Config) overlayOption(o driverOption) (known bool, err error) {
 	switch o.name {
 	case "mountopt":
 		to.MountOptions = splitMountOptions(v)
+		_, _, err = mount.ParseOptions(to.MountOptions) // what no kernel would take; whether this one knows the others it says when it mounts
 	case "size":
 		to.Size, err = ParseSize(v)
 	case "inodes":
