@@ -41,6 +41,8 @@ func advice(err error) string {
 		return "another process is at work on it: try again in a moment"
 	case errors.Is(err, errdefs.ErrReadOnly):
 		return "it lies in an additional store, which is only read: change it where it was made"
+	case errors.Is(err, errdefs.ErrUnsupported) && strings.Contains(err.Error(), "vfs"):
+		return "`shale status` shows the driver and what it can do"
 	case errors.Is(err, errdefs.ErrUnsupported) && !strings.Contains(err.Error(), "--storage-driver"):
 		return "`shale status` shows the driver and what it can do; --storage-driver vfs works everywhere"
 	}

@@ -161,7 +161,7 @@ func TestWritingLikePeer(t *testing.T) {
 		{"delete-layer", digits("a")}, {"delete-image", "IV"}, {"delete-image", "-j", "nothing"}, {"delete-container", "-j", "five", "nothing"},
 		{"delete-image", "-j", "IV"}, {"delete-image", "IV"}, {"layers"},
 		{"delete", "-j", digits("c")}, {"delete", "nothing"},
-		{"gc", "-j"}, {"wipe", "-j"}, {"layers", "-j"}, {"images", "-j"}, {"containers", "-j"}, {"layers", "-t"}, {"shutdown", "-j"},
+		{"gc", "-j"}, {"wipe", "-j"}, {"layers", "-j"}, {"storage-layers", "-j"}, {"images", "-j"}, {"containers", "-j"}, {"layers", "-t"}, {"shutdown", "-j"},
 	} {
 		both("", args...)
 	}

@@ -24,7 +24,7 @@ them or not. "shale check" tells which of them belong to nothing.`,
 			return err
 		}
 		if *asJSON {
-			return p.printJSON(nullWhenEmpty(ids))
+			return p.printJSON(append([]string{}, ids...)) // [] when there are none, other than the rest
 		}
 		for _, id := range ids {
 			p.printf("%s\n", id)
