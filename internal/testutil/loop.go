@@ -178,7 +178,8 @@ func (l *Loop) Mount() error {
 
 // Cut is a power cut: from this instant nothing reaches the disk, not even the journal's pending part, and
 // all access fails with EIO (the shutdown ioctl of ext4 and XFS, with their flag for "do not flush the log").
-// What follows is Unmount, once nobody has a file open here any more, and Mount.
+// What follows is Unmount, once nobody has a file open here any more, and Mount. It is an error when the file system isn't mounted: the call
+// would put an end to the one beneath, which is the host's.
 func (l *Loop) Cut() error {
 	const (
 		goingDown = 0x8004587d // _IOR('X', 125, uint32): EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN are the same
@@ -189,6 +190,13 @@ func (l *Loop) Cut() error {
 		return err
 	}
 	defer dir.Close()
+	var at, device unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(dir.Fd()), &at), unix.Stat(l.Device, &device)); err != nil {
+		return fmt.Errorf("cut the power of %s: %w", l.Dir, err)
+	}
+	if at.Dev != device.Rdev { // those of ext4 and XFS are the device's number
+		return fmt.Errorf("cut the power of %s: %s isn't mounted there", l.Dir, l.Device)
+	}
 	if err := unix.IoctlSetPointerInt(int(dir.Fd()), goingDown, noFlush); err != nil {
 		return fmt.Errorf("cut the power of %s: %w", l.Dir, err)
 	}

@@ -116,6 +116,25 @@ func TestPowerCutLosesWhatWasNotSynced(t *testing.T) {
 	}
 }
 
+// A file system that isn't mounted has no power to be cut, and the one beneath it keeps its own.
+func TestPowerCutSparesTheFileSystemBeneath(t *testing.T) {
+	beneath := testutil.NewLoop(t, "ext4", 64)
+	loop, err := testutil.OpenLoop(beneath.Dir, "ext4", 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer loop.Close()
+	if err := loop.Unmount(); err != nil {
+		t.Fatal(err)
+	}
+	if err := loop.Cut(); err == nil {
+		t.Error("it was cut off")
+	}
+	if err := os.WriteFile(filepath.Join(beneath.Dir, "f"), nil, 0o600); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLoopFSofEachKind(t *testing.T) {
 	for kind, magic := range map[string]int64{"ext4": unix.EXT4_SUPER_MAGIC, "xfs": unix.XFS_SUPER_MAGIC, "btrfs": unix.BTRFS_SUPER_MAGIC} {
 		t.Run(kind, func(t *testing.T) {
