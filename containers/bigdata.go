@@ -2,6 +2,7 @@ package containers
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 
 	digest "github.com/opencontainers/go-digest"
@@ -97,9 +98,19 @@ func (tx *ReadTx) ItemSize(id, key string) (int64, error) {
 	return bigdata.Size(tx.store.dataDir(id), key)
 }
 
-// RestoreItem writes a data item again that the record has already.
-func (tx *WriteTx) RestoreItem(id, key string, data []byte) error {
-	return bigdata.Write(tx.store.dataDir(id), key, data)
+// RestoreItem writes a data item again that the record has already, and records its size anew if that was wrong.
+func (tx *WriteTx) RestoreItem(container Container, key string, data []byte) error {
+	if err := bigdata.Write(tx.store.dataDir(container.ID), key, data); err != nil {
+		return err
+	}
+	if container.BigDataSizes[key] == int64(len(data)) {
+		return nil
+	}
+	sizes := map[string]int64{}
+	maps.Copy(sizes, container.BigDataSizes)
+	sizes[key] = int64(len(data))
+	container.BigDataSizes = sizes
+	return tx.records.Replace(container)
 }
 
 // items is what the record says of the container's data items.

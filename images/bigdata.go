@@ -2,6 +2,7 @@ package images
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 
 	digest "github.com/opencontainers/go-digest"
@@ -102,12 +103,22 @@ func (tx *ReadTx) ItemSize(image Image, key string) (int64, error) {
 	return bigdata.Size(tx.store.itemsOf(image), key)
 }
 
-// RestoreItem writes a data item again that the record has already.
+// RestoreItem writes a data item again that the record has already, and records its size anew if that was wrong.
 func (tx *WriteTx) RestoreItem(image Image, key string, data []byte) error {
 	if image.ReadOnly {
 		return image.refuse()
 	}
-	return bigdata.Write(tx.store.itemsOf(image), key, data)
+	if err := bigdata.Write(tx.store.itemsOf(image), key, data); err != nil {
+		return err
+	}
+	if image.BigDataSizes[key] == int64(len(data)) {
+		return nil
+	}
+	sizes := map[string]int64{}
+	maps.Copy(sizes, image.BigDataSizes)
+	sizes[key] = int64(len(data))
+	image.BigDataSizes = sizes
+	return tx.replace(image)
 }
 
 // items is what the record says of the image's data items.

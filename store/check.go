@@ -28,6 +28,7 @@ type CheckOptions struct {
 
 	content  map[string]bool // the only layers whose content is to be read; nil for all
 	hopeless map[Object]bool // what repair has failed at
+	damaged  []string        // the kinds of which repair has found damaged files of records
 }
 
 // Check looks for damage and for garbage, and changes nothing.

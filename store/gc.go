@@ -34,7 +34,8 @@ type Collected struct {
 // single failure and reports all of them.
 //
 // A layer's files that have no record, while an image or another layer still needs them, stay where they are and make the error errdefs.ErrCorrupt:
-// layers are recorded first and removed last, so that doesn't come from a crash. Records have been lost, and Repair can make them again.
+// layers are recorded first and removed last, so that doesn't come from a crash. Records have been lost, and Repair can make them again. Where a file of
+// records is empty, nothing that may be of its kind is garbage.
 func (s *Store) GC(ctx context.Context, opts GCOptions) (Collected, error) {
 	var done Collected
 	report, err := s.Check(ctx, CheckOptions{Quick: true})
@@ -44,14 +45,18 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) (Collected, error) {
 	if damaged := report.Of(KindRecords); len(damaged) > 0 {
 		return done, fmt.Errorf("%s: %w", damaged[0], errdefs.ErrCorrupt)
 	}
-	done.Report = report.Garbage()
+	lost, err := s.lost(ctx)
+	if err != nil {
+		return done, err
+	}
+	done.Report = report.only(func(f Finding) bool { return f.Garbage() && !lost.spares(f.ID) })
 	if done.Bytes, err = s.space(ctx, done.Report); err != nil {
 		return done, err
 	}
 	if opts.DryRun {
 		return done, nil
 	}
-	return done, s.collect(ctx, false)
+	return done, s.collect(ctx, lost)
 }
 
 // removeProbe removes the directory of a test mount, whose process may have died while it was mounted.
@@ -68,8 +73,8 @@ func removeProbe(ctx context.Context, dir string) error {
 	return fsat.RemoveAll(ctx, dir)
 }
 
-// collect removes what is garbage now, if so without that of containers.
-func (s *Store) collect(ctx context.Context, sparingContainers bool) error {
+// collect removes what is garbage now, without what may belong to objects whose records were lost.
+func (s *Store) collect(ctx context.Context, lost lostRecords) error {
 	rooms, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -81,23 +86,17 @@ func (s *Store) collect(ctx context.Context, sparingContainers bool) error {
 		errs = append(errs, removeProbe(ctx, dir))
 	}
 	errs = append(errs, s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
-		orphans, needed, err := findOrphans(ctx, &l.ReadTx, &i.ReadTx, &c.ReadTx)
+		orphans, needed, err := findOrphans(ctx, lost, &l.ReadTx, &i.ReadTx, &c.ReadTx)
 		if err != nil {
 			return err
 		}
 		var damage error
 		for _, need := range needed {
 			if need.by.Kind != KindContainer { // whose deletion may have been cut off
-				damage = errors.Join(damage, fmt.Errorf("layer %s: %w: its files are there and %s needs them, but it has no record", need.layer, errdefs.ErrCorrupt, need.by))
+				damage = errors.Join(damage, fmt.Errorf("layer %s: %w: %s", need.layer, errdefs.ErrCorrupt, need))
 			}
 		}
-		if sparingContainers {
-			theirs, err := c.Orphans()
-			if err != nil {
-				return err
-			}
-			orphans.Files = slices.DeleteFunc(orphans.Files, func(path string) bool { return slices.Contains(theirs, path) })
-		}
+		orphans.Files = slices.DeleteFunc(orphans.Files, func(path string) bool { return lost.spares(path) })
 		return errors.Join(l.DiscardOrphans(ctx, orphans), damage)
 	}))
 	return errors.Join(append(errs, s.Wait(ctx))...)
@@ -145,14 +144,22 @@ func gone(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, errdefs.ErrNotFound)
 }
 
-// need is a layer without a record that something can't do without.
+// need is a layer without a record that something can't do without, or that may have had one among those that were lost: then by is nothing.
 type need struct {
 	layer string
 	by    Object
 }
 
-// findOrphans returns what belongs to nothing, and the layers that have no record though something needs them. They come with all that lies beneath them.
-func findOrphans(ctx context.Context, l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (orphans layers.Orphans, needed []need, err error) {
+func (n need) String() string {
+	if n.by.ID == "" {
+		return "its files are there, but it has no record: records of layers were lost"
+	}
+	return fmt.Sprintf("its files are there and %s needs them, but it has no record", n.by)
+}
+
+// findOrphans returns what belongs to nothing, and the layers that have no record though something needs them. They come with all that lies beneath them,
+// and where records of layers were lost, with all others.
+func findOrphans(ctx context.Context, lost lostRecords, l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (orphans layers.Orphans, needed []need, err error) {
 	if orphans, err = l.Orphans(ctx); err != nil {
 		return orphans, nil, err
 	}
@@ -182,6 +189,11 @@ func findOrphans(ctx context.Context, l *layers.ReadTx, i *images.ReadTx, c *con
 		parent := l.DriverParent(ctx, needed[n].layer)
 		if slices.Contains(orphans.Layers, parent) && !isNeeded(parent) {
 			needed = append(needed, need{parent, Object{KindLayer, needed[n].layer}})
+		}
+	}
+	for _, id := range orphans.Layers {
+		if _, err := l.Get(id); err != nil && lost["layers"] != nil && !isNeeded(id) {
+			needed = append(needed, need{layer: id})
 		}
 	}
 	orphans.Layers = slices.DeleteFunc(orphans.Layers, isNeeded)

@@ -169,7 +169,7 @@ func (r *repair) restore(ctx context.Context, findings []Finding) {
 func (r *repair) restoreItem(ctx context.Context, f Finding) (from string, err error) {
 	err = r.store.updateAll(ctx, func(_ *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		var want digest.Digest
-		var write func(id, key string, data []byte) error
+		var write func(key string, data []byte) error
 		switch f.Kind {
 		case KindImage:
 			image, err := i.Get(f.ID)
@@ -177,13 +177,14 @@ func (r *repair) restoreItem(ctx context.Context, f Finding) (from string, err e
 				return err
 			}
 			want = image.BigDataDigests[f.key]
-			write = func(_, key string, data []byte) error { return i.RestoreItem(image, key, data) }
+			write = func(key string, data []byte) error { return i.RestoreItem(image, key, data) }
 		default:
 			container, err := c.Get(f.ID)
 			if err != nil {
 				return err
 			}
-			want, write = container.BigDataDigests[f.key], c.RestoreItem
+			want = container.BigDataDigests[f.key]
+			write = func(key string, data []byte) error { return c.RestoreItem(container, key, data) }
 		}
 		if want == "" || want.Validate() != nil {
 			return nil
@@ -193,7 +194,7 @@ func (r *repair) restoreItem(ctx context.Context, f Finding) (from string, err e
 			return err
 		}
 		from = where
-		return write(f.ID, f.key, data)
+		return write(f.key, data)
 	})
 	return from, err
 }

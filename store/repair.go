@@ -73,8 +73,6 @@ type repair struct {
 	opts    RepairOptions
 	errs    []error
 	givenUp map[Object]bool // deleting these failed
-	// spare the files of containers whose records were lost: without force nothing of a container goes.
-	spare bool
 }
 
 // canDo reports whether there is anything left to try.
@@ -126,7 +124,7 @@ func (r *repair) round(ctx context.Context, todo Report) {
 
 func (r *repair) salvage(ctx context.Context, findings []Finding) {
 	for _, f := range findings {
-		r.spare = r.spare || f.ID == "containers" && !r.opts.Force
+		r.opts.damaged = append(r.opts.damaged, f.ID)
 		saved, err := r.store.salvage(ctx, f.ID)
 		for _, file := range saved {
 			r.did(f.Object, "%s: kept %d that can be read; what the file was is in %s", file.Path, file.Kept, file.Copy)
@@ -262,13 +260,20 @@ func (r *repair) forget(ctx context.Context, findings []Finding) {
 }
 
 func (r *repair) discard(ctx context.Context, findings []Finding) {
-	err := r.store.collect(ctx, r.spare)
+	var lost lostRecords // by force, what had no record goes; layers were given one by now, if that was possible
+	var err error
+	if !r.opts.Force {
+		lost, err = r.store.lost(ctx, r.opts.damaged...)
+	}
+	if err == nil {
+		err = r.store.collect(ctx, lost)
+	}
 	if err != nil {
 		r.errs = append(r.errs, err)
 	}
 	for _, f := range findings {
 		_, serr := os.Lstat(f.ID)
-		if err != nil || r.spare && f.Kind == KindFile && serr == nil {
+		if err != nil || f.Kind == KindFile && serr == nil && lost.spares(f.ID) {
 			r.givenUp[f.Object] = true
 			continue
 		}

@@ -23,13 +23,18 @@ type survey struct {
 	containers []containers.Container
 	byID       map[string]*layers.Layer
 	lost       map[string]bool // layers whose files are there and whose record isn't
+	lostRecords
 	unreadable map[string]bool // layers whose content can't be looked at
 }
 
 // survey looks at all records and at what they promise, and for what none of them knows.
 func (s *Store) survey(ctx context.Context, opts CheckOptions) (*survey, error) {
 	v := &survey{opts: opts, byID: map[string]*layers.Layer{}, lost: map[string]bool{}, unreadable: map[string]bool{}}
-	err := s.inspectAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (err error) {
+	var err error
+	if v.lostRecords, err = s.lost(ctx, opts.damaged...); err != nil {
+		return nil, err
+	}
+	err = s.inspectAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (err error) {
 		if v.layers, err = l.All(); err != nil {
 			return err
 		}
@@ -80,7 +85,7 @@ func (v *survey) garbage(ctx context.Context, l *layers.ReadTx, i *images.ReadTx
 	for _, id := range incomplete {
 		v.add(KindLayer, id, RemedyDiscard, "incomplete: a program that is gone was making or deleting it")
 	}
-	orphans, needed, err := findOrphans(ctx, l, i, c)
+	orphans, needed, err := findOrphans(ctx, v.lostRecords, l, i, c)
 	if err != nil {
 		return err
 	}
@@ -90,7 +95,10 @@ func (v *survey) garbage(ctx context.Context, l *layers.ReadTx, i *images.ReadTx
 			continue // repair will do without it
 		}
 		v.lost[need.layer] = true
-		v.add(KindLayer, need.layer, RemedyAdopt, "its files are there and %s needs them, but it has no record", need.by).Affects = []Object{need.by}
+		f := v.add(KindLayer, need.layer, RemedyAdopt, "%s", need)
+		if need.by.ID != "" {
+			f.Affects = []Object{need.by}
+		}
 	}
 	for _, id := range orphans.Layers {
 		v.add(KindLayer, id, RemedyDiscard, "layer in lower level storage driver not accounted for")

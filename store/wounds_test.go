@@ -195,6 +195,9 @@ var wounds = []wound{
 	{name: "manifest removed", do: func(p *patient) { p.remove(p.path("overlay-images", ":img", "manifest")) }, want: []string{`image img: data item "manifest": image data item is missing`}},
 	{name: "config grown", do: func(p *patient) { p.write(p.path("overlay-images", ":old", "config"), "config of old, and more") },
 		want: []string{`image old: data item "config": image data item has incorrect size`}, lost: []string{"image old"}},
+	{name: "size of an item edited in the record", do: func(p *patient) {
+		p.record("overlay-images/images.json", "old", func(r map[string]any) { r["big-data-sizes"].(map[string]any)["config"] = 5 })
+	}, want: []string{`image old: data item "config": image data item has incorrect size`}},
 	{name: "state of a container removed", do: func(p *patient) { p.remove(p.path("overlay-containers", ":box", "state")) }, force: true,
 		want: []string{`container box: data item "state": container data item is missing`}, lost: []string{"container box", "layer boxlayer"}},
 	{name: "item of a layer removed", do: func(p *patient) { p.remove(p.path("overlay-layers", ":app", "=c29tZS1JdGVt")) }, force: true,
