@@ -238,6 +238,19 @@ func (tx *WriteTx) SetParent(id, parent string) error {
 	return tx.records.Save()
 }
 
+// SetDiffSize changes what the record says of the size of the layer's tar, in bytes, and saves it.
+func (tx *WriteTx) SetDiffSize(id string, size int64) error {
+	layer, err := tx.Get(id)
+	if err != nil {
+		return err
+	}
+	layer.DiffSize = size
+	if err := tx.records.Replace(layer); err != nil {
+		return err
+	}
+	return tx.records.Save()
+}
+
 // ForgetItem takes a data item out of a layer's record, and saves it.
 func (tx *WriteTx) ForgetItem(id, key string) error {
 	layer, err := tx.Get(id)

@@ -25,6 +25,23 @@ func (s *Store) Tar(id string) Source {
 	}
 }
 
+// FilesTar is the tar that the layer's files make, whatever its recipe says. It is the layer's own if that was made in the same way, as those are that Podman
+// and Buildah commit.
+func (s *Store) FilesTar(id string) Source {
+	return func(ctx context.Context, w io.Writer) error {
+		c, err := s.comparison(ctx, id, "")
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		if c.recipe != nil {
+			c.recipe.Close()
+			c.recipe = nil
+		}
+		return c.write(ctx, w, DiffOptions{})
+	}
+}
+
 // OtherTar is a layer of a read-only store as a source, even if one of the store's own has its ID. It gives the tar from its recipe only.
 func (s *Store) OtherTar(layer Layer) Source {
 	return func(ctx context.Context, w io.Writer) error {

@@ -22,6 +22,8 @@ type Verdict struct {
 	More int
 	// Digest: the tar that comes out has another digest or size than the record says, and no damaged file explains it.
 	Digest string
+	// Size is that of the tar in bytes, where the digest is that of the record and the size isn't; else 0.
+	Size int64
 	// Exact: the tar can be put together with the digest that the record has, so the content can be made anew from it.
 	Exact bool
 }
@@ -156,6 +158,9 @@ func (s *subject) same(o *subject) bool {
 		r.Ino == p.Ino && r.Size == p.Size && r.Mtim == p.Mtim && s.marks[1].Ino == o.marks[1].Ino
 }
 
+// maxExcess is how far, in bytes, a tar may pass the size in the record: far enough to see whether it is the record that is wrong.
+const maxExcess = 1 << 30
+
 func (s *Store) verify(ctx context.Context, sub *subject, opts VerifyOptions) (Verdict, error) {
 	var verdict Verdict
 	layer := sub.layer
@@ -173,7 +178,7 @@ func (s *Store) verify(ctx context.Context, sub *subject, opts VerifyOptions) (V
 		ForceMask: apply.ForceMask != nil,
 		AnyTime:   opts.AnyTime,
 		NoDevices: owner != 0,
-		MaxBytes:  layer.DiffSize,
+		MaxBytes:  layer.DiffSize + maxExcess,
 		Progress:  opts.Progress,
 	}
 	if !sub.partial {
@@ -199,7 +204,7 @@ func (s *Store) verify(ctx context.Context, sub *subject, opts VerifyOptions) (V
 			verdict.Digest = fmt.Sprintf("%s instead of %s", v.DiffID, layer.DiffID)
 		case layer.DiffSize > 0 && layer.DiffSize != v.DiffSize:
 			verdict.Digest = fmt.Sprintf("%d bytes instead of %d", v.DiffSize, layer.DiffSize)
-			verdict.Exact = true
+			verdict.Size, verdict.Exact = v.DiffSize, true
 		default:
 			verdict.Exact = true
 		}

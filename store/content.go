@@ -107,11 +107,13 @@ func (r *reading) layer(ctx context.Context, layer layers.Layer) error {
 	if layer.DiffID == "" || r.opts.hopeless[Object{KindLayer, layer.ID}] {
 		remedy = RemedyDelete
 	}
+	size := int64(0)
 	add := func(format string, args ...any) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		f := r.report.add(KindLayer, layer.ID, remedy, format, args...)
 		f.exact = verdict.Exact
+		f.size = size
 		f.inOther(layer.ReadOnly)
 	}
 	for _, d := range verdict.Damages {
@@ -124,12 +126,13 @@ func (r *reading) layer(ctx context.Context, layer layers.Layer) error {
 	if verdict.More > 0 {
 		add("%d more differences", verdict.More)
 	}
-	if verdict.Digest != "" {
-		what := "layer content incorrect digest"
-		if verdict.Exact {
-			what = "layer content incorrect size"
-		}
-		add("%s: %s", what, verdict.Digest)
+	switch {
+	case verdict.Size > 0:
+		remedy = RemedyRecord
+		size = verdict.Size
+		add("layer content incorrect size: %s", verdict.Digest)
+	case verdict.Digest != "":
+		add("layer content incorrect digest: %s", verdict.Digest)
 	}
 	return nil
 }

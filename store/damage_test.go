@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"os"
 	"path/filepath"
@@ -112,5 +113,39 @@ func (p *patient) compare(report store.Report, want []string) {
 	}
 	if p.Failed() {
 		p.Logf("found:\n%s", strings.Join(got, "\n"))
+	}
+}
+
+// A layer whose tar was made from files, as a committed container's is, can do without its recipe: the files make the same tar again.
+func TestRecipeIsMadeAnewFromTheFiles(t *testing.T) {
+	for name, damage := range map[string]func(p *patient, recipe string){
+		"gone": func(p *patient, recipe string) { p.remove(recipe) },
+		"cut":  func(p *patient, recipe string) { p.must(os.Truncate(recipe, 50)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			p := newPatient(t, "overlay")
+			s := p.open()
+			dir, err := s.Mount(ctx, id("box"), store.MountOptions{})
+			p.must(err)
+			p.write(filepath.Join(dir, "etc/new"), "by the container")
+			p.remove(filepath.Join(dir, "etc/twin"))
+			_, err = s.Unmount(ctx, id("box"), false)
+			p.must(err)
+			committed := export(t, s, id("boxlayer"))
+			importLayer(t, s, id("commit"), id("app"), committed)
+
+			damage(p, p.recipe("commit"))
+			report, err := s.Check(ctx, store.CheckOptions{})
+			p.must(err)
+			p.compare(report, []string{"layer commit: "})
+			done, err := s.Repair(ctx, report, store.RepairOptions{})
+			if err != nil || !done.Left.Empty() {
+				t.Fatalf("left %+v, %v", done.Left, err)
+			}
+			if got := export(t, s, id("commit")); !bytes.Equal(got, committed) {
+				t.Errorf("%d bytes come out, of %d", len(got), len(committed))
+			}
+		})
 	}
 }

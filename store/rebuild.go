@@ -118,7 +118,7 @@ type tarSource struct {
 	tar  layers.Source
 }
 
-// sources lists them: the layer itself, if only attributes of its files are damaged, and all layers that have its digest.
+// sources lists them: the layer itself, if only attributes of its files are damaged, all layers that have its digest, and what the layer's files make.
 func (r *repair) sources(ctx context.Context, layer layers.Layer, exact bool) (all []tarSource) {
 	rooms, err := r.store.open(ctx)
 	if err != nil {
@@ -138,6 +138,9 @@ func (r *repair) sources(ctx context.Context, layer layers.Layer, exact bool) (a
 		case twin.ID != layer.ID:
 			all = append(all, tarSource{"layer " + twin.ID, rooms.layers.Tar(twin.ID)})
 		}
+	}
+	if !exact {
+		all = append(all, tarSource{"its files", rooms.layers.FilesTar(layer.ID)})
 	}
 	return all
 }

@@ -150,7 +150,7 @@ func (r *repair) tokens(ctx context.Context, findings []Finding) {
 	}
 }
 
-// records settles contradictions, and corrects parents and digests that the record has wrong.
+// records settles contradictions, and corrects parents, sizes and digests that the record has wrong.
 func (r *repair) records(ctx context.Context, findings []Finding) {
 	for _, f := range findings {
 		if f.parents == nil {
@@ -170,6 +170,19 @@ func (r *repair) records(ctx context.Context, findings []Finding) {
 		r.did(f.Object, "recorded %q as its parent", parent)
 	}
 	for _, f := range findings {
+		if f.size == 0 {
+			continue
+		}
+		err := r.store.updateAll(ctx, func(l *layers.WriteTx, _ *images.WriteTx, _ *containers.WriteTx) error {
+			return l.SetDiffSize(f.ID, f.size)
+		})
+		if err != nil {
+			r.failed(f.Object, err)
+			continue
+		}
+		r.did(f.Object, "recorded %d bytes as the size of its tar", f.size)
+	}
+	for _, f := range findings {
 		if f.key == "" {
 			continue
 		}
@@ -180,7 +193,7 @@ func (r *repair) records(ctx context.Context, findings []Finding) {
 		}
 		r.did(f.Object, "recorded the digests of its data items anew")
 	}
-	contradiction := func(f Finding) bool { return f.parents == nil && f.key == "" }
+	contradiction := func(f Finding) bool { return f.parents == nil && f.key == "" && f.size == 0 }
 	if !slices.ContainsFunc(findings, contradiction) {
 		return
 	}

@@ -27,6 +27,7 @@ type Finding struct {
 	key     string   // of a data item
 	other   string   // the layer to be forgotten
 	parents []string // what the driver has beneath the layer
+	size    int64    // of the layer's tar, which the record has wrong
 	exact   bool     // the layer's own tar can still be put together
 	soft    bool     // to be deleted only if nobody needs it
 }

@@ -102,6 +102,13 @@ var wounds = []wound{
 		p.record("overlay-layers/layers.json", "app", func(r map[string]any) { r["diff-digest"] = "sha256:" + strings.Repeat("0", 64) })
 	}, force: true, want: []string{"layer app: " + digestWrong + ": sha256:"}, lost: appGone},
 
+	{name: "size made less in the record", do: func(p *patient) {
+		p.record("overlay-layers/layers.json", "app", func(r map[string]any) { r["diff-size"] = 5 })
+	}, want: []string{"layer app: layer content incorrect size"}},
+	{name: "size made more in the record", do: func(p *patient) {
+		p.record("overlay-layers/layers.json", "app", func(r map[string]any) { r["diff-size"] = 1 << 40 })
+	}, want: []string{"layer app: layer content incorrect size"}},
+
 	// The driver's small files.
 	{name: "link removed", do: func(p *patient) { p.remove(p.path("overlay", ":base", "link")) }, want: []string{"layer base: the file with the layer's short name is missing"}},
 	{name: "link emptied", do: func(p *patient) { p.must(os.Truncate(p.path("overlay", ":base", "link"), 0)) }, want: []string{"layer base: it holds no short name"}},
