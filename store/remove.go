@@ -180,12 +180,32 @@ func (d *demolition) container(id string, why error) error {
 	return nil
 }
 
+// shared reports whether a damaged record gives the container the layer of an image or of another container, which isn't to be deleted itself.
+func (d *demolition) shared(container containers.Container) (bool, error) {
+	if slices.Contains(d.layers, container.LayerID) {
+		return false, nil
+	}
+	users, err := d.imagesTx.ByTopLayer(container.LayerID)
+	if err != nil || len(users) > 0 {
+		return len(users) > 0, err
+	}
+	all, err := d.containersTx.All()
+	return slices.ContainsFunc(all, func(other containers.Container) bool {
+		return other.ID != container.ID && other.LayerID == container.LayerID
+	}), err
+}
+
 // carryOut deletes from the top down. If it is interrupted, what is left is a smaller case of the same.
 func (d *demolition) carryOut(ctx context.Context) error {
 	for _, id := range d.containers {
 		container, err := d.containersTx.Get(id)
 		if err != nil {
 			return err
+		}
+		if shared, err := d.shared(container); err != nil {
+			return err
+		} else if shared {
+			container.LayerID = "" // which stays
 		}
 		if err := deleteContainer(ctx, container, d.layersTx, d.containersTx); err != nil {
 			return err

@@ -278,12 +278,15 @@ func (v *survey) lookAtContainers(c *containers.ReadTx) error {
 	for _, image := range v.images {
 		known[image.ID] = true
 	}
+	owners := v.owners()
 	for _, container := range v.containers {
 		if id := container.ImageID; id != "" && !known[id] {
 			v.add(KindContainer, container.ID, RemedyDelete, "image %s: image missing", id)
 		}
 		if id := container.LayerID; v.byID[id] == nil && !v.lost[id] {
 			v.add(KindContainer, container.ID, RemedyDelete, "layer %s: layer is missing", id)
+		} else if owner := owners[id]; v.byID[id] != nil && owner != (Object{KindContainer, container.ID}) {
+			v.add(KindContainer, container.ID, RemedyDelete, "layer %s: it is the layer of %s, and would be deleted with the container", id, owner)
 		}
 		for _, key := range container.BigDataNames {
 			size, err := c.ItemSize(container.ID, key)
@@ -291,6 +294,29 @@ func (v *survey) lookAtContainers(c *containers.ReadTx) error {
 		}
 	}
 	return nil
+}
+
+// owners tells whose top layer, or a copy of it, or whose container's layer each layer is. Of several containers it is the one whose image lies beneath.
+func (v *survey) owners() map[string]Object {
+	owners, beneath := map[string]Object{}, map[string][]string{}
+	for _, image := range v.images {
+		beneath[image.ID] = append([]string{image.TopLayer}, image.MappedLayers...)
+	}
+	for _, container := range v.containers {
+		layer := v.byID[container.LayerID]
+		if layer == nil {
+			continue
+		}
+		if owners[layer.ID].ID == "" || slices.Contains(beneath[container.ImageID], layer.Parent) {
+			owners[layer.ID] = Object{KindContainer, container.ID}
+		}
+	}
+	for _, image := range v.images {
+		for _, id := range beneath[image.ID] {
+			owners[id] = Object{KindImage, image.ID}
+		}
+	}
+	return owners
 }
 
 // unused reports the layers that nothing uses and that are older than whoever makes an image takes.

@@ -197,6 +197,13 @@ var wounds = []wound{
 		p.must(os.WriteFile(filepath.Join(p.cfg.RunRoot, "overlay-layers/mountpoints.json"), fmt.Appendf(nil, `[{"id":%q,"path":"/x","count":1}]`, id("nothing")), 0o600))
 	}, want: []string{"layer *: it is listed as mounted"}},
 
+	{name: "container with the layer of an image", do: func(p *patient) {
+		p.record("overlay-containers/containers.json", "box", func(r map[string]any) { r["layer"] = id("pair1") })
+	}, force: true, want: []string{"container box: layer " + id("pair1") + ": it is the layer of image " + id("one")}, lost: []string{"container box"}},
+	{name: "container with the layer of another", do: func(p *patient) {
+		p.record("overlay-containers/containers.json", "box", func(r map[string]any) { r["layer"] = id("busylayer") })
+	}, force: true, want: []string{"container box: layer " + id("busylayer") + ": it is the layer of container " + id("busy")}, lost: []string{"container box"}},
+
 	// Data items.
 	{name: "manifest edited", do: func(p *patient) { p.edit(p.path("overlay-images", ":img", "manifest"), "img", "gmi") }, want: []string{`image img: data item "manifest": image data item has another content`}},
 	{name: "manifest removed", do: func(p *patient) { p.remove(p.path("overlay-images", ":img", "manifest")) }, want: []string{`image img: data item "manifest": image data item is missing`}},

@@ -18,13 +18,24 @@ type usageError struct {
 
 func (e usageError) Error() string { return e.message }
 
+// advised is an error of which the command knows better than advice what can be done about it.
+type advised struct {
+	error
+	advice string
+}
+
+func (e advised) Unwrap() error { return e.error }
+
 // advice says what a person can do about an error, or "" when the error says it all.
 func advice(err error) string {
 	var usage usageError
+	var known advised
 	permission := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	switch {
 	case errors.As(err, &usage):
 		return "usage: " + usage.usage
+	case errors.As(err, &known):
+		return known.advice
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "the disk is full: `shale gc` removes what interrupted commands left, deleting images frees more"
 	case permission && !errors.Is(err, errdefs.ErrInvalid) && os.Geteuid() != 0: // of invalid input the input has to change

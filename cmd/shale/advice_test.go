@@ -26,6 +26,7 @@ func TestAdvice(t *testing.T) {
 		{fmt.Errorf("layer x: data item k: %w", errdefs.ErrNotFound), "list-layer-data"},
 		{fmt.Errorf("layer x: %w", errdefs.ErrInUse), "--tree"},
 		{fmt.Errorf("vfs: mount option: %w", errdefs.ErrUnsupported), "can do"},
+		{fmt.Errorf("check: %w", advised{errdefs.ErrInUse, "--force"}), "--force"},
 		{unix.EIO, ""},
 	} {
 		if got := advice(tt.err); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -62,6 +63,9 @@ store is sound.`,
 		var failed error
 		if *repair || *force {
 			repaired, failed = s.Repair(ctx, report, store.RepairOptions{CheckOptions: opts, Force: *force})
+			if errors.Is(failed, errdefs.ErrInUse) {
+				failed = advised{failed, "what is mounted can be repaired once it is unmounted; what a container needs is deleted with --force only, and the container with it"}
+			}
 			line.clear()
 			left = repaired.Left
 		}
