@@ -53,13 +53,15 @@ func applyOptions(cfg config.Config, driver drivers.Driver) (archive.ApplyOption
 	case overlay.Name:
 		opts := archive.ApplyOptions{
 			IgnoreChownErrors: cfg.Overlay.IgnoreChownErrors,
-			ForceMask:         cfg.Overlay.ForceMask,
 			Whiteouts:         archive.OverlayTrusted,
 		}
-		if d, ok := driver.(*overlay.Driver); ok && d.MountProgram() != "" {
-			opts.Whiteouts = archive.LiteralWhiteouts
-		} else if upper, ok := driver.(drivers.Upperdir); ok && upper.UserXattr() {
-			opts.Whiteouts = archive.OverlayUser
+		if d, ok := driver.(*overlay.Driver); ok {
+			opts.ForceMask = d.ForceMask()
+			if d.MountProgram() != "" {
+				opts.Whiteouts = archive.LiteralWhiteouts
+			} else if d.UserXattr() {
+				opts.Whiteouts = archive.OverlayUser
+			}
 		}
 		return opts, nil
 	case vfs.Name:

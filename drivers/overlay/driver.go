@@ -41,7 +41,7 @@ type Options struct {
 	// doesn't work on, or when the store's layers were made for a mount program. nil finds none.
 	FindProgram func() string
 	// ForceMask is force_mask: the mode of each layer's root directory, whose true owner and mode go into an xattr. Writable layers can
-	// have it with MountProgram only, which reads it back.
+	// have it with MountProgram only, which reads it back. See Driver.ForceMask for what nil means.
 	ForceMask *fs.FileMode
 	// DisableIDMap keeps the driver from translating owners while mounting, even where the kernel can.
 	DisableIDMap bool
@@ -63,6 +63,7 @@ type Driver struct {
 	homes        []string // directories of layers; the graph root's first, then the image store's
 	others       []string // homes of read-only stores
 	facts        facts
+	network      bool // an ordinary user's mount program works on a network file system
 	homePrepared atomic.Bool
 }
 
@@ -119,6 +120,7 @@ func Open(ctx context.Context, opts Options) (*Driver, error) {
 	if err := d.rememberProgram(); err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
+	d.maskOnNetwork()
 	return d, nil
 }
 

@@ -70,6 +70,10 @@ func (d *Driver) supported(ctx context.Context, home string) error {
 		return fmt.Errorf("%s lies on %s: %w: overlayfs can't write on top of it; put the graph root on another file system, or set driver = \"vfs\" in storage.conf",
 			home, backingName(home), errdefs.ErrUnsupported)
 	}
+	if isNetwork(int64(fs.Type)) && d.UserXattr() {
+		return fmt.Errorf("%s lies on a network file system: %w: overlayfs can't write there in a user namespace; set mount_program = \"/usr/bin/fuse-overlayfs\" in storage.conf",
+			home, errdefs.ErrUnsupported)
+	}
 	switch ok, err := supportsDType(home); {
 	case err != nil:
 		return err

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/atomicfile"
@@ -54,6 +55,18 @@ func (d *Driver) findProgram() error {
 // MountProgram is the program that mounts in the kernel's stead; "" when the kernel does. Layers are then made with whiteouts for such programs.
 func (d *Driver) MountProgram() string { return d.opts.MountProgram }
 
+// ForceMask is the mode that everything in a layer gets on disk, the true owner and mode going into an xattr; nil for none. It is that of the Options or, without one,
+// 0700 for an ordinary user with a mount program on a network file system: the server knows nothing of the user's namespace and refuses other owners.
+func (d *Driver) ForceMask() *fs.FileMode { return d.opts.ForceMask }
+
+func (d *Driver) maskOnNetwork() {
+	d.network = d.opts.MountProgram != "" && isNetwork(fileSystemOf(d.homes[0])) && d.UserXattr()
+	if d.network && d.opts.ForceMask == nil {
+		private := fs.FileMode(0o700)
+		d.opts.ForceMask = &private
+	}
+}
+
 // rememberProgram writes down that the store's layers are made for a mount program, or refuses to read such layers without one.
 func (d *Driver) rememberProgram() error {
 	path := filepath.Join(d.homes[0], programFlag)
@@ -77,5 +90,9 @@ func (d *Driver) byProgram(spec *mount.Spec) {
 	spec.Program = d.opts.MountProgram
 	if d.opts.ForceMask != nil {
 		spec.Data = append(spec.Data, "xattr_permissions=2") // true owners and modes are in user.containers.override_stat, for what is written, too
+	}
+	if d.network && !slices.Contains(spec.Data, "noacl") {
+		// NFS 4 has no POSIX ACLs and says EOPNOTSUPP, which the kernel passes on to whoever opens a file that isn't theirs (fuse_get_acl in fs/fuse/acl.c).
+		spec.Data = append(spec.Data, "noacl")
 	}
 }

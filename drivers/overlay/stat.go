@@ -144,6 +144,18 @@ func fileSystemOf(dir string) int64 {
 	return int64(st.Type)
 }
 
+// isNetwork reports whether the magic number of a file system (statfs(2)) is that of one whose files are on another machine, by containers/storage's list.
+func isNetwork(magic int64) bool {
+	switch uint32(magic) {
+	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.AFS_SUPER_MAGIC, unix.AFS_FS_MAGIC, unix.CEPH_SUPER_MAGIC,
+		unix.OCFS2_SUPER_MAGIC, unix.NCP_SUPER_MAGIC,
+		// statfs(2) or their own sources have these: Acfs, GPFS, IBRIX, Lustre, NFSD, PanFS, Parallels, SNFS, VirtualBox, VxFS.
+		0x61636673, 0x47504653, 0x013111A8, 0x0BD00BD0, 0x6E667364, 0xAAD7AAEA, 0x7C7C6673, 0xBEEFDEAD, 0x786F4256, 0xA501FCF5:
+		return true
+	}
+	return false
+}
+
 // backingName names the file system beneath a directory with containers/storage's words.
 func backingName(dir string) string {
 	switch fileSystemOf(dir) {

@@ -32,7 +32,7 @@ var disks = []disk{
 }
 
 // guestTools are the host's programs that the guest has too, where the host has them, with the libraries they need.
-var guestTools = []string{"mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "xfs_quota", "mount", "umount", "setfattr", "getfattr", "ldconfig"}
+var guestTools = []string{"mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "xfs_quota", "mount", "umount", "setfattr", "getfattr", "ldconfig", "fuse-overlayfs"}
 
 // guestJob is what the guest reads of a job.
 type guestJob struct {

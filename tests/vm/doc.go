@@ -21,6 +21,8 @@
 //	SHALE_VM_XFS      XFS, project quotas too
 //	SHALE_VM_BTRFS    btrfs
 //
+// testutil.NFS mounts any directory a second time through the kernel's own NFS server.
+//
 // # SELinux
 //
 // The kernel runs with SELinux, permissive, and without a policy until a test asks with testutil.SELinux. The policy is put together on the

@@ -17,7 +17,7 @@ const kernelPackage = "linux-image-cloud-amd64"
 // would need modprobe; here all are loaded, what they depend on first.
 var wantedModules = []string{
 	"virtio_pci", "virtio_blk", "virtio_console",
-	"crc32c-intel", "xfs", "btrfs", "overlay", "quota_v2", "loop", "fuse", "erofs", "squashfs",
+	"crc32c-intel", "xfs", "btrfs", "overlay", "quota_v2", "loop", "fuse", "erofs", "squashfs", "nfsv4", "nfsd",
 }
 
 // kernel is an unpacked kernel package.
