@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"github.com/shalestore/shale/internal/fsat"
 	"golang.org/x/sys/unix"
@@ -99,8 +100,17 @@ func create(path string, perm fs.FileMode) (*Next, error) {
 	return nil, &os.PathError{Op: "open", Path: path, Err: unix.EEXIST}
 }
 
+// buffers are lent to fill: large pieces pass them by, small ones share a write. A store's records are written so often that making one each time would keep the
+// garbage collector busy.
+var buffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
+
 func (n *Next) complete(perm fs.FileMode, fill func(w *bufio.Writer) error) error {
-	w := bufio.NewWriterSize(n, 64<<10) // large pieces pass it by, small ones share a write
+	w := buffers.Get().(*bufio.Writer)
+	w.Reset(n)
+	defer func() {
+		w.Reset(nil)
+		buffers.Put(w)
+	}()
 	if err := fill(w); err != nil {
 		return err
 	}

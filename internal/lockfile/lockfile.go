@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
@@ -199,10 +200,16 @@ func (l *Lock) Release() error {
 	if l.fd < 0 {
 		return nil
 	}
-	// Unlock before closing: a child that os/exec is just forking shares the descriptor until its execve, and an OFD
-	// lock lives as long as the last copy. (syscall.ForkLock doesn't keep that off: a vfork(2) is over before execve closes descriptors.)
-	free := unix.Flock_t{Type: unix.F_UNLCK, Whence: unix.SEEK_SET}
-	err := unix.FcntlFlock(uintptr(l.fd), unix.F_OFD_SETLK, &free)
+	// A child that os/exec is starting has a copy of the descriptor until its execve closes it, and an OFD lock lives as long as the last copy. So it is unlocked first,
+	// unless no child is being started (syscall.ForkLock): then closing is enough, and saves a system call. A child whose vfork(2) is over can be a moment short of
+	// closing its copies; then the lock is free that moment later, which nobody who waits for it notices.
+	var err error
+	if syscall.ForkLock.TryRLock() {
+		defer syscall.ForkLock.RUnlock()
+	} else {
+		free := unix.Flock_t{Type: unix.F_UNLCK, Whence: unix.SEEK_SET}
+		err = unix.FcntlFlock(uintptr(l.fd), unix.F_OFD_SETLK, &free)
+	}
 	if cerr := l.close(); err == nil {
 		err = cerr
 	}
