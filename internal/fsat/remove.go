@@ -90,10 +90,11 @@ func (r *remover) removeDir(parent int, name string, depth int) error {
 	if err := r.ctx.Err(); err != nil {
 		return err
 	}
-	// Often a directory is empty.
-	err := r.unlink(parent, name, unix.AT_REMOVEDIR)
-	if !isNotEmpty(err) {
-		return err
+	// Often a directory is empty, but not the uppermost.
+	if depth > 0 {
+		if err := r.unlink(parent, name, unix.AT_REMOVEDIR); !isNotEmpty(err) {
+			return err
+		}
 	}
 	if depth > maxOpenDepth {
 		up := ".up-" + strconv.FormatUint(r.moved.Add(1), 10)
@@ -113,43 +114,30 @@ func (r *remover) removeDir(parent int, name string, depth int) error {
 	if depth == 0 {
 		r.top = fd
 	}
-	// Deleting while reading may make a file system skip names, and the top gets new ones: read again until the directory
-	// is really empty, but not if there was nothing to be read.
-	for {
-		n, err := r.empty(fd, depth)
-		if err != nil {
-			return err
-		}
-		err = r.unlink(parent, name, unix.AT_REMOVEDIR)
-		if n == 0 || !isNotEmpty(err) {
-			return err
-		}
-		if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
-			return err
-		}
-	}
+	return r.empty(fd, depth, func() error { return r.unlink(parent, name, unix.AT_REMOVEDIR) })
 }
 
 func isNotEmpty(err error) bool {
 	return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)
 }
 
-// empty removes all entries of a directory and returns how many it saw, and the first error.
-func (r *remover) empty(fd, depth int) (int, error) {
+// empty removes all entries of a directory, and then the directory itself with rmdir. It returns the first error.
+func (r *remover) empty(fd, depth int, rmdir func() error) error {
 	var (
-		seen    int
+		seen    int // since the directory's beginning
 		helpers sync.WaitGroup
 		mu      sync.Mutex
 		first   error
 	)
+	defer helpers.Wait()
 	fail := func(err error) {
 		mu.Lock()
 		defer mu.Unlock()
-		if first == nil {
+		if err != nil && first == nil {
 			first = err
 		}
 	}
-	err := readDir(fd, func(name string, typ uint8) error {
+	entry := func(name string, typ uint8) error {
 		seen++
 		if err := r.ctx.Err(); err != nil {
 			return err
@@ -159,24 +147,43 @@ func (r *remover) empty(fd, depth int) (int, error) {
 			case r.idle <- struct{}{}:
 				helpers.Go(func() {
 					defer func() { <-r.idle }()
-					if err := r.remove(fd, name, typ, depth+1); err != nil {
-						fail(err)
-					}
+					fail(r.remove(fd, name, typ, depth+1))
 				})
 				return nil
 			default:
 			}
 		}
-		if err := r.remove(fd, name, typ, depth+1); err != nil {
-			fail(err)
-		}
+		fail(r.remove(fd, name, typ, depth+1))
 		return nil
-	})
-	helpers.Wait()
-	if err != nil && !errors.Is(err, unix.ENOENT) { // the directory itself has been removed meanwhile
-		fail(err)
 	}
-	return seen, first
+	for {
+		n, err := readSome(fd, entry)
+		if n > direntSpace/2 && err == nil {
+			continue
+		}
+		// Little was read, so that was most likely all. Whether it was, the removal tells sooner than another look.
+		helpers.Wait()
+		switch {
+		case err != nil && !errors.Is(err, unix.ENOENT): // else the directory itself has been removed meanwhile
+			fail(err)
+			return first
+		case first != nil && n > 0: // as much as possible goes
+			continue
+		case first != nil:
+			return first
+		}
+		if err := rmdir(); !isNotEmpty(err) || n == 0 && seen == 0 {
+			return err
+		}
+		if n > 0 {
+			continue
+		}
+		// Deleting while reading may make a file system skip names, and the top gets new ones: read again until there is nothing to be read.
+		seen = 0
+		if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+			return err
+		}
+	}
 }
 
 // unlink removes one name and clears out of the way what can be: mounts and inode flags. A missing name is no error.
