@@ -64,7 +64,7 @@ func lowerList(dirs []string) string {
 }
 
 func escapeOption(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(path)
+	return strings.ReplaceAll(strings.ReplaceAll(path, `\`, `\\`), `,`, `\,`)
 }
 
 // formatData gives one option of Data its outer form. Security labels hold commas and go in double quotes, which is the kernel's

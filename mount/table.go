@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -32,8 +31,13 @@ func Hold(target string) io.Closer {
 	if err != nil {
 		return nil
 	}
-	return os.NewFile(uintptr(fd), target)
+	return held(fd)
 }
+
+// held is a descriptor. An os.File would ask whether it can be polled.
+type held int
+
+func (h held) Close() error { return unix.Close(int(h)) }
 
 // IsMountPoint reports whether something is mounted on path itself, bind mounts included. A path that doesn't exist is no mount point; a
 // symlink isn't followed. It takes one system call, and reads the mount table only on kernels before 5.8.

@@ -164,7 +164,7 @@ func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, erro
 		if err != nil {
 			return 0, err
 		}
-		err = s.viewAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, _ *containers.ReadTx) error {
+		err = s.viewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
 			image, err := i.Lookup(opts.Image)
 			if err != nil || image.TopLayer == "" {
 				return err

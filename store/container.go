@@ -207,10 +207,7 @@ func (s *Store) planContainer(ctx context.Context, opts ContainerOptions, onDisk
 	if plan.flags == nil {
 		plan.flags = map[string]any{}
 	}
-	err := s.viewAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) error {
-		if err := c.CheckFree(opts.ID, opts.Names); err != nil {
-			return err
-		}
+	find := func(l *layers.ReadTx, i *images.ReadTx) error {
 		if _, err := l.CheckFree(opts.Layer, nil); err != nil {
 			return err
 		}
@@ -229,8 +226,16 @@ func (s *Store) planContainer(ctx context.Context, opts ContainerOptions, onDisk
 			}
 		}
 		return checkLabels(plan.flags, opts.LabelOpts)
+	}
+	if opts.ID == "" && len(opts.Names) == 0 { // nothing that another container could have
+		return plan, s.viewImages(ctx, find)
+	}
+	return plan, s.viewAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) error {
+		if err := c.CheckFree(opts.ID, opts.Names); err != nil {
+			return err
+		}
+		return find(l, i)
 	})
-	return plan, err
 }
 
 // stillRight makes sure that the image didn't change while the layer was staged.

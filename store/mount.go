@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/catalog"
-	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
@@ -61,7 +60,10 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 		return "", err
 	}
 	defer lock.Release()
-	return rooms.layers.Mount(ctx, ref, wanted)
+	if path, err = rooms.layers.Mount(ctx, ref, wanted); err == nil && container.ID != "" {
+		s.mounted.Store(container.ID, container.LayerID)
+	}
+	return path, err
 }
 
 // MountImage mounts the top layer of an image read-only, with the owners that the image has, and returns where. Where the image has only copies of its top
@@ -96,7 +98,7 @@ func (s *Store) UnmountImage(ctx context.Context, ref string, force bool) (still
 
 // imageTop returns an image and the one of its top layers that has its own owners, if there is one.
 func (s *Store) imageTop(ctx context.Context, ref string) (image images.Image, top layers.Layer, err error) {
-	err = s.viewAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, _ *containers.ReadTx) error {
+	err = s.viewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
 		if image, err = i.Lookup(ref); err != nil || image.TopLayer == "" {
 			return err
 		}
@@ -158,6 +160,17 @@ func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMount
 	rooms, err := s.open(ctx)
 	if err != nil {
 		return false, err
+	}
+	// A container keeps its layer for life, so the records need not be asked for the one that was mounted here.
+	if layer, known := s.mounted.Load(ref); known {
+		stillMounted, err = rooms.layers.Unmount(ctx, layer.(string), force)
+		if err == nil && stillMounted {
+			return true, nil
+		}
+		s.mounted.Delete(ref)
+		if !errors.Is(err, errdefs.ErrNotFound) { // else it is gone, and another container may have its ID
+			return stillMounted, err
+		}
 	}
 	if ref, err = s.layerOf(ctx, ref); err != nil {
 		return false, err

@@ -25,6 +25,17 @@ func (s *Store) viewAll(ctx context.Context, fn func(*layers.ReadTx, *images.Rea
 	})
 }
 
+// viewImages calls fn with the layers and images still.
+func (s *Store) viewImages(ctx context.Context, fn func(*layers.ReadTx, *images.ReadTx) error) error {
+	r, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	return r.layers.View(ctx, func(l *layers.ReadTx) error {
+		return r.images.View(ctx, func(i *images.ReadTx) error { return fn(l, i) })
+	})
+}
+
 // inspectAll is viewAll that leaves alone what dead processes have staged, for who wants to see it.
 func (s *Store) inspectAll(ctx context.Context, fn func(*layers.ReadTx, *images.ReadTx, *containers.ReadTx) error) error {
 	r, err := s.open(ctx)

@@ -56,14 +56,36 @@ func (a attributes) override(path string) error {
 }
 
 // makeDir makes a directory with exactly these attributes, whatever the umask.
-func makeDir(path string, a attributes) error {
-	if err := os.Mkdir(path, os.FileMode(a.mode&0o777)); err != nil {
-		return err
+func makeDir(path string, a attributes) error { return makeDirs(a, path) }
+
+// makeDirs is makeDir of several in the same place. When the first comes as it should be, so do the others: what could change them, the umask, a default ACL and the
+// directory's group, is the same for all.
+func makeDirs(a attributes, paths ...string) error {
+	differs := false
+	for i, path := range paths {
+		if err := os.Mkdir(path, os.FileMode(a.mode&0o777)); err != nil {
+			return err
+		}
+		if i > 0 && !differs {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil {
+			return &os.PathError{Op: "stat", Path: path, Err: err}
+		}
+		if st.Uid == a.uid && st.Gid == a.gid && st.Mode&0o7777 == a.mode {
+			continue
+		}
+		differs = true
+		if err := a.give(path, &st); err != nil {
+			return err
+		}
 	}
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return &os.PathError{Op: "stat", Path: path, Err: err}
-	}
+	return nil
+}
+
+// give gives a directory the attributes, of which it has others.
+func (a attributes) give(path string, st *unix.Stat_t) error {
 	chown := st.Uid != a.uid || st.Gid != a.gid
 	if chown {
 		if err := os.Lchown(path, int(a.uid), int(a.gid)); err != nil {

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Delete renames the layer's short name and then its directory into tempdirs. A crash between the two leaves a directory that no record
+// Delete removes the layer's short name and then renames its directory into tempdirs. A crash between the two leaves a directory that no record
 // names any more; deleting it again finishes the job.
 func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	if err := ctx.Err(); err != nil {
@@ -54,8 +54,8 @@ func takeLayer(ctx context.Context, temp *tempdir.Dir, home, id string) error {
 	if link, err := readLink(dir); err == nil {
 		symlink := filepath.Join(home, linkDir, link)
 		if target, err := os.Readlink(symlink); err == nil && target == linkTarget(id) {
-			if err := temp.Take(symlink); err != nil {
-				return err
+			if err := unix.Unlink(symlink); err != nil && err != unix.ENOENT {
+				return &os.PathError{Op: "remove", Path: symlink, Err: err}
 			}
 		}
 	}

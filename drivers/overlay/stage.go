@@ -122,15 +122,14 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	} else {
 		files["lower"], files["lower-layers"] = s.beneath.lowerFile(), s.beneath.lowerLayersFile()
 	}
-	for _, name := range dirs {
-		if err := makeDir(filepath.Join(s.path, name), private); err != nil {
-			return err
-		}
+	for i, name := range dirs {
+		dirs[i] = filepath.Join(s.path, name)
 	}
-	for name, content := range files {
-		if err := writeFile(filepath.Join(s.path, name), content); err != nil {
-			return err
-		}
+	if err := makeDirs(private, dirs...); err != nil {
+		return err
+	}
+	if err := writeFiles(s.path, files); err != nil {
+		return err
 	}
 	if opts.Content != "" {
 		return s.copyContent(ctx, opts.Content)
@@ -225,6 +224,10 @@ func (s *staged) sameParent() error {
 	if s.parent == "" {
 		return nil
 	}
+	if target, err := os.Readlink(filepath.Join(s.home, linkDir, s.parentLink)); err == nil && target == linkTarget(s.parent) {
+		return nil
+	}
+	// Its symlink is lost, or in another home.
 	dir, _, err := s.driver.find(s.parent)
 	if err != nil {
 		return fmt.Errorf("parent %w", err)
@@ -263,22 +266,42 @@ func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) 
 
 // writeFile makes one of a layer's small files, 0644 whatever the umask.
 func writeFile(path, content string) error {
-	fd, err := fsat.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o644)
+	return writeFiles(filepath.Dir(path), map[string]string{filepath.Base(path): content})
+}
+
+// writeFiles is writeFile of several in the same place. When the first comes with the right mode, so do the others.
+func writeFiles(dir string, files map[string]string) error {
+	asIs := false
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := writeNew(path, content, &asIs); err != nil {
+			return &os.PathError{Op: "write", Path: path, Err: err}
+		}
+	}
+	return nil
+}
+
+// writeNew makes a file. asIs says that a new file comes with the mode it is asked for, and is set when this one did.
+func writeNew(path, content string, asIs *bool) error {
+	const mode = 0o644
+	fd, err := fsat.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, mode)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
+		return err
 	}
 	n, err := unix.Write(fd, []byte(content))
 	if err == nil && n < len(content) {
 		err = io.ErrShortWrite // a full disk
 	}
-	if err == nil {
-		err = unix.Fchmod(fd, 0o644)
+	var st unix.Stat_t
+	if err == nil && !*asIs {
+		err = unix.Fstat(fd, &st)
+		*asIs = st.Mode&0o7777 == mode
+	}
+	if err == nil && !*asIs {
+		err = unix.Fchmod(fd, mode)
 	}
 	if cerr := unix.Close(fd); err == nil {
 		err = cerr
 	}
-	if err != nil {
-		return &os.PathError{Op: "write", Path: path, Err: err}
-	}
-	return nil
+	return err
 }

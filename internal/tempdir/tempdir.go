@@ -34,6 +34,7 @@ type Dir struct {
 	mu      sync.Mutex
 	lock    *lockfile.Lock // nil once given back
 	members int
+	full    bool // something was taken, and nobody takes it out again
 }
 
 // New makes a temporary directory in root, and root itself (0700) when it is missing.
@@ -97,6 +98,9 @@ func (d *Dir) Take(victim string) error {
 	base := filepath.Base(victim)
 	base = base[:min(len(base), 200)] // with its number it has to fit NAME_MAX
 	err := unix.Rename(victim, d.member(base))
+	d.mu.Lock()
+	d.full = d.full || err == nil
+	d.mu.Unlock()
 	if errors.Is(err, os.ErrNotExist) {
 		if _, serr := os.Lstat(d.path); serr == nil {
 			return nil
@@ -120,21 +124,24 @@ func (d *Dir) member(what string) string {
 // removes it. Calling Remove again does nothing.
 func (d *Dir) Remove(ctx context.Context) error {
 	d.mu.Lock()
-	lock := d.lock
+	lock, full := d.lock, d.full
 	d.lock = nil
 	d.mu.Unlock()
 	if lock == nil {
 		return nil
 	}
-	return remove(ctx, d.path, lock)
+	return remove(ctx, d.path, full, lock)
 }
 
 // Close is Remove without a deadline, for defer.
 func (d *Dir) Close() error { return d.Remove(context.Background()) }
 
-// remove empties a directory whose lock is held; the lock file goes last, since without it the directory is anyone's.
-func remove(ctx context.Context, path string, lock *lockfile.Lock) error {
-	err := unix.Rmdir(path) // empty, when all that was built in it has found its place
+// remove removes a directory whose lock is held; the lock file goes last, since without it the directory is anyone's.
+func remove(ctx context.Context, path string, full bool, lock *lockfile.Lock) error {
+	err := error(unix.ENOTEMPTY)
+	if !full { // empty, when all that was built in it has found its place
+		err = unix.Rmdir(path)
+	}
 	if err != nil {
 		err = fsat.RemoveAll(ctx, path)
 	}
@@ -205,7 +212,7 @@ func recoverOne(ctx context.Context, root, n string) error {
 		lock.Release()
 		return err
 	}
-	return remove(ctx, filepath.Join(root, dirPrefix+n), lock)
+	return remove(ctx, filepath.Join(root, dirPrefix+n), true, lock)
 }
 
 // Stale returns the paths in root that Sweep would remove: directories and lock files that nobody holds. It changes nothing.
