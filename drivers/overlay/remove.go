@@ -26,21 +26,19 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	var shown []string
 	for _, home := range d.homes {
 		dir := filepath.Join(home, id)
-		if err := unix.Access(dir, unix.F_OK); err == unix.ENOENT {
+		link, err := readLink(dir)
+		if err != nil && unix.Access(dir, unix.F_OK) == unix.ENOENT {
 			continue
 		}
 		if path, err := readAdditional(dir); err == nil && path != "" {
 			shown = append(shown, path)
 		}
-		temp, err := tempdir.New(filepath.Join(home, tempDirs))
-		if err != nil {
-			return nil, fmt.Errorf("overlay: delete layer %s: %w", id, err)
-		}
-		all = append(all, temp)
 		d.liftLimits(home, id)
-		if err := takeLayer(ctx, temp, home, id); err != nil {
+		temp, err := d.bury(ctx, home, id, link)
+		if err != nil {
 			return nil, fmt.Errorf("overlay: delete layer %s: %w", id, errors.Join(err, drivers.TrashIn(all...).Empty(context.WithoutCancel(ctx))))
 		}
+		all = append(all, temp)
 	}
 	if len(shown) > 0 {
 		return releasing{drivers.TrashIn(all...), shown}, nil
@@ -48,19 +46,19 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	return drivers.TrashIn(all...), nil
 }
 
-func takeLayer(ctx context.Context, temp *tempdir.Dir, home, id string) error {
-	dir := filepath.Join(home, id)
+// bury takes away a layer's symlink, if link is its short name, and its directory.
+func (d *Driver) bury(ctx context.Context, home, id, link string) (*tempdir.Dir, error) {
 	// The link file may be damaged or name what isn't this layer's; then the symlink stays, for Leavings.
-	if link, err := readLink(dir); err == nil {
+	if link != "" {
 		symlink := filepath.Join(home, linkDir, link)
 		if target, err := os.Readlink(symlink); err == nil && target == linkTarget(id) {
 			if err := unix.Unlink(symlink); err != nil && err != unix.ENOENT {
-				return &os.PathError{Op: "remove", Path: symlink, Err: err}
+				return nil, &os.PathError{Op: "remove", Path: symlink, Err: err}
 			}
 		}
 	}
 	step.Reached(ctx, "overlay: short name taken away")
-	return temp.Take(dir)
+	return tempdir.Bury(filepath.Join(home, tempDirs), filepath.Join(home, id))
 }
 
 // Recover removes what dead processes left in the tempdirs of the homes.

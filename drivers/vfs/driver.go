@@ -217,12 +217,9 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
-	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	temp, err := tempdir.Bury(filepath.Join(home, tempDirs), dir)
 	if err != nil {
 		return nil, fmt.Errorf("vfs: delete layer %s: %w", id, err)
-	}
-	if err := temp.Take(dir); err != nil {
-		return nil, fmt.Errorf("vfs: delete layer %s: %w", id, errors.Join(err, temp.Close()))
 	}
 	return drivers.TrashIn(temp), nil
 }

@@ -34,17 +34,41 @@ type Dir struct {
 	mu      sync.Mutex
 	lock    *lockfile.Lock // nil once given back
 	members int
-	full    bool // something was taken, and nobody takes it out again
+	full    bool // something was thrown in, and nobody takes it out again
 }
 
 // New makes a temporary directory in root, and root itself (0700) when it is missing.
 func New(root string) (*Dir, error) {
+	return begin(root, func(path string) error { return os.Mkdir(path, 0o700) })
+}
+
+// Bury renames victim, a file or a directory on the same file system, so that it is the temporary directory: it is gone from where it was at once. A missing
+// victim is no error; there is nothing to be removed then.
+func Bury(root, victim string) (*Dir, error) {
+	d, err := begin(root, func(path string) error {
+		err := unix.Rename(victim, path)
+		if err == nil || err == unix.EEXIST || err == unix.ENOTEMPTY {
+			return err
+		}
+		if _, serr := os.Lstat(victim); errors.Is(serr, os.ErrNotExist) {
+			return nil
+		}
+		return &os.LinkError{Op: "rename", Old: victim, New: path, Err: err}
+	})
+	if d != nil {
+		d.full = true
+	}
+	return d, err
+}
+
+// begin takes a number and has its directory made by begun.
+func begin(root string, begun func(path string) error) (*Dir, error) {
 	// Chance decides the number. It is taken when its lock file exists, and lost again when someone recovers the lock
 	// file between its creation and our lock.
 	for range 10_000 {
 		n := strconv.FormatUint(uint64(rand.Uint32()), 10)
-		d, err := claim(root, n)
-		if errors.Is(err, os.ErrNotExist) {
+		d, err := claim(root, n, begun)
+		if errors.Is(err, errNoRoot) {
 			if err = os.MkdirAll(root, 0o700); err == nil {
 				continue
 			}
@@ -59,12 +83,17 @@ func New(root string) (*Dir, error) {
 	return nil, fmt.Errorf("temporary directory in %s: %w: no free number found", root, errdefs.ErrBusy)
 }
 
+var errNoRoot = errors.New("no such root")
+
 // claim takes number n, or returns nil if it has an owner.
-func claim(root, n string) (*Dir, error) {
+func claim(root, n string, begun func(path string) error) (*Dir, error) {
 	lockPath := filepath.Join(root, lockPrefix+n)
 	lock, err := lockfile.TryCreate(lockPath)
 	if errors.Is(err, os.ErrExist) || errors.Is(err, errdefs.ErrBusy) { // busy: a recovery has it, and will remove it
 		return nil, nil
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, errNoRoot
 	}
 	if err != nil {
 		return nil, err
@@ -74,7 +103,7 @@ func claim(root, n string) (*Dir, error) {
 		return nil, err
 	}
 	path := filepath.Join(root, dirPrefix+n)
-	if err := os.Mkdir(path, 0o700); err != nil {
+	if err := begun(path); err != nil {
 		if errors.Is(err, os.ErrExist) { // left without its lock file: something to recover
 			return nil, lock.Release()
 		}
@@ -146,19 +175,14 @@ func remove(ctx context.Context, path string, full bool, lock *lockfile.Lock) er
 		err = fsat.RemoveAll(ctx, path)
 	}
 	if err == nil {
-		err = unlink(lock.Path())
+		if err = unix.Unlink(lock.Path()); err != nil {
+			err = &os.PathError{Op: "remove", Path: lock.Path(), Err: err}
+		}
 	}
 	if rerr := lock.Release(); err == nil {
 		err = rerr
 	}
 	return err
-}
-
-func unlink(path string) error {
-	if err := unix.Unlink(path); err != nil {
-		return &os.PathError{Op: "remove", Path: path, Err: err}
-	}
-	return nil
 }
 
 // Recover removes the temporary directories in root that no living process holds. A missing root has none. One
