@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/shalestore/shale/catalog"
@@ -104,6 +105,9 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 	step.Reached(ctx, "about to mount")
 	for _, spec := range specs {
 		if err := mount.Perform(ctx, spec); err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				err = fmt.Errorf("%w: files of the layer or of one beneath it are gone: %w", errdefs.ErrCorrupt, err)
+			}
 			return "", errors.Join(err, s.unmountAt(ctx, layer.ID, target))
 		}
 	}

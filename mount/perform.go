@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
@@ -110,7 +111,20 @@ func describe(s Spec, err error) error {
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("mount %s on %s: %w: this kernel has no file system of that type: %w", s.Type, s.Target, errdefs.ErrUnsupported, err)
 	}
+	if missing := s.missing(); missing != "" && errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("mount %s on %s: %s is missing: %w", s.Type, s.Target, missing, err)
+	}
 	return fmt.Errorf("mount %s on %s: %w", s.Type, s.Target, err)
+}
+
+// missing is the first of the directories to be mounted that isn't there.
+func (s Spec) missing() string {
+	for _, dir := range slices.Concat(s.Lower, []string{s.Upper, s.Work}) {
+		if dir != "" && unix.Access(dir, unix.F_OK) == unix.ENOENT {
+			return dir
+		}
+	}
+	return ""
 }
 
 // openPath opens a directory for use as a place, without reading it.

@@ -151,11 +151,20 @@ func (d *Driver) lowers(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.lowersOf(dir, ids)
+	return d.lowersOf(dir, ids, false)
 }
 
-// lowersOf is lowers for a layer whose parents are known.
-func (d *Driver) lowersOf(dir string, ids []string) ([]string, error) {
+// lowersToMount is lowers for who mounts them, and so finds out by himself that one is gone.
+func (d *Driver) lowersToMount(ctx context.Context, dir string) ([]string, error) {
+	ids, err := d.parents(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	return d.lowersOf(dir, ids, true)
+}
+
+// lowersOf is lowers for a layer whose parents are known. Where there is one home only, trusting means not to look whether they are in it.
+func (d *Driver) lowersOf(dir string, ids []string, trusting bool) ([]string, error) {
 	homes, err := d.openHomes()
 	if err != nil {
 		return nil, err
@@ -163,9 +172,11 @@ func (d *Driver) lowersOf(dir string, ids []string) ([]string, error) {
 	defer homes.close()
 	dirs := homes.appendGenerations(nil, homes.of(dir), filepath.Base(dir))
 	for _, id := range ids {
-		home, err := homes.holding(id)
-		if err != nil {
-			return nil, fmt.Errorf("layer %s: %w", filepath.Base(dir), err)
+		home := homes[0]
+		if !trusting || len(homes) > 1 {
+			if home, err = homes.holding(id); err != nil {
+				return nil, fmt.Errorf("layer %s: %w", filepath.Base(dir), err)
+			}
 		}
 		dirs = homes.appendGenerations(append(dirs, home.path+"/"+id+"/diff"), home, id)
 	}

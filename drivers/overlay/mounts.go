@@ -46,7 +46,11 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	if spec.Attr, spec.Data, err = d.options(ctx, opts); err != nil {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 	}
-	if spec.Lower, err = d.lowers(ctx, dir); err != nil {
+	lowers := d.lowersToMount
+	if d.opts.MountProgram != "" || !opts.IDMap.IsIdentity() { // what mounts with these says less of what it misses
+		lowers = d.lowers
+	}
+	if spec.Lower, err = lowers(ctx, dir); err != nil {
 		return mount.Spec{}, err
 	}
 	if len(spec.Lower) == 0 {

@@ -24,7 +24,7 @@ func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
 	if err != nil {
 		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
 	}
-	lowers, err := d.lowersOf(dir, parents)
+	lowers, err := d.lowersOf(dir, parents, false)
 	if err != nil {
 		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
 	}
