@@ -2,8 +2,11 @@ package fsat
 
 import (
 	"bytes"
+	"io"
+	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,14 +22,10 @@ func (s *Syncer) LittleWaits() bool { return littleWaits(s.dev) }
 // littleWaits asks ext4 for the blocks that it has promised but not chosen yet, which is all that is new, and for other file systems the kernel for what waits on
 // all of them together.
 func littleWaits(dev uint64) bool {
-	var name [256]byte
-	n, err := unix.Readlink("/sys/dev/block/"+strconv.Itoa(int(unix.Major(dev)))+":"+strconv.Itoa(int(unix.Minor(dev))), name[:])
-	if err == nil {
+	if text, ok := delayedBlocks(dev); ok {
 		// Documentation/ABI/testing/sysfs-fs-ext4; the block size is 4096 as a rule, and never more than a page.
-		if text, err := readProc("/sys/fs/ext4/" + filepath.Base(string(name[:n])) + "/delayed_allocation_blocks"); err == nil {
-			blocks, err := strconv.Atoi(string(bytes.TrimSpace(text)))
-			return err == nil && blocks < maxWaiting/4096
-		}
+		blocks, err := strconv.Atoi(string(bytes.TrimSpace(text)))
+		return err == nil && blocks < maxWaiting/4096
 	}
 	text, err := readProc("/proc/meminfo")
 	if err != nil {
@@ -43,6 +42,40 @@ func littleWaits(dev uint64) bool {
 		kib += value
 	}
 	return kib < maxWaiting>>10
+}
+
+// gauges are the files of sysfs that were asked before, by device: the question comes with every change of a store. To have one open keeps nothing from being unmounted.
+var gauges sync.Map // uint64 → *os.File
+
+// delayedBlocks reads the number from sysfs, where the device has an ext4.
+func delayedBlocks(dev uint64) ([]byte, bool) {
+	text := make([]byte, 32)
+	if gauge, ok := gauges.Load(dev); ok {
+		if n, err := gauge.(*os.File).ReadAt(text, 0); err == nil || err == io.EOF && n > 0 {
+			return text[:n], true
+		}
+		// ENODEV: that file system is gone. The device may have another.
+		gauges.CompareAndDelete(dev, gauge)
+		gauge.(*os.File).Close()
+	}
+	var name [256]byte
+	n, err := unix.Readlink("/sys/dev/block/"+strconv.Itoa(int(unix.Major(dev)))+":"+strconv.Itoa(int(unix.Minor(dev))), name[:])
+	if err != nil {
+		return nil, false
+	}
+	gauge, err := os.Open("/sys/fs/ext4/" + filepath.Base(string(name[:n])) + "/delayed_allocation_blocks")
+	if err != nil {
+		return nil, false
+	}
+	n, err = gauge.ReadAt(text, 0)
+	if err != nil && err != io.EOF {
+		gauge.Close()
+		return nil, false
+	}
+	if _, others := gauges.LoadOrStore(dev, gauge); others {
+		gauge.Close()
+	}
+	return text[:n], true
 }
 
 // readProc reads a short file that the kernel makes up.
