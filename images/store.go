@@ -89,6 +89,13 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	})
 }
 
+// Recall is catalog.Catalog.Recall: fn gets a guess. There is none in a store that looks into others.
+func (s *Store) Recall(fn func(tx *ReadTx)) bool {
+	return len(s.beneath(nil)) == 0 && s.records.Recall(func(own *catalog.ReadTx[Image]) {
+		fn(&ReadTx{store: s, own: own, records: own})
+	})
+}
+
 // Update calls fn with images.lock held exclusively, and saves what it changed when it returns nil. tx is for one goroutine. It must not be called within View or Update.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	return s.records.Update(ctx, func(own *catalog.WriteTx[Image]) error {

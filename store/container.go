@@ -69,7 +69,27 @@ func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (con
 	return s.createContainer(ctx, opts)
 }
 
-func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (created containers.Container, err error) {
+// createContainer plans with what this process remembers of the image, which saves two locks. If that is out of date, the records prove it when the container is
+// added, and it is made once more by what they say.
+func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (containers.Container, error) {
+	guessed := false
+	created, err := s.createPlanned(ctx, opts, func(ctx context.Context, opts ContainerOptions, onDisk idtools.Mapping) (*containerPlan, error) {
+		if plan := s.guessPlan(opts, onDisk); plan != nil {
+			guessed = true
+			return plan, nil
+		}
+		return s.planContainer(ctx, opts, onDisk)
+	})
+	if err != nil && guessed && ctx.Err() == nil {
+		return s.createPlanned(ctx, opts, s.planContainer)
+	}
+	return created, err
+}
+
+// planner finds what a new container starts from.
+type planner func(ctx context.Context, opts ContainerOptions, onDisk idtools.Mapping) (*containerPlan, error)
+
+func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions, planned planner) (created containers.Container, err error) {
 	if opts.HostUIDMapping {
 		opts.IDMap.UIDs = nil
 	}
@@ -97,7 +117,7 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 	if shift {
 		onDisk = idtools.Mapping{}
 	}
-	plan, err := s.planContainer(ctx, opts, onDisk)
+	plan, err := planned(ctx, opts, onDisk)
 	if err != nil {
 		return containers.Container{}, err
 	}
@@ -107,7 +127,7 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 		}
 		if !shift {
 			onDisk = opts.IDMap
-			if plan, err = s.planContainer(ctx, opts, onDisk); err != nil {
+			if plan, err = planned(ctx, opts, onDisk); err != nil {
 				return containers.Container{}, err
 			}
 		}
@@ -195,6 +215,7 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (cre
 
 // containerPlan is what a new container starts from.
 type containerPlan struct {
+	guess string        // the name by which the image was found in memory; "" for a plan made by the records
 	image images.Image  // without ID for a container without an image
 	top   *layers.Layer // the image's top layer, or a copy of it with the mapping that was asked for; or nil
 	flags map[string]any
@@ -211,19 +232,8 @@ func (s *Store) planContainer(ctx context.Context, opts ContainerOptions, onDisk
 		if _, err := l.CheckFree(opts.Layer, nil); err != nil {
 			return err
 		}
-		if opts.Image != "" {
-			image, err := i.Lookup(opts.Image)
-			if err != nil {
-				return err
-			}
-			plan.image = image
-			if image.TopLayer != "" {
-				top, err := topLayer(l, image, onDisk)
-				if err != nil {
-					return err
-				}
-				plan.top = &top
-			}
+		if err := plan.find(l, i, opts.Image, onDisk); err != nil {
+			return err
 		}
 		return checkLabels(plan.flags, opts.LabelOpts)
 	}
@@ -238,16 +248,62 @@ func (s *Store) planContainer(ctx context.Context, opts ContainerOptions, onDisk
 	})
 }
 
+// find looks up an image, unless ref is empty, and its top layer.
+func (p *containerPlan) find(l *layers.ReadTx, i *images.ReadTx, ref string, onDisk idtools.Mapping) error {
+	if ref == "" {
+		return nil
+	}
+	image, err := i.Lookup(ref)
+	if err != nil {
+		return err
+	}
+	p.image = image
+	if image.TopLayer == "" {
+		return nil
+	}
+	top, err := topLayer(l, image, onDisk)
+	if err != nil {
+		return err
+	}
+	p.top = &top
+	return nil
+}
+
+// guessPlan is planContainer from memory, for a container about which there is nothing but its image to look up: nil where that isn't remembered.
+func (s *Store) guessPlan(opts ContainerOptions, onDisk idtools.Mapping) *containerPlan {
+	s.mu.Lock()
+	r := s.rooms
+	s.mu.Unlock()
+	if r == nil || opts.Image == "" || opts.ID != "" || opts.Layer != "" || len(opts.Names) > 0 || !opts.IDMap.IsIdentity() {
+		return nil
+	}
+	plan := &containerPlan{guess: opts.Image, flags: maps.Clone(opts.Flags)}
+	if plan.flags == nil {
+		plan.flags = map[string]any{}
+	}
+	right := false
+	r.layers.Recall(func(l *layers.ReadTx) {
+		r.images.Recall(func(i *images.ReadTx) { right = plan.find(l, i, opts.Image, onDisk) == nil })
+	})
+	if !right || checkLabels(plan.flags, opts.LabelOpts) != nil {
+		return nil
+	}
+	return plan
+}
+
 // stillRight makes sure that the image didn't change while the layer was staged.
 func (p *containerPlan) stillRight(i *images.ReadTx) error {
 	if p.image.ID == "" {
 		return nil
 	}
 	now, err := i.Get(p.image.ID)
+	if p.guess != "" {
+		now, err = i.Lookup(p.guess)
+	}
 	if err != nil {
 		return err
 	}
-	if now.TopLayer != p.image.TopLayer {
+	if now.ID != p.image.ID || now.TopLayer != p.image.TopLayer {
 		return fmt.Errorf("image %s: changed while a container of it was made: %w", now.ID, errdefs.ErrBusy)
 	}
 	return nil

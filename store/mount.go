@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
@@ -27,43 +28,67 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 	if err != nil {
 		return "", err
 	}
-	wanted := drivers.MountOptions{ReadOnly: opts.ReadOnly, Options: opts.Options, Label: opts.Label}
-	container, err := s.Container(ctx, ref)
-	switch {
+	if container, known := rooms.guessContainer(ref); known {
+		path, err = s.mountContainer(ctx, rooms, container, opts)
+		if !errors.Is(err, errdefs.ErrNotFound) { // else it is gone, and another may have its ID
+			return path, err
+		}
+	}
+	switch container, err := s.Container(ctx, ref); {
 	case err == nil:
-		ref = container.LayerID
-		if wanted.Options == nil {
-			wanted.Options = container.MountOpts()
-		}
-		wanted.IDMap = container.Mapping()
-		if !opts.IDMap.IsIdentity() && !opts.IDMap.Equal(wanted.IDMap) {
-			return "", fmt.Errorf("container %s: %w: it runs with another ID map, and is mounted with that", container.ID, errdefs.ErrInvalid)
-		}
-		wanted.Volatile = container.Volatile() && !s.cfg.DisableVolatile
+		return s.mountContainer(ctx, rooms, container, opts)
 	case errors.Is(err, errdefs.ErrNotFound):
-		layer, err := s.Layer(ctx, ref) // before anything is mounted for its sake
-		if err != nil {
-			return "", err
-		}
-		ref = layer.ID
-		if !opts.IDMap.IsIdentity() {
-			if err := opts.IDMap.Validate(); err != nil {
-				return "", fmt.Errorf("layer %s: %w", ref, err)
-			}
-			wanted.IDMap, wanted.MapOwn, wanted.ReadOnly = opts.IDMap, true, true
-		}
+		return s.mountLayer(ctx, rooms, ref, opts)
 	default:
 		return "", err
 	}
+}
+
+// guessContainer is Container from memory, for a whole ID. A container's layer, options and mapping stay what they are as long as it lives.
+func (r *rooms) guessContainer(id string) (container containers.Container, known bool) {
+	r.containers.Recall(func(tx *containers.ReadTx) {
+		var err error
+		container, err = tx.Get(id)
+		known = err == nil
+	})
+	return container, known
+}
+
+func (s *Store) mountContainer(ctx context.Context, rooms *rooms, container containers.Container, opts MountOptions) (string, error) {
+	wanted := drivers.MountOptions{ReadOnly: opts.ReadOnly, Options: opts.Options, Label: opts.Label, IDMap: container.Mapping()}
+	if wanted.Options == nil {
+		wanted.Options = container.MountOpts()
+	}
+	if !opts.IDMap.IsIdentity() && !opts.IDMap.Equal(wanted.IDMap) {
+		return "", fmt.Errorf("container %s: %w: it runs with another ID map, and is mounted with that", container.ID, errdefs.ErrInvalid)
+	}
+	wanted.Volatile = container.Volatile() && !s.cfg.DisableVolatile
+	return s.mountBeneathHome(ctx, rooms, container.LayerID, wanted)
+}
+
+func (s *Store) mountLayer(ctx context.Context, rooms *rooms, ref string, opts MountOptions) (string, error) {
+	layer, err := s.Layer(ctx, ref) // before anything is mounted for its sake
+	if err != nil {
+		return "", err
+	}
+	wanted := drivers.MountOptions{ReadOnly: opts.ReadOnly, Options: opts.Options, Label: opts.Label}
+	if !opts.IDMap.IsIdentity() {
+		if err := opts.IDMap.Validate(); err != nil {
+			return "", fmt.Errorf("layer %s: %w", layer.ID, err)
+		}
+		wanted.IDMap, wanted.MapOwn, wanted.ReadOnly = opts.IDMap, true, true
+	}
+	return s.mountBeneathHome(ctx, rooms, layer.ID, wanted)
+}
+
+// mountBeneathHome mounts a layer while the driver's home stays as it is.
+func (s *Store) mountBeneathHome(ctx context.Context, rooms *rooms, id string, wanted drivers.MountOptions) (string, error) {
 	lock, err := s.holdHome(ctx, rooms.driver)
 	if err != nil {
 		return "", err
 	}
 	defer lock.Release()
-	if path, err = rooms.layers.Mount(ctx, ref, wanted); err == nil && container.ID != "" {
-		s.mounted.Store(container.ID, container.LayerID)
-	}
-	return path, err
+	return rooms.layers.Mount(ctx, id, wanted)
 }
 
 // MountImage mounts the top layer of an image read-only, with the owners that the image has, and returns where. Where the image has only copies of its top
@@ -161,14 +186,9 @@ func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMount
 	if err != nil {
 		return false, err
 	}
-	// A container keeps its layer for life, so the records need not be asked for the one that was mounted here.
-	if layer, known := s.mounted.Load(ref); known {
-		stillMounted, err = rooms.layers.Unmount(ctx, layer.(string), force)
-		if err == nil && stillMounted {
-			return true, nil
-		}
-		s.mounted.Delete(ref)
-		if !errors.Is(err, errdefs.ErrNotFound) { // else it is gone, and another container may have its ID
+	if container, known := rooms.guessContainer(ref); known {
+		stillMounted, err = rooms.layers.Unmount(ctx, container.LayerID, force)
+		if !errors.Is(err, errdefs.ErrNotFound) {
 			return stillMounted, err
 		}
 	}

@@ -20,8 +20,6 @@ import (
 type Store struct {
 	cfg config.Config
 
-	mounted sync.Map // ID of a container that was mounted here → ID of its layer
-
 	mu     sync.Mutex // guards what follows
 	rooms  *rooms
 	closed bool

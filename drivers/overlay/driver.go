@@ -193,6 +193,11 @@ func (d *Driver) find(id string) (dir, home string, err error) {
 	return "", "", fmt.Errorf("layer %s: %w to the overlay driver in %s", id, errdefs.ErrNotFound, strings.Join(d.everywhere(), " and "))
 }
 
+// taken reports whether something lies in the place of layer id, in any of the homes that layers are made in.
+func (d *Driver) taken(id string) bool {
+	return slices.ContainsFunc(d.homes, func(home string) bool { return unix.Access(filepath.Join(home, id), unix.F_OK) != unix.ENOENT })
+}
+
 // everywhere is where layers are looked for, in this order.
 func (d *Driver) everywhere() []string { return slices.Concat(d.homes, d.others) }
 

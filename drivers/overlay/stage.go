@@ -184,8 +184,10 @@ func (s *staged) commit(ctx context.Context, id string) error {
 	if err := s.sameParent(); err != nil {
 		return err
 	}
-	if err := s.MakeRoom(ctx, s.driver, id); err != nil {
-		return err
+	if s.driver.taken(id) {
+		if err := s.MakeRoom(ctx, s.driver, id); err != nil {
+			return err
+		}
 	}
 	if err := s.renewLimits(); err != nil {
 		return err

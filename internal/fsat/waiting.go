@@ -2,7 +2,6 @@ package fsat
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -49,10 +48,9 @@ var gauges sync.Map // uint64 → *os.File
 
 // delayedBlocks reads the number from sysfs, where the device has an ext4.
 func delayedBlocks(dev uint64) ([]byte, bool) {
-	text := make([]byte, 32)
 	if gauge, ok := gauges.Load(dev); ok {
-		if n, err := gauge.(*os.File).ReadAt(text, 0); err == nil || err == io.EOF && n > 0 {
-			return text[:n], true
+		if text, err := readGauge(gauge.(*os.File)); err == nil {
+			return text, true
 		}
 		// ENODEV: that file system is gone. The device may have another.
 		gauges.CompareAndDelete(dev, gauge)
@@ -67,15 +65,29 @@ func delayedBlocks(dev uint64) ([]byte, bool) {
 	if err != nil {
 		return nil, false
 	}
-	n, err = gauge.ReadAt(text, 0)
-	if err != nil && err != io.EOF {
+	text, err := readGauge(gauge)
+	if err != nil {
 		gauge.Close()
 		return nil, false
 	}
 	if _, others := gauges.LoadOrStore(dev, gauge); others {
 		gauge.Close()
 	}
-	return text[:n], true
+	return text, true
+}
+
+// readGauge reads the file anew, with one call where ReadAt makes two.
+func readGauge(gauge *os.File) ([]byte, error) {
+	conn, err := gauge.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	text := make([]byte, 32)
+	var n int
+	if cerr := conn.Control(func(fd uintptr) { n, err = unix.Pread(int(fd), text, 0) }); cerr != nil {
+		return nil, cerr
+	}
+	return text[:max(n, 0)], err
 }
 
 // readProc reads a short file that the kernel makes up.
