@@ -207,10 +207,20 @@ func (d *Driver) trySpec(ctx context.Context, home string, spec mount.Spec, prep
 			err = cerr
 		}
 	}()
-	dir := temp.Addition()
-	at := func(name string) string { return filepath.Join(dir, name) }
+	path := temp.Addition()
+	if err := os.Mkdir(path, 0o700); err != nil {
+		return err
+	}
+	// By its descriptor the directory is the same one when another process mounts the home on itself meanwhile (PrepareHome). Through the path, the mount
+	// couldn't be reached any more to be taken away.
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	at := func(name string) string { return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), name) }
 	p := probe{lower: []string{at("lower1"), at("lower2")}, upper: at("upper"), work: at("work"), merged: at("merged")}
-	for _, path := range append([]string{dir, p.upper, p.work, p.merged}, p.lower...) {
+	for _, path := range append([]string{p.upper, p.work, p.merged}, p.lower...) {
 		if err := os.Mkdir(path, 0o700); err != nil {
 			return err
 		}
