@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"unsafe"
 
+	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
 )
 
@@ -137,7 +138,11 @@ func (c control) set(project uint32, l Limits) error {
 		blocks++ // down to 0 would be no limit
 	}
 	d := dqblk{blockHard: blocks, blockSoft: blocks, inodeHard: l.Inodes, inodeSoft: l.Inodes, valid: blockLimits | inodeLimits}
-	if err := c.call(setQuota, project, unsafe.Pointer(&d)); err != nil {
+	err := c.call(setQuota, project, unsafe.Pointer(&d))
+	if errors.Is(err, unix.ERANGE) {
+		err = fmt.Errorf("%w: this file system doesn't count that far: %w", errdefs.ErrInvalid, err)
+	}
+	if err != nil {
 		return fmt.Errorf("set the quota of project %d to %v: %w", project, l, err)
 	}
 	return nil

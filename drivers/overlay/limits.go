@@ -158,6 +158,35 @@ func (s *staged) project(ctx context.Context, replaces string) error {
 	return nil
 }
 
+// beyondLimits makes errdefs.ErrInvalid of limits that a new layer is beyond from the start, by the files that every layer has: XFS, which asks for more room
+// than it then takes, says that there is no space, and ext4 lets root go on. err is what building the layer ended in.
+func (s *staged) beyondLimits(err error) error {
+	if !s.ownProject || s.limits.IsZero() {
+		return err
+	}
+	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	if full {
+		var fs unix.Statfs_t
+		if unix.Statfs(s.home, &fs) != nil || fs.Bavail < 1024 || fs.Ffree < 64 {
+			return err // the file system itself is full
+		}
+	} else if err == nil {
+		_, usage, qerr := s.quota.Read(s.path)
+		if qerr != nil {
+			return qerr
+		}
+		full = s.limits.Bytes > 0 && uint64(usage.Bytes) > s.limits.Bytes || s.limits.Inodes > 0 && uint64(usage.Inodes) > s.limits.Inodes
+	}
+	if !full {
+		return err
+	}
+	few := fmt.Errorf("limits of %v: %w: too little for the files that every layer has", s.limits, errdefs.ErrInvalid)
+	if err != nil {
+		return fmt.Errorf("%w: %w", few, err)
+	}
+	return few
+}
+
 // renewLimits gives a layer that takes another's place, project and all, the limits that went with the deletion of that one.
 func (s *staged) renewLimits() error {
 	if !s.joined || s.quota == nil {

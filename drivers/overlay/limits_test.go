@@ -94,6 +94,27 @@ func makeMany(dir string, n int) error {
 	return nil
 }
 
+// Limits that the layer's own files are beyond, and those that a file system can't count to, are refused, and nothing of the layer stays.
+func TestQuotaOfNoUse(t *testing.T) {
+	eachQuotaFS(t, func(t *testing.T, disk *testutil.VMDisk) {
+		at := drivers.Place{Root: filepath.Join(disk.Dir, "root"), RunRoot: t.TempDir()}
+		d := open(t, at).(*overlay.Driver)
+		for _, l := range []*drivers.Limits{limits(1, 0), limits(4096, 0), limits(0, 1), limits(0, 5), limits(1<<62, 1<<63)} {
+			err := commitLimited(d, "layer", "", l)
+			if *l.Bytes > miB && err == nil {
+				continue // XFS counts that far
+			}
+			if !errors.Is(err, errdefs.ErrInvalid) {
+				t.Errorf("%d bytes, %d inodes: %v", *l.Bytes, *l.Inodes, err)
+			}
+			if left, err := os.ReadDir(filepath.Join(at.Root, "overlay/tempdirs")); err != nil || len(left) > 0 {
+				t.Errorf("it left %v (%v)", left, err)
+			}
+		}
+		must(t, commitLimited(d, "layer", "", limits(miB, 30)))
+	})
+}
+
 // Limits hold for whoever writes through the mount, root included, and for nobody beside.
 func TestQuotaOfMountedLayers(t *testing.T) {
 	eachQuotaFS(t, func(t *testing.T, disk *testutil.VMDisk) {

@@ -42,7 +42,8 @@ func (d *Driver) stage(ctx context.Context, parent string, below *staged, opts d
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
 	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, below: below, link: newLink(), quota: quotas, limits: limits}
-	if err := s.build(ctx, opts); err != nil {
+	err = s.build(ctx, opts)
+	if err = s.beyondLimits(err); err != nil {
 		_ = s.Discard()
 		return nil, fmt.Errorf("overlay: stage a layer: %w", err)
 	}
