@@ -115,6 +115,9 @@ func xattrs(path string) (map[string]string, error) {
 	attrs := map[string]string{}
 	value := make([]byte, 64<<10)
 	for _, name := range strings.Split(strings.TrimRight(string(names[:n]), "\x00"), "\x00") {
+		if name == "trusted.SGI_ACL_FILE" || name == "trusted.SGI_ACL_DEFAULT" {
+			continue // XFS lists ACLs twice, here in its own form, whose IDs no ID-mapped mount translates
+		}
 		size, err := unix.Lgetxattr(path, name, value)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
