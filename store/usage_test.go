@@ -305,6 +305,15 @@ func TestUsageNoticesThePeer(t *testing.T) {
 			if driver == "overlay" { // plain copies keep no trace of it
 				grown("its unmounting")
 			}
+			usageOf(t, s)
+			if _, err := s.Mount(t.Context(), id("layer"), store.MountOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			testutil.Tree(t, path, "dir/fifth*70000")
+			if _, err := s.Unmount(t.Context(), id("layer"), false); err != nil {
+				t.Fatal(err)
+			}
+			grown("writing through our own mount")
 			peer.setData("layer", id("layer"), "key", strings.Repeat("x", 70_000))
 			size = measured(layers.BasisWalk)
 			peer.deleteLayer(id("layer"))

@@ -25,7 +25,8 @@ deleting it would give back now.
 
 Layers that don't change are looked through once after each start of the host, those with a
 quota never; the layers of containers each time. Whether a layer may have changed is told
-from marks that writers leave. With the vfs driver they leave none; there --fresh helps.
+from marks that mounts leave. With the vfs driver those of other programs leave none; there
+--fresh helps.
 
 With --json a list of objects of each kind, and the sums, in bytes.`,
 		Example: `  # the ten images that take most, by what only they have

@@ -102,9 +102,9 @@ func (d *Driver) find(id string) (dir, home string, err error) {
 }
 
 // Mounts says that nothing is to be mounted. It refuses what can't be had without a mount; "ro", ReadOnly and Volatile ask for
-// less than what there is and are ignored, as containers/storage does.
+// less than what there is and are ignored, as containers/storage does. So whoever asks can write there, and the layer's directory is marked for Stamp.
 func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions) ([]mount.Spec, error) {
-	_, home, err := d.find(id)
+	dir, home, err := d.find(id)
 	if err != nil {
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
@@ -119,7 +119,18 @@ func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions)
 	if !opts.IDMap.IsIdentity() {
 		return nil, fmt.Errorf("vfs: mount layer %s with an ID map: %w by the vfs driver", id, errdefs.ErrUnsupported)
 	}
+	if slices.Contains(d.homes, home) {
+		touch(dir)
+	}
 	return nil, nil
+}
+
+// touch changes a directory's change time and nothing else. It is best effort: a file system that refuses is one that nobody writes to either.
+func touch(dir string) {
+	var st unix.Stat_t
+	if unix.Lstat(dir, &st) == nil {
+		_ = unix.UtimesNanoAt(unix.AT_FDCWD, dir, []unix.Timespec{st.Atim, {Nsec: unix.UTIME_OMIT}}, unix.AT_SYMLINK_NOFOLLOW)
+	}
 }
 
 // Stat tells where the layer lies.
@@ -160,7 +171,8 @@ func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, e
 	return drivers.Footprint{Bytes: tree.Allocated, Inodes: tree.Inodes}, nil
 }
 
-// Stamp is that of the layer's directory. Who writes deep into a layer leaves no trace there: nothing is mounted, so nobody is asked.
+// Stamp is that of the layer's directory. Who writes deep into a layer leaves no trace there, but Mounts does. containers/storage, which has nothing to mount either,
+// leaves none.
 func (d *Driver) Stamp(_ context.Context, id string) (string, error) {
 	dir, _, err := d.find(id)
 	if err != nil {
