@@ -149,3 +149,19 @@ func TestRecipeIsMadeAnewFromTheFiles(t *testing.T) {
 		})
 	}
 }
+
+// Nobody is kept from making an image of a container's layer.
+func TestImageOfAContainersLayerIsNoDamage(t *testing.T) {
+	ctx := context.Background()
+	p := newPatient(t, "overlay")
+	s := p.open()
+	_, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("scratch"), Layer: id("scratchlayer")})
+	p.must(err)
+	for _, top := range []string{id("boxlayer"), id("scratchlayer")} {
+		_, err := s.CreateImage(ctx, store.ImageOptions{TopLayer: top})
+		p.must(err)
+	}
+	if report, err := s.Check(ctx, store.CheckOptions{}); err != nil || !report.Empty() {
+		t.Errorf("%+v, %v", report, err)
+	}
+}

@@ -296,24 +296,29 @@ func (v *survey) lookAtContainers(c *containers.ReadTx) error {
 	return nil
 }
 
-// owners tells whose top layer, or a copy of it, or whose container's layer each layer is. Of several containers it is the one whose image lies beneath.
+// owners tells whose layer each is: of several containers, of the one whose image lies beneath. Where it lies beneath none of them the layer is that of the
+// image whose top layer or copy of it it is, if any. An image may well be made of a container's layer, and doesn't own it.
 func (v *survey) owners() map[string]Object {
-	owners, beneath := map[string]Object{}, map[string][]string{}
+	owners, beneath := map[string]Object{}, map[string][]string{"": {""}} // a container without an image lies on nothing
 	for _, image := range v.images {
 		beneath[image.ID] = append([]string{image.TopLayer}, image.MappedLayers...)
 	}
-	for _, container := range v.containers {
-		layer := v.byID[container.LayerID]
-		if layer == nil {
-			continue
-		}
-		if owners[layer.ID].ID == "" || slices.Contains(beneath[container.ImageID], layer.Parent) {
-			owners[layer.ID] = Object{KindContainer, container.ID}
-		}
+	fits := func(c containers.Container, layer *layers.Layer) bool {
+		return slices.Contains(beneath[c.ImageID], layer.Parent)
 	}
-	for _, image := range v.images {
-		for _, id := range beneath[image.ID] {
-			owners[id] = Object{KindImage, image.ID}
+	for _, ours := range []bool{true, false} {
+		for _, container := range v.containers {
+			layer := v.byID[container.LayerID]
+			if layer != nil && fits(container, layer) == ours && owners[layer.ID].ID == "" {
+				owners[layer.ID] = Object{KindContainer, container.ID}
+			}
+		}
+		for _, image := range v.images {
+			for _, id := range beneath[image.ID] {
+				if owners[id].ID == "" {
+					owners[id] = Object{KindImage, image.ID}
+				}
+			}
 		}
 	}
 	return owners
