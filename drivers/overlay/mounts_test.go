@@ -146,6 +146,31 @@ func TestRedirectsForbidNativeDiff(t *testing.T) {
 	}
 }
 
+// What the driver tells of itself are containers/storage's lines, in its order.
+func TestStatusIsThePeers(t *testing.T) {
+	testutil.Root(t)
+	for _, mountopt := range []string{"", "metacopy=on", "redirect_dir=on", "nodev,metacopy=on,redirect_dir=on"} {
+		ours, theirs := t.TempDir(), t.TempDir()
+		t.Cleanup(func() { must(t, testutil.UnmountBelow(theirs)) })
+		options := overlay.Options{Place: place(ours)}
+		args, listed := []string{"--graph", theirs + "/root", "--run", theirs + "/run", "--storage-driver", "overlay"}, ""
+		if mountopt != "" {
+			options.MountOptions, listed = strings.Split(mountopt, ","), "overlay.mountopt="+mountopt
+			args = append(args, "--storage-opt", listed)
+		}
+		d, err := overlay.Open(t.Context(), options)
+		must(t, err)
+		lines := fmt.Sprintf("Driver Name: %s\nDriver Options: [%s]", d.Name(), listed)
+		for _, p := range d.Status(t.Context()) {
+			lines += "\n" + p.Name + ": " + p.Value
+		}
+		out, err := exec.Command(testutil.Peer(t), append(args, "status")...).CombinedOutput() // it says so on stderr
+		if want := strings.TrimSpace(string(out)); err != nil || !strings.HasSuffix(want, lines) {
+			t.Errorf("with %q:\n%s\ncontainers-storage (%v):\n%s", mountopt, lines, err, want)
+		}
+	}
+}
+
 // What was found out once is found in the run root, by us and by containers/storage, under the same names.
 func TestFactsAreShared(t *testing.T) {
 	testutil.Root(t)
