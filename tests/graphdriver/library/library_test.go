@@ -79,12 +79,19 @@ func open(t *testing.T, root string, changes ...func(*types.StoreOptions)) stora
 	return s
 }
 
-// layerTar is a tar with files, given as name and content in turns. A name that ends in "/" is a directory.
+// layerTar is a tar with files, given as name and content in turns. A name that ends in "/" is a directory. They belong to 3:4, or to root in a namespace
+// that has no other ID.
 func layerTar(t testing.TB, files ...string) []byte {
+	uid, gid := 3, 4
+	if ids, err := os.ReadFile("/proc/self/uid_map"); err != nil {
+		t.Fatal(err)
+	} else if f := strings.Fields(string(ids)); len(f) == 3 && f[2] == "1" {
+		uid, gid = 0, 0
+	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for i := 0; i < len(files); i += 2 {
-		h := &tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1])), Uid: 3, Gid: 4}
+		h := &tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1])), Uid: uid, Gid: gid}
 		if strings.HasSuffix(h.Name, "/") {
 			h.Typeflag, h.Mode = tar.TypeDir, 0o755
 		}
