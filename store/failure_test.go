@@ -210,6 +210,60 @@ func TestFullDisk(t *testing.T) {
 	noGarbage(t, s)
 }
 
+// A container that has filled the disk to its last block can be unmounted and mounted, so that something can be removed in it. Records take a block, too.
+func TestContainerThatFillsTheDisk(t *testing.T) {
+	ctx := context.Background()
+	cfg := roots(t)
+	disk := testutil.LoopFS(t, "ext4", 32)
+	cfg.GraphRoot = filepath.Join(disk, "root")
+	s := open(t, cfg)
+	base(t, cfg, s)
+	if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"image"}, TopLayer: id("base")}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "image"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := s.Mount(ctx, c.ID, store.MountOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(path, "f"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size := 1 << 20; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+	f.Close()
+	if err := os.Mkdir(filepath.Join(path, "dir"), 0o755); !errors.Is(err, unix.ENOSPC) {
+		t.Fatalf("the disk isn't full: %v", err)
+	}
+	for range 2 {
+		if _, err := s.Unmount(ctx, c.ID, false); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Mount(ctx, c.ID, store.MountOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Truncate(filepath.Join(path, "f"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Unmount(ctx, c.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.DeleteContainer(ctx, c.ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "image"}); err != nil {
+		t.Error(err)
+	}
+}
+
 // Nobody loses what is written to a mounted layer to a diff that is applied to it meanwhile.
 func TestApplyAndMountKeepOutOfEachOthersWay(t *testing.T) {
 	ctx := context.Background()

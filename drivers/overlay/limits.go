@@ -164,7 +164,7 @@ func (s *staged) beyondLimits(err error) error {
 	if !s.ownProject || s.limits.IsZero() {
 		return err
 	}
-	full := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+	full := isFull(err)
 	if full {
 		var fs unix.Statfs_t
 		if unix.Statfs(s.home, &fs) != nil || fs.Bavail < 1024 || fs.Ffree < 64 {
@@ -209,13 +209,17 @@ func (s *staged) liftLimits() {
 }
 
 // makeDirWithin is makeDir in the directory of a layer of the home, which may be full: unmounting and mounting must be possible all the same. Then the
-// directory is made elsewhere, and moves into the layer's project first, which root may do beyond any limit.
+// directory is made elsewhere, and moves into the layer's project first, which root may do beyond any limit. Where the whole file system is full, the layer's mount
+// point makes room, which is empty and about to be replaced: what goes leaves a block and an inode.
 func makeDirWithin(ctx context.Context, home, path string, a attributes) (err error) {
 	err = makeDir(path, a)
-	if !errors.Is(err, unix.EDQUOT) && !errors.Is(err, unix.ENOSPC) {
+	if !isFull(err) {
 		return err
 	}
 	temp, terr := tempdir.New(filepath.Join(home, tempDirs))
+	if isFull(terr) && unix.Rmdir(filepath.Join(filepath.Dir(path), "merged")) == nil {
+		return makeDir(path, a)
+	}
 	if terr != nil {
 		return errors.Join(err, terr)
 	}
@@ -229,6 +233,9 @@ func makeDirWithin(ctx context.Context, home, path string, a attributes) (err er
 	}
 	return drivers.Rename(made, path)
 }
+
+// isFull reports whether there is no room: XFS has another errno for the limits of projects than ext4.
+func isFull(err error) bool { return errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.ENOSPC) }
 
 // liftLimits is best effort: package quota gives no project away with the limits that it had. containers/storage does.
 func (d *Driver) liftLimits(home, id string) {
