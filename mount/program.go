@@ -10,6 +10,7 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/urgent"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,7 +26,11 @@ func byProgram(ctx context.Context, s Spec) error {
 	said := &firstWords{}
 	cmd.Stderr = said
 	cmd.WaitDelay = 5 * time.Second // for one that hands our pipe to the child that serves the mount
-	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+	err = urgent.Ordinary(cmd.Start)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return fmt.Errorf("mount program %s: %w (it says: %q)", s.Program, err, strings.TrimSpace(string(said.text)))
 	}
 	if mounted, err := IsMountPoint(s.Target); err != nil || mounted {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/urgent"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,6 +40,7 @@ An ordinary user's mounts live in a user namespace: run this in "shale unshare" 
 	maps := mapFlags(command)
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		urgent.Process() // else a running import on all processors makes it wait
 		type outcome struct {
 			ID         string `json:"id"`
 			MountPoint string `json:"mountpoint"`
@@ -85,6 +87,7 @@ are no longer mounted, which is when the last one was taken back.`,
 	force := command.Flags().BoolP("force", "f", false, "unmount at once, however often it was mounted")
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		urgent.Process() // else a running import on all processors makes it wait
 		var outcomes []refError
 		var failed error
 		for _, ref := range args {

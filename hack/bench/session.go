@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/shalestore/shale/internal/testutil"
+	"golang.org/x/sys/unix"
 )
 
 // session is one run of the harness.
@@ -86,8 +87,8 @@ func (s *session) layer(name string) *testLayer {
 	return nil
 }
 
-// fresh makes a file system for one contestant and hands its directory on. The blocks of its backing file are allocated beforehand, so that nobody pays
-// for that file's growth, and what a former contestant has not written yet is dropped, so that nobody waits for another's data.
+// fresh makes a file system for one contestant and hands its directory on, with a tmpfs for the run root, which is on one on every host. The blocks of its backing file
+// are allocated beforehand, so that nobody pays for that file's growth, and what a former contestant has not written yet is dropped, so that nobody waits for another's data.
 func (s *session) fresh(mib int, use func(dir string) error) error {
 	loop, err := s.takeLoop(mib)
 	if err != nil {
@@ -96,6 +97,13 @@ func (s *session) fresh(mib int, use func(dir string) error) error {
 	defer func() { s.loops = append(s.loops, loop) }()
 	if err := errors.Join(testutil.UnmountBelow(loop.Dir), loop.Format()); err != nil {
 		return err
+	}
+	run := filepath.Join(loop.Dir, "run")
+	if err := os.Mkdir(run, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("tmpfs", run, "tmpfs", 0, "mode=755"); err != nil {
+		return fmt.Errorf("mount a tmpfs on %s: %w", run, err)
 	}
 	return use(loop.Dir)
 }
