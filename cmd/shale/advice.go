@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,7 +39,7 @@ func advice(err error) string {
 		return known.advice
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
 		return "the disk is full: `shale gc` removes what interrupted commands left, deleting images frees more"
-	case permission && !errors.Is(err, errdefs.ErrInvalid) && os.Geteuid() != 0: // of invalid input the input has to change
+	case permission && !errors.Is(err, errdefs.ErrInvalid) && idtools.IsRootless(os.LookupEnv): // of invalid input the input has to change
 		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
 	case errors.Is(err, errdefs.ErrNotFound) && strings.Contains(err.Error(), "data item"):
 		return "`shale list-layer-data`, `shale list-image-data` and `shale list-container-data` list what there is"

@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"golang.org/x/sys/unix"
 )
 
 func TestAdvice(t *testing.T) {
 	notOwner := "shale unshare"
-	if os.Geteuid() == 0 {
-		notOwner = "" // root has all the rights there are
+	if !idtools.IsRootless(os.LookupEnv) {
+		notOwner = "" // root of the host has all the rights there are
 	}
 	for _, tt := range []struct {
 		err  error
