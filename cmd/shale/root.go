@@ -128,6 +128,9 @@ func helpCommand() *cobra.Command {
 			if err != nil {
 				return usageError{err.Error(), command.UseLine()}
 			}
+			if root := command.Root(); about == root && len(args) > 0 {
+				return root.ValidateArgs(args)
+			}
 			return about.Help()
 		},
 	}

@@ -101,6 +101,7 @@ func TestWrongUsage(t *testing.T) {
 		{nil, "which command?"},
 		{[]string{"nonsense"}, `no command "nonsense"`},
 		{[]string{"lyers"}, "did you mean layers"},
+		{[]string{"help", "lyers"}, "did you mean layers"},
 		{[]string{"--nonsense", "layers"}, "unknown flag: --nonsense"},
 		{[]string{"layers", "--nonsense"}, "unknown flag: --nonsense"},
 		{[]string{"layers", "-Z"}, "unknown shorthand flag: 'Z'"},
