@@ -12,11 +12,13 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
 )
 
@@ -158,7 +160,8 @@ func stillFree(c *containers.WriteTx, m idtools.Mapping) error {
 // neededIDs guesses how many IDs an image needs: more than the highest owner of its files, and than the highest in its lists of users and groups.
 func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, error) {
 	size := max(int(s.cfg.AutoUserns.MinSize), opts.AutoUserns.InitialSize, 1)
-	var content []string
+	var content []string // where the lists may be: the image as a whole, or each of its layers
+	var top string
 	if opts.Image != "" {
 		rooms, err := s.open(ctx)
 		if err != nil {
@@ -180,11 +183,15 @@ func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, erro
 				id = layer.Parent
 			}
 			info, err := rooms.driver.Stat(ctx, image.TopLayer)
-			content = append([]string{info.Content}, info.Lower...)
+			top, content = image.TopLayer, append([]string{info.Content}, info.Lower...)
 			return err
 		})
 		if err != nil {
 			return 0, err
+		}
+		if root := detachedRoot(ctx, rooms.driver, top); root != nil {
+			defer root.Close()
+			content = []string{fmt.Sprintf("/proc/self/fd/%d", root.Fd())}
 		}
 	}
 	for _, list := range []struct {
@@ -206,8 +213,24 @@ func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, erro
 	return size, nil
 }
 
-// openUserFile opens a list of users or groups: the one that was given, else the one in the nearest of the layers that has it. That no layer above may have deleted
-// it isn't looked at: this is for a guess. It returns nil when there is none.
+// detachedRoot is what a layer shows, links from one layer beneath into another included, in a mount that nobody else sees; nil where there are no such mounts.
+func detachedRoot(ctx context.Context, driver drivers.Driver, layer string) *os.File {
+	if layer == "" {
+		return nil
+	}
+	specs, err := driver.Mounts(ctx, layer, drivers.MountOptions{ReadOnly: true})
+	if err != nil || len(specs) != 1 {
+		return nil
+	}
+	root, err := mount.Detached(ctx, specs[0])
+	if err != nil {
+		return nil
+	}
+	return root
+}
+
+// openUserFile opens a list of users or groups: the one that was given, else the first in the directories. Where these are single layers, the nearest first, it isn't looked
+// at whether one above has deleted it: this is for a guess. It returns nil when there is none.
 func openUserFile(given, path string, content []string) (*os.File, error) {
 	if given != "" {
 		return os.Open(given)

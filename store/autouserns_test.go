@@ -110,6 +110,44 @@ func TestAutomaticUserNamespaces(t *testing.T) {
 	}
 }
 
+// The lists of users are those that the container will see: not what a layer above has deleted, and by links that lead from one layer into another.
+func TestAutomaticUserNamespaceOfTheWholeImage(t *testing.T) {
+	s := open(t, withRanges(t, "containers:100000:10000\n"))
+	written := func(parent string, write func(path string) error) string {
+		t.Helper()
+		layer, err := s.CreateLayer(t.Context(), layers.CreateOptions{Parent: parent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, err := s.Mount(t.Context(), layer.ID, store.MountOptions{})
+		if err == nil {
+			err = write(path)
+		}
+		if _, uerr := s.Unmount(t.Context(), layer.ID, false); err != nil || uerr != nil {
+			t.Fatal(err, uerr)
+		}
+		return layer.ID
+	}
+	users := written("", func(path string) error {
+		testutil.Tree(t, path, "usr/etc/")
+		return os.WriteFile(filepath.Join(path, "usr/etc/passwd"), []byte("service:x:2999:50::/:\n"), 0o644)
+	})
+	linked := written(users, func(path string) error { return os.Symlink("usr/etc", filepath.Join(path, "etc")) })
+	deleted := written(linked, func(path string) error { return os.Remove(filepath.Join(path, "usr/etc/passwd")) })
+	for top, want := range map[string]int{users: 1024, linked: 3000, deleted: 1024} {
+		if _, err := s.CreateImage(t.Context(), store.ImageOptions{ID: top, TopLayer: top}); err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.CreateContainer(t.Context(), store.ContainerOptions{Image: top, AutoUserns: &store.AutoUserns{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(c.UIDMap) != 1 || c.UIDMap[0].Size != want {
+			t.Errorf("%v, want %d IDs", c.UIDMap, want)
+		}
+	}
+}
+
 // Containers that are made at the same time don't get the same IDs, by whichever handle on the store.
 func TestAutomaticUserNamespacesConcurrently(t *testing.T) {
 	cfg := withRanges(t, "containers:100000:100000\n")
