@@ -360,36 +360,3 @@ func TestMountOfNothingMountsNothing(t *testing.T) {
 		t.Errorf("mounted: %v, %v", mounts, err)
 	}
 }
-
-// A layer whose parent's files are gone can't be mounted. The error names what is missing, and no mount is left or counted.
-func TestMountWithoutItsParent(t *testing.T) {
-	ctx := context.Background()
-	cfg := roots(t)
-	s := open(t, cfg)
-	base(t, cfg, s)
-	if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("top"), Parent: "base"}); err != nil {
-		t.Fatal(err)
-	}
-	diff := filepath.Join(cfg.GraphRoot, "overlay", id("base"), "diff")
-	for _, readOnly := range []bool{false, true} {
-		if err := os.Rename(diff, diff+".away"); err != nil {
-			t.Fatal(err)
-		}
-		_, err := s.Mount(ctx, id("top"), store.MountOptions{ReadOnly: readOnly})
-		if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), diff) || !strings.Contains(err.Error(), id("top")) {
-			t.Errorf("mount: %v", err)
-		}
-		if err := os.Rename(diff+".away", diff); err != nil {
-			t.Fatal(err)
-		}
-		if n, err := s.Mounted(ctx, id("top")); err != nil || n != 0 {
-			t.Fatalf("%d mounts counted, %v", n, err)
-		}
-		if _, err := s.Mount(ctx, id("top"), store.MountOptions{ReadOnly: readOnly}); err != nil {
-			t.Fatal(err)
-		}
-		if still, err := s.Unmount(ctx, id("top"), false); err != nil || still {
-			t.Fatalf("still mounted: %v, %v", still, err)
-		}
-	}
-}

@@ -14,6 +14,7 @@ import (
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/layers"
+	"golang.org/x/sys/unix"
 )
 
 // Mount mounts a container's layer or a layer, found by ID, name or unique prefix, and returns where. It may be mounted already; every successful Mount
@@ -164,7 +165,11 @@ func (s *Store) holdHome(ctx context.Context, driver drivers.Driver) (*lockfile.
 	ready, err := homer.HomePrepared()
 	if err == nil && !ready {
 		lock.Release()
-		if lock, err = lockfile.Acquire(ctx, s.storageLock(), lockfile.Exclusive); err != nil {
+		lock, err = lockfile.Acquire(ctx, s.storageLock(), lockfile.Exclusive)
+		if errors.Is(err, unix.EROFS) { // nobody puts anything beneath, and Shutdown has nothing to take away
+			return lockfile.Acquire(ctx, s.storageLock(), lockfile.Shared)
+		}
+		if err != nil {
 			return nil, err
 		}
 		err = homer.PrepareHome(ctx)

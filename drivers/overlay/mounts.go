@@ -171,7 +171,7 @@ func ownerOf(path string) attributes {
 
 // Unmounted puts a fresh directory in the place of the layer's mount point. A rename over a directory on which other mount
 // namespaces still have the layer mounted detaches it there (Linux 3.18), so that nothing keeps a deleted container's files alive; and the mount point is
-// never missing. What somebody has written there while the layer wasn't mounted is nobody's, and is deleted.
+// never missing. What somebody has written there while the layer wasn't mounted is nobody's, and is deleted. On a read-only file system everything stays as it is.
 func (d *Driver) Unmounted(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -181,7 +181,11 @@ func (d *Driver) Unmounted(ctx context.Context, id string) error {
 		return fmt.Errorf("overlay: %w", err)
 	}
 	merged, fresh := filepath.Join(dir, "merged"), filepath.Join(dir, "merged.1")
-	if err := makeDirWithin(ctx, home, fresh, ownerOf(merged)); err != nil && !errors.Is(err, fs.ErrExist) {
+	err = makeDirWithin(ctx, home, fresh, ownerOf(merged))
+	if errors.Is(err, unix.EROFS) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("overlay: layer %s: %w", id, err)
 	}
 	err = unix.Rename(fresh, merged)

@@ -150,6 +150,9 @@ func TestRedirectsForbidNativeDiff(t *testing.T) {
 func TestStatusIsThePeers(t *testing.T) {
 	testutil.Root(t)
 	for _, mountopt := range []string{"", "metacopy=on", "redirect_dir=on", "nodev,metacopy=on,redirect_dir=on"} {
+		if mountopt != "" && !testutil.OnHost() {
+			continue // redirect_dir and metacopy exclude userxattr, and we say so where containers/storage says nothing
+		}
 		ours, theirs := t.TempDir(), t.TempDir()
 		t.Cleanup(func() { must(t, testutil.UnmountBelow(theirs)) })
 		options := overlay.Options{Place: place(ours)}

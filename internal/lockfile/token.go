@@ -78,7 +78,7 @@ func preadFull(fd int, buf []byte) (int, error) {
 	return done, nil
 }
 
-// Sound reports whether the file can hold a token: 64 bytes or none. A missing file has none. Whoever finds another length reads it as a token that
+// Sound reports whether the file can hold a token: nothing, or 64 bytes and perhaps more, which nobody reads. A missing file has none. Whoever finds less reads it as a token that
 // nobody wrote.
 func Sound(path string) (bool, error) {
 	info, err := os.Lstat(path)
