@@ -273,7 +273,7 @@ func TestQuotaOfDeletedLayers(t *testing.T) {
 		must(t, commitLimited(d, "limited", "", limits(miB, 7)))
 		trash, err := d.Delete(t.Context(), "limited")
 		must(t, err)
-		left, err := filepath.Glob(filepath.Join(home, "tempdirs", "temp-dir-*", "*-limited"))
+		left, err := filepath.Glob(filepath.Join(home, "tempdirs", "temp-dir-*"))
 		if err != nil || len(left) != 1 {
 			t.Fatal(left, err)
 		}
