@@ -14,12 +14,7 @@ import (
 
 // ext4 tells what waits to be written to it, whatever happens on other file systems, and the next file system on the same device does.
 func TestLittleWaits(t *testing.T) {
-	testutil.Root(t)
-	loop, err := testutil.OpenLoop(t.TempDir(), "ext4", 256)
-	if err != nil {
-		t.Skipf("no file system in a file: %v", err)
-	}
-	t.Cleanup(func() { loop.Close() })
+	loop := testutil.NewLoop(t, "ext4", 256)
 	for range 2 {
 		littleWaits(t, loop.Dir)
 		if err := loop.Format(); err != nil {
