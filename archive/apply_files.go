@@ -101,7 +101,7 @@ func (w *writers) make(t *fileTask) error {
 		return fmt.Errorf("create: %w", err)
 	}
 	defer unix.Close(fd)
-	c := content{fd: fd, sparse: t.h.sparse}
+	c := content{fd: fd, sparse: t.h.sparse, wrote: w.a.opts.Wrote}
 	for len(t.pieces) > 0 {
 		p := t.pieces[0]
 		if err := c.write(p.data); err != nil {
@@ -149,9 +149,13 @@ func openNew(dirfd int, name string, perm uint32) (int, error) {
 type content struct {
 	fd     int
 	sparse []extent // nil for a file without holes
+	wrote  func(int64)
 }
 
 func (c *content) write(data []byte) error {
+	if c.wrote != nil {
+		defer c.wrote(int64(len(data)))
+	}
 	if c.sparse == nil {
 		return writeAll(data, func(p []byte) (int, error) { return unix.Write(c.fd, p) })
 	}

@@ -73,6 +73,9 @@ type ApplyOptions struct {
 	Writers int
 	// Progress is called now and then with the bytes read so far; nil for none. It must return quickly.
 	Progress func(read int64)
+	// Wrote is called with the bytes of content that have been written since it was called before, by all writers at the same time; nil for
+	// none. It must return quickly.
+	Wrote func(n int64)
 }
 
 // Owner is a user and a group, as a container sees them.

@@ -43,6 +43,7 @@ type Draft struct {
 	// unsynced leaves all syncing to the save of the record, which syncs the whole file system by the syncer, or to nobody for a volatile layer.
 	unsynced bool
 	syncer   *fsat.Syncer
+	behind   *writeBehind // nil until Fill, unless drafts are stacked
 }
 
 // Prepare stages a layer on top of parent, nil for a base layer. opts.Parent isn't read: the caller has looked the parent up.
@@ -225,6 +226,12 @@ func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int6
 	opts.IDMap = d.idMap
 	opts.Progress = progress
 	opts.Whiteouts = whiteouts
+	if d.behind == nil {
+		d.behind = newWriteBehind(d)
+	}
+	if d.behind != nil {
+		opts.Wrote = d.behind.wrote
+	}
 	result, err := archive.Apply(ctx, d.staged.Content(), r, recipe, opts)
 	if cerr := recipe.Close(); err == nil {
 		err = cerr
@@ -304,6 +311,9 @@ func (d *Draft) Sync(ctx context.Context) error {
 	if err := ctx.Err(); err != nil || d.store.cfg.Unsynced {
 		return err
 	}
+	if err := d.behind.wait(); err != nil {
+		return err
+	}
 	if err := fsat.SyncFS(d.staged.Content()); err != nil {
 		return err
 	}
@@ -361,6 +371,7 @@ func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 // Close removes what is left of the draft: all of it, unless it was committed. It must not be called within a transaction. It pays no heed to the
 // context that the draft was made with, and can be called again.
 func (d *Draft) Close() error {
+	d.behind.wait() // whose error has been told by Sync, or matters no longer
 	err := errors.Join(d.withdraw(), d.staged.Discard())
 	if d.aside != nil {
 		err = errors.Join(err, d.aside.Close())

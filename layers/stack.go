@@ -29,7 +29,14 @@ func (s *Store) PrepareOn(ctx context.Context, below *Draft, opts CreateOptions)
 	}
 	parent := below.record
 	parent.ID = below.opts.ID
-	return s.prepare(ctx, &parent, below, opts)
+	if below.behind == nil {
+		below.behind = newWriteBehind(below)
+	}
+	d, err := s.prepare(ctx, &parent, below, opts)
+	if err == nil {
+		d.behind = below.behind
+	}
+	return d, err
 }
 
 // stageOn is stage for a layer on top of a draft.

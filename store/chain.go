@@ -25,7 +25,7 @@ type LayerImport struct {
 }
 
 // ImportLayers makes layers from tars, those of an image say: the first on parent ("" for none), each further one on the one before it. They are unpacked
-// side by side, as many at a time as there are processors but at most four, each in as much memory as ImportLayer takes. They appear together, by one save
+// side by side, at most four at a time and no more than there are processors and one, each in as much memory as ImportLayer takes. They appear together, by one save
 // after one sync: when ImportLayers returns nil all of them survive a power cut, and when it fails, or ctx ends, nothing is left of any.
 //
 // Tars are read from when their turn has come, in order, so a tar that waits for its data keeps one place occupied.
@@ -119,46 +119,23 @@ func prepareChain(ctx context.Context, room *layers.Store, parent *layers.Layer,
 	return drafts, nil
 }
 
-// fillSideBySide unpacks the tars. A layer that is complete goes to the disk while others are unpacked, so that the sync in the end has little left to
-// wait for.
+// fillSideBySide unpacks the tars: one more at a time than there are processors, since now and then one waits for the disk.
 func fillSideBySide(ctx context.Context, drafts []*layers.Draft, chain []LayerImport) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	places := make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), 4))
-	complete := make(chan *layers.Draft, len(drafts))
-	var filling, syncing sync.WaitGroup
-	syncing.Go(func() { syncWhatComes(ctx, cancel, complete) })
+	places := make(chan struct{}, min(runtime.GOMAXPROCS(0)+1, 4))
+	var filling sync.WaitGroup
 	for i, d := range drafts {
 		places <- struct{}{}
 		filling.Go(func() {
 			defer func() { <-places }()
 			if err := d.Fill(ctx, chain[i].Tar, chain[i].Progress); err != nil {
 				cancel(describeLayer(chain[i].Options.ID, err)) // the first error is the one that counts: the others' are of its making
-				return
 			}
-			complete <- d
 		})
 	}
 	filling.Wait()
-	close(complete)
-	syncing.Wait()
 	return context.Cause(ctx)
-}
-
-// syncWhatComes syncs layers as they become complete, several at once when they come faster than the disk. Its errors count: the kernel tells them to
-// one sync only, which would not be the last one.
-func syncWhatComes(ctx context.Context, cancel context.CancelCauseFunc, complete <-chan *layers.Draft) {
-	for d := range complete {
-		for len(complete) > 0 {
-			d = <-complete
-		}
-		if ctx.Err() != nil {
-			continue
-		}
-		if err := d.Sync(ctx); err != nil {
-			cancel(err)
-		}
-	}
 }
 
 // addTogether makes the drafts layers, all or none.
