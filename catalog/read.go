@@ -136,7 +136,7 @@ func (tx *ReadTx[R]) Find(kind, value string) ([]R, error) {
 	var found []R
 	mayHold := holds(value)
 	for e := range tx.elements() {
-		if !mayHold(e.raw) {
+		if !mayHold(e) {
 			continue
 		}
 		r, err := tx.visible(e)
@@ -151,19 +151,45 @@ func (tx *ReadTx[R]) Find(kind, value string) ([]R, error) {
 }
 
 // holds returns a quick test for whether a record's JSON may contain a string. It errs on the side of yes.
-func holds(value string) func(raw []byte) bool {
-	spellings := [][]byte{[]byte(value), []byte(`\u00`)} // any ASCII character may be written as \u00xx
+func holds(value string) func(e *element) bool {
+	spellings := [][]byte{[]byte(value)}
 	for _, c := range []byte(value) {
 		switch {
 		case c == '/':
-			spellings = append(spellings[:2], []byte(`\/`))
+			spellings = append(spellings[:1], []byte(`\/`))
 		case c < ' ' || c > '~' || strings.IndexByte("\"\\<>&", c) >= 0:
-			return func([]byte) bool { return true } // can't be written as it is, or is written in several ways
+			return func(*element) bool { return true } // can't be written as it is, or is written in several ways
 		}
 	}
-	return func(raw []byte) bool {
-		return slices.ContainsFunc(spellings, func(s []byte) bool { return bytes.Contains(raw, s) })
+	return func(e *element) bool {
+		return slices.ContainsFunc(spellings, func(s []byte) bool { return bytes.Contains(e.raw, s) }) || e.escapes()
 	}
+}
+
+// escapes reports whether the record has escape sequences that may stand for any ASCII character.
+func (e *element) escapes() bool {
+	return e.remember(escapeSought, escapeFound, func() bool { return bytes.Contains(e.raw, []byte(`\u00`)) })
+}
+
+// What remember remembers: in a store of thousands of layers every change asks all records the same.
+const (
+	escapeSought = 1 << iota
+	escapeFound
+	markSought // the HiddenMark
+	markFound
+)
+
+// remember asks what doesn't change as long as the record doesn't, the first time. Several goroutines may ask at once.
+func (e *element) remember(sought, found uint32, ask func() bool) bool {
+	known := atomic.LoadUint32(&e.known)
+	if known&sought == 0 {
+		known = sought
+		if ask() {
+			known |= found
+		}
+		atomic.OrUint32(&e.known, known)
+	}
+	return known&found != 0
 }
 
 // All returns all records in the order of the files.
@@ -195,7 +221,7 @@ func (tx *ReadTx[R]) Hidden() ([]R, error) {
 	var hidden []R
 	mayHold := holds(tx.c.schema.HiddenMark)
 	for e := range tx.elements() {
-		if !mayHold(e.raw) {
+		if !e.remember(markSought, markFound, func() bool { return mayHold(e) }) {
 			continue
 		}
 		r, err := tx.decode(e)

@@ -13,6 +13,7 @@ type element struct {
 	raw   []byte // the object, from brace to brace
 	id    string // decoded
 	names []byte // the value of "names", nil without
+	known uint32 // atomic: what remember has found out about raw
 }
 
 // scan finds the records of a file in one pass. It accepts exactly what encoding/json accepts as an array of objects

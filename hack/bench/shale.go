@@ -35,8 +35,11 @@ func shaleTasks() map[string]task {
 }
 
 func openShale(ctx context.Context, in input) (*store.Store, error) {
-	return store.Open(ctx, config.Config{GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), Driver: "overlay",
-		Overlay: config.Overlay{DisableIDMap: in.Chown}})
+	overlay := config.Overlay{DisableIDMap: in.Chown}
+	if in.Unsynced {
+		overlay.Sync = "none"
+	}
+	return store.Open(ctx, config.Config{GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), Driver: "overlay", Overlay: overlay})
 }
 
 // withShale opens the store, does the work and closes it.
