@@ -19,9 +19,9 @@ type writeBehind struct {
 	err     error
 }
 
-// behindAfter is how many bytes are worth a sync. A sync also commits the file system's journal, which costs those who make files then some time: with 32 MiB most of
-// the gain is lost, and with more than 256 MiB too much is left for the end.
-const behindAfter = 192 << 20
+// behindAfter is how many bytes are worth a sync. A sync also commits the file system's journal, which costs those who make files then some time: with 32 MiB half of
+// the gain is lost. With more than 256 MiB too much is left for the end.
+const behindAfter = 128 << 20
 
 // newWriteBehind is for d and the drafts on top of it; nil where nothing will be synced.
 func newWriteBehind(d *Draft) *writeBehind {

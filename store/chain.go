@@ -25,7 +25,7 @@ type LayerImport struct {
 }
 
 // ImportLayers makes layers from tars, those of an image say: the first on parent ("" for none), each further one on the one before it. They are unpacked
-// side by side, at most four at a time and no more than there are processors and one, each in as much memory as ImportLayer takes. They appear together, by one save
+// side by side, as many at a time as there are processors but at most four, each in as much memory as ImportLayer takes. They appear together, by one save
 // after one sync: when ImportLayers returns nil all of them survive a power cut, and when it fails, or ctx ends, nothing is left of any.
 //
 // Tars are read from when their turn has come, in order, so a tar that waits for its data keeps one place occupied.
@@ -119,11 +119,11 @@ func prepareChain(ctx context.Context, room *layers.Store, parent *layers.Layer,
 	return drafts, nil
 }
 
-// fillSideBySide unpacks the tars: one more at a time than there are processors, since now and then one waits for the disk.
+// fillSideBySide unpacks the tars.
 func fillSideBySide(ctx context.Context, drafts []*layers.Draft, chain []LayerImport) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	places := make(chan struct{}, min(runtime.GOMAXPROCS(0)+1, 4))
+	places := make(chan struct{}, min(max(runtime.GOMAXPROCS(0), 2), 4))
 	var filling sync.WaitGroup
 	for i, d := range drafts {
 		places <- struct{}{}
