@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"go.podman.io/storage/pkg/reexec"
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -70,7 +71,7 @@ func run(ctx context.Context) (err error) {
 	limit := flag.Duration("limit", 30*time.Minute, "do fewer rounds rather than take longer than this, once the layers are made; 0 for no limit")
 	quick := flag.Bool("quick", false, "only the gates, on a small layer; with parts named, also one round of those")
 	jsonFile := flag.String("json", "", "also write the numbers to this file")
-	report := flag.String("report", "", "also write numbers, pictures and the tables of performance.md into this directory")
+	report := flag.String("report", "", "also write numbers, pictures and the tables of performance.md into this directory; of named parts into those of the whole run that are there")
 	flag.Usage = func() {
 		fmt.Fprintf(os.Stderr, "usage: bench [flags]\n\n")
 		for _, b := range benches() {
@@ -101,6 +102,7 @@ func run(ctx context.Context) (err error) {
 	s.begun = time.Now()
 	for _, b := range parts {
 		s.share += b.share
+		unix.Sync() // what a part has left is not for the next one to wait for
 		if err := b.run(ctx, s); err != nil {
 			progress("%s: %v", b.name, err)
 			failures = append(failures, fmt.Errorf("%s: %w", b.name, err))
@@ -115,11 +117,21 @@ func run(ctx context.Context) (err error) {
 	if len(parts) > 0 {
 		s.results.print(os.Stdout)
 	}
+	rec, err := newRecord(s.results)
+	if err != nil {
+		return errors.Join(append(failures, err)...)
+	}
 	if *jsonFile != "" {
-		failures = append(failures, s.results.writeJSON(*jsonFile))
+		failures = append(failures, rec.write(*jsonFile))
 	}
 	if *report != "" {
-		failures = append(failures, s.results.report(*report))
+		if *which != "" {
+			rec, err = rec.on(*report)
+		}
+		if err == nil {
+			err = rec.report(*report)
+		}
+		failures = append(failures, err)
 	}
 	return errors.Join(failures...)
 }

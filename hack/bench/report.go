@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 )
 
 // The tables of performance.md stand between such lines, and nothing else does.
@@ -18,10 +16,11 @@ const (
 )
 
 // report writes the numbers, pictures of them and the tables of performance.md into a directory.
-func (r *results) report(dir string) error {
-	if err := r.writeJSON(filepath.Join(dir, "performance.json")); err != nil {
+func (rec *record) report(dir string) error {
+	if err := rec.write(filepath.Join(dir, recordFile)); err != nil {
 		return err
 	}
+	r := rec.results()
 	if err := r.draw(dir); err != nil {
 		return err
 	}
@@ -30,16 +29,12 @@ func (r *results) report(dir string) error {
 	if err != nil {
 		return err
 	}
-	setting, err := r.setting()
-	if err != nil {
-		return err
-	}
 	var goals, table, cpu bytes.Buffer
 	r.printGoals(&goals)
 	r.printMarkdown(&table)
 	r.printCPU(&cpu)
 	for _, part := range []struct{ name, content string }{
-		{"setting", setting}, {"goals", goals.String()}, {"table", table.String()}, {"processor", cpu.String()}, {"pictures", pictures(dir)},
+		{"setting", rec.setting()}, {"goals", goals.String()}, {"table", table.String()}, {"processor", cpu.String()}, {"pictures", pictures(dir)},
 	} {
 		if page, err = replaceBetween(page, part.name, part.content); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
@@ -70,17 +65,6 @@ func replaceBetween(page []byte, name, content string) ([]byte, error) {
 		return nil, fmt.Errorf("no lines %q and %q", bytes.TrimSpace(begin), bytes.TrimSpace(end))
 	}
 	return bytes.Join([][]byte{before, begin, []byte(content), end, after}, nil), nil
-}
-
-// setting says when, where and how the numbers came about.
-func (r *results) setting() (string, error) {
-	kernel, err := exec.Command("uname", "-sr").Output()
-	if err != nil {
-		return "", err
-	}
-	command := "bench " + strings.Join(os.Args[1:], " ")
-	return fmt.Sprintf("Measured on %s with `%s`: %s, %d processors (%s), %s, ext4 with a journal on a loop device.\n",
-		time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(command), strings.TrimSpace(string(kernel)), runtime.NumCPU(), processor(), runtime.Version()), nil
 }
 
 // processor is what the kernel calls it.

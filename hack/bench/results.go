@@ -1,13 +1,9 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -184,23 +180,4 @@ func duration(seconds float64) string {
 		return d.Round(10 * time.Millisecond).String()
 	}
 	return d.Round(time.Microsecond).String()
-}
-
-// writeJSON keeps the run for machines, with what it ran on.
-func (r *results) writeJSON(path string) error {
-	kernel, err := exec.Command("uname", "-sr").Output()
-	if err != nil {
-		return err
-	}
-	data, err := json.MarshalIndent(struct {
-		Date, Kernel, Go string
-		CPUs             int
-		Command          []string
-		Rows             []*row
-		Counts           map[string]float64
-	}{time.Now().UTC().Format(time.DateOnly), strings.TrimSpace(string(kernel)), runtime.Version(), runtime.NumCPU(), os.Args[1:], r.rows, r.Counts}, "", "\t")
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(data, '\n'), 0o644)
 }
