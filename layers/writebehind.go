@@ -20,8 +20,8 @@ type writeBehind struct {
 }
 
 // behindAfter is how many bytes are worth a sync. A sync also commits the file system's journal, which costs those who make files then some time: with 32 MiB half of
-// the gain is lost. With more than 256 MiB too much is left for the end.
-const behindAfter = 128 << 20
+// the gain is lost, and who mounts meanwhile waits for more of them. With more than 256 MiB too much is left for the end.
+const behindAfter = 256 << 20
 
 // newWriteBehind is for d and the drafts on top of it; nil where nothing will be synced.
 func newWriteBehind(d *Draft) *writeBehind {
