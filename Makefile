@@ -46,7 +46,7 @@ lint: # gofmt, go vet, and staticcheck where the Go proxy can be reached
 	cd tests/layerstore && go vet ./...
 	@if go run $(STATICCHECK) -version >/dev/null 2>&1; then go run $(STATICCHECK) ./...; else echo "lint: no staticcheck: the Go proxy is out of reach"; fi
 
-bench: # ratios to containers/storage, containerd, tar and the kernel, into docs/performance.md; root, a quiet machine, 40 minutes. BENCH=apply,cycle narrows it
+bench: # ratios to containers/storage, containerd, tar and the kernel, into docs/performance.md; root, a quiet machine, 45 minutes. BENCH=apply,cycle narrows it
 	cd hack/bench && go build -tags '$(PEERTAGS)' -o ../../bin/ .
 	unshare --mount --propagation private bin/bench -bench '$(BENCH)' $(if $(BENCH)$(BENCHFLAGS),,-report docs) $(BENCHFLAGS)
 

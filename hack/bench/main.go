@@ -68,7 +68,7 @@ func run(ctx context.Context) (err error) {
 	which := flag.String("bench", "", "only these parts, separated by commas")
 	rounds := flag.Int("rounds", 5, "how often each contestant does everything")
 	only := flag.String("layers", "", "only these layers, separated by commas: base, dev, node, huge")
-	limit := flag.Duration("limit", 30*time.Minute, "do fewer rounds rather than take longer than this, once the layers are made; 0 for no limit")
+	limit := flag.Duration("limit", 45*time.Minute, "do fewer rounds rather than take longer than this, once the layers are made; 0 for no limit")
 	quick := flag.Bool("quick", false, "only the gates, on a small layer; with parts named, also one round of those")
 	jsonFile := flag.String("json", "", "also write the numbers to this file")
 	report := flag.String("report", "", "also write numbers, pictures and the tables of performance.md into this directory; of named parts into those of the whole run that are there")
