@@ -14,10 +14,20 @@ func SyncDir(path string) error {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	if err := retry(func() error { return unix.Fsync(fd) }); err != nil {
+	if err := syncDir(fd); err != nil {
 		return &os.PathError{Op: "fsync", Path: path, Err: err}
 	}
 	return nil
+}
+
+// syncDir is fsync(2) of a directory that knows whether the file system is still alive. An XFS that has shut down, after an error of its disk, drops what it
+// has logged, finds that nothing is left to be written for the directory, and reports success (xfs_dir_fsync, seen in Linux 6.18); whatever else it is asked is answered by EIO.
+func syncDir(fd int) error {
+	if err := retry(func() error { return unix.Fsync(fd) }); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	return retry(func() error { return unix.Fstat(fd, &st) })
 }
 
 // SyncFS writes back everything that the file system holding path has in memory. Since Linux 5.8 syncfs(2) also returns
