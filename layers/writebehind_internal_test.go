@@ -2,20 +2,23 @@ package layers
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"testing"
 
+	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/testutil"
 )
 
 // What is written goes to the disk before anybody asks for it, all but the last of it.
 func TestWriteBehind(t *testing.T) {
 	loop := testutil.NewLoop(t, "ext4", 1024)
+	fs, err := fsat.NewSyncer(loop.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
 	b := &writeBehind{path: loop.Dir}
 	file, err := os.Create(filepath.Join(loop.Dir, "file"))
 	if err != nil {
@@ -32,38 +35,24 @@ func TestWriteBehind(t *testing.T) {
 		}
 	}
 	const enough = behindAfter >> 20
+	written := func() bool {
+		if err := b.wait(); err != nil {
+			t.Fatal(err)
+		}
+		return fs.LittleWaits()
+	}
+	write(enough / 2)
+	if written() {
+		t.Errorf("nothing waits after %d MiB: the test shows nothing", enough/2)
+	}
+	write(enough / 2)
+	if !written() {
+		t.Errorf("much waits after %d MiB", enough)
+	}
 	write(enough)
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
+	if !written() {
+		t.Errorf("much waits after %d MiB", 2*enough)
 	}
-	if mib := waitingMiB(t, loop.Device); mib > 1 {
-		t.Errorf("%d MiB wait to be written after %d", mib, enough)
-	}
-	write(enough / 2)
-	if mib := waitingMiB(t, loop.Device); mib < enough/4 {
-		t.Skipf("the kernel has written all but %d MiB by itself", mib)
-	}
-	write(enough / 2)
-	if err := b.wait(); err != nil {
-		t.Fatal(err)
-	}
-	if mib := waitingMiB(t, loop.Device); mib > 1 {
-		t.Errorf("%d MiB wait to be written after %d", mib, 2*enough)
-	}
-}
-
-// waitingMiB is how much an ext4 has not found a place for yet.
-func waitingMiB(t *testing.T, device string) int {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/sys/fs/ext4/%s/delayed_allocation_blocks", filepath.Base(device)))
-	if err != nil {
-		t.Skip(err)
-	}
-	blocks, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return blocks * 4096 >> 20
 }
 
 // The kernel tells of what it couldn't write once: an early sync's error must not be lost.
@@ -74,5 +63,9 @@ func TestWriteBehindRemembersErrors(t *testing.T) {
 		if err := b.wait(); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("got %v, want %v", err, fs.ErrNotExist)
 		}
+	}
+	d := &Draft{store: &Store{}, behind: b}
+	if err := d.Sync(t.Context()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the draft's sync: got %v, want %v", err, fs.ErrNotExist)
 	}
 }
