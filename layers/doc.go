@@ -11,7 +11,7 @@
 //
 //	d, err := s.Prepare(ctx, parent, opts)  // the driver stages a directory aside
 //	err = d.Fill(ctx, tar)                  // unpack, digest and write the recipe: minutes, without a lock
-//	err = d.Sync(ctx)                       // one syncfs, whose error counts
+//	err = d.Sync(ctx)                       // syncfs, whose error counts, as does that of those beside Fill
 //	err = s.Update(ctx, func(tx *WriteTx) error {
 //		layer, err := tx.Commit(ctx, d)     // check again, rename in, save the record
 //		...

@@ -26,7 +26,7 @@ type LayerImport struct {
 
 // ImportLayers makes layers from tars, those of an image say: the first on parent ("" for none), each further one on the one before it. They are unpacked
 // side by side, as many at a time as there are processors but at most four, each in as much memory as ImportLayer takes. They appear together, by one save
-// after one sync: when ImportLayers returns nil all of them survive a power cut, and when it fails, or ctx ends, nothing is left of any.
+// after a sync of all: when ImportLayers returns nil all of them survive a power cut, and when it fails, or ctx ends, nothing is left of any.
 //
 // Tars are read from when their turn has come, in order, so a tar that waits for its data keeps one place occupied.
 //

@@ -24,8 +24,6 @@ type work struct {
 	prepare func(t *testing.T, cfg config.Config, s *store.Store)
 	// do is the operation. It runs in the child, and after the kill once more in the parent, where it must succeed.
 	do func(ctx context.Context, s *store.Store) error
-	// parallel is an operation that takes its steps side by side, so that one of them may come once more or less.
-	parallel bool
 	// must are layers that exist whatever happened. Whichever others are listed must be whole.
 	must []string
 }
@@ -43,7 +41,7 @@ var works = map[string]work{
 		must: []string{id("base")},
 	},
 	"import three layers together": {
-		prepare: base, parallel: true,
+		prepare: base,
 		do: func(ctx context.Context, s *store.Store) error {
 			var chain []store.LayerImport
 			for _, word := range []string{"one", "two", "three"} {
