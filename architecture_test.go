@@ -1,5 +1,6 @@
-// Package shale_test holds what is true of the module as a whole. This file asserts the rules of docs/architecture.md that the compiler doesn't:
-// who may import whom, and what a library never does.
+// Package shale_test holds what is true of the module as a whole. This file asserts the
+// rules of docs/architecture.md that the compiler doesn't: who may import whom, and what
+// a library never does.
 package shale_test
 
 import (
@@ -22,7 +23,8 @@ import (
 
 const module = "github.com/shalestore/shale"
 
-// floors are the folders of the module from top to bottom. A package imports from floors below its own, and from its own folder.
+// floors are the folders of the module from top to bottom. A package imports from floors
+// below its own, and from its own folder.
 var floors = [][]string{
 	{"hack", ""},
 	{"tests"},
@@ -45,7 +47,8 @@ type goPackage struct {
 	Imports               []string
 }
 
-// folder is the top-level folder of a package of this module, "" for the root; ok is false for foreign packages.
+// folder is the top-level folder of a package of this module, "" for the root; ok is
+// false for foreign packages.
 func folder(path string) (name string, ok bool) {
 	rest, ok := strings.CutPrefix(path, module)
 	if !ok || rest != "" && rest[0] != '/' {
@@ -63,7 +66,8 @@ func floor(name string) int {
 // packages lists the packages of this module.
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	// go test remembers results by what the test itself looked at, which isn't what go list does.
+	// go test remembers results by what the test itself looked at, which isn't what go
+	// list does.
 	if err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".go") {
 			_, err = os.Stat(path)
@@ -92,14 +96,15 @@ func packages(t *testing.T) []goPackage {
 	}
 }
 
-// isLibrary reports whether other programs may link the package: it then neither prints, logs, exits nor reads the environment. testutil is for
-// our own tests.
+// isLibrary reports whether other programs may link the package: it then neither prints,
+// logs, exits nor reads the environment. testutil is for our own tests.
 func isLibrary(p goPackage) bool {
 	name, _ := folder(p.ImportPath)
 	return !slices.Contains([]string{"", "tests", "hack", "cmd"}, name) && p.ImportPath != module+"/internal/testutil"
 }
 
-// Imports run one way, and packages on one floor know nothing of each other, except that a driver knows what a driver is.
+// Imports run one way, and packages on one floor know nothing of each other, except that
+// a driver knows what a driver is.
 func TestImportsRunOneWay(t *testing.T) {
 	list := packages(t)
 	if len(list) < 10 {
@@ -173,7 +178,8 @@ func TestOnlyCompatLinksContainersStorage(t *testing.T) {
 
 // Only config asks the environment for anything.
 func TestOneReaderOfTheEnvironment(t *testing.T) {
-	asking := []string{"Getenv", "LookupEnv", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv", "TempDir", "UserHomeDir", "UserConfigDir", "UserCacheDir"}
+	asking := []string{"Getenv", "LookupEnv", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv", "TempDir", "UserHomeDir",
+		"UserConfigDir", "UserCacheDir"}
 	for _, p := range packages(t) {
 		if name, _ := folder(p.ImportPath); name == "config" || !isLibrary(p) {
 			continue
@@ -181,7 +187,8 @@ func TestOneReaderOfTheEnvironment(t *testing.T) {
 		eachFile(t, p, func(file string, tree *ast.File) {
 			ast.Inspect(tree, func(n ast.Node) bool {
 				if sel, ok := n.(*ast.SelectorExpr); ok {
-					if pkg, ok := sel.X.(*ast.Ident); ok && (pkg.Name == "os" || pkg.Name == "syscall" || pkg.Name == "unix") && slices.Contains(asking, sel.Sel.Name) {
+					if pkg, ok := sel.X.(*ast.Ident); ok && (pkg.Name == "os" || pkg.Name == "syscall" ||
+						pkg.Name == "unix") && slices.Contains(asking, sel.Sel.Name) {
 						t.Errorf("%s uses %s.%s: config tells what it says", file, pkg.Name, sel.Sel.Name)
 					}
 				}
@@ -212,7 +219,8 @@ func TestParityTable(t *testing.T) {
 func TestPackageNames(t *testing.T) {
 	for _, p := range packages(t) {
 		for _, part := range append(strings.Split(strings.TrimPrefix(p.ImportPath, module), "/"), p.Name) {
-			if slices.Contains([]string{"util", "utils", "common", "types", "helper", "helpers", "misc", "base", "shared", "lib", "pkg"}, part) {
+			if slices.Contains([]string{"util", "utils", "common", "types", "helper", "helpers", "misc", "base",
+				"shared", "lib", "pkg"}, part) {
 				t.Errorf("%s: %q says nothing about what is in there", p.ImportPath, part)
 			}
 		}
