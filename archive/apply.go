@@ -21,20 +21,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Apply reads a layer's tar from r, compressed or not, and makes its files in the existing directory dir, which may have content already: a
-// directory merges with the one that is there, anything else replaces what is there. tarSplit, when not nil, gets the tar-split file from which
-// Replay makes the very same tar again; see recordShadowed for what it must be able to do in rare cases.
+// Apply reads a layer's tar from r, compressed or not, and makes its files in the
+// existing directory dir, which may have content already: a directory merges with the one
+// that is there, anything else replaces what is there. tarSplit, when not nil, gets the
+// tar-split file from which Replay makes the very same tar again; see recordShadowed for
+// what it must be able to do in rare cases.
 //
-// The stream is read once, to its last byte. Everything happens at the same time, in a bounded amount of memory that does not depend on the
-// layer: reading and hashing, decompressing, hashing what comes out, parsing and recording, and writing files, opts.Writers of them at once.
-// Nothing is synced; that is for the caller, who knows what else has to reach the disk and when.
+// The stream is read once, to its last byte. Everything happens at the same time, in a
+// bounded amount of memory that does not depend on the layer: reading and hashing,
+// decompressing, hashing what comes out, parsing and recording, and writing files,
+// opts.Writers of them at once. Nothing is synced; that is for the caller, who knows what
+// else has to reach the disk and when.
 //
-// Whatever the archive says, nothing outside dir is read or changed. Errors name the entry: entry "a/b": hard link to "x": no such file or
-// directory. Input that is damaged, hostile or beyond opts.Limits is errdefs.ErrInvalid. Of several errors the one of the earliest entry is
-// returned. After an error, files made so far are left: dir is to be thrown away.
+// Whatever the archive says, nothing outside dir is read or changed. Errors name the
+// entry: entry "a/b": hard link to "x": no such file or directory. Input that is damaged,
+// hostile or beyond opts.Limits is errdefs.ErrInvalid. Of several errors the one of the
+// earliest entry is returned. After an error, files made so far are left: dir is to be
+// thrown away.
 //
-// When ctx ends, Apply stops and returns its cause, as soon as a Read of r that is under way returns. If r has a method
-// SetReadDeadline, as pipes and connections do, that is used to interrupt it. No goroutine is left behind in any case.
+// When ctx ends, Apply stops and returns its cause, as soon as a Read of r that is under
+// way returns. If r has a method SetReadDeadline, as pipes and connections do, that is
+// used to interrupt it. No goroutine is left behind in any case.
 func Apply(ctx context.Context, dir string, r io.Reader, tarSplit io.Writer, opts ApplyOptions) (ApplyResult, error) {
 	a, err := newApplier(ctx, dir, opts)
 	if err != nil {
@@ -78,7 +85,8 @@ type applier struct {
 }
 
 func newApplier(ctx context.Context, dir string, opts ApplyOptions) (*applier, error) {
-	a := &applier{ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(), taken: newHashSet(), seed: maphash.MakeSeed(), uids: newIDSet(), gids: newIDSet()}
+	a := &applier{ctx: ctx, opts: opts, limits: opts.Limits.withDefaults(), taken: newHashSet(),
+		seed: maphash.MakeSeed(), uids: newIDSet(), gids: newIDSet()}
 	var err error
 	if a.ids, err = opts.IDMap.Table(); err != nil {
 		return nil, err
@@ -188,7 +196,8 @@ func (a *applier) members(tr *tarReader) error {
 	}
 }
 
-// content reads the content of h, for the record and for the task, if there is one, which it gives to the writers.
+// content reads the content of h, for the record and for the task, if there is one, which
+// it gives to the writers.
 func (a *applier) content(tr *tarReader, h *header, t *fileTask, inline bool) error {
 	inline = inline || h.size > 0 && (t == nil || h.sparse != nil || t.aliased || !findable(h.name))
 	given := false
@@ -232,7 +241,8 @@ func (a *applier) content(tr *tarReader, h *header, t *fileTask, inline bool) er
 	return nil
 }
 
-// findable reports whether a file can be looked up by its name as it stands in the tar, which is what readers of the record do.
+// findable reports whether a file can be looked up by its name as it stands in the tar,
+// which is what readers of the record do.
 func findable(name string) bool {
 	return !strings.HasSuffix(name, "/") && !strings.HasSuffix(name, "/.") && !strings.Contains("/"+name+"/", "/../")
 }
@@ -265,7 +275,8 @@ func (a *applier) finish(src *source, tarSplit io.Writer) error {
 	return nil
 }
 
-// overrideRoot notes the root's owner and mode where ForceMask has hidden them, also when no entry spoke of the root.
+// overrideRoot notes the root's owner and mode where ForceMask has hidden them, also when
+// no entry spoke of the root.
 func (a *applier) overrideRoot() error {
 	if a.opts.ForceMask == nil || a.rootSeen {
 		return nil
@@ -276,7 +287,8 @@ func (a *applier) overrideRoot() error {
 	return nil
 }
 
-// fail notes an error of the entry with the given index and makes everybody stop. The one of the earliest entry stays.
+// fail notes an error of the entry with the given index and makes everybody stop. The one
+// of the earliest entry stays.
 func (a *applier) fail(index int64, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -296,7 +308,8 @@ func (a *applier) failed() error {
 	return a.err
 }
 
-// entryError says which entry an error is about, and counts what the kernel refuses because of the archive's content as invalid input.
+// entryError says which entry an error is about, and counts what the kernel refuses
+// because of the archive's content as invalid input.
 func entryError(h *header, err error) error {
 	if !errors.Is(err, errdefs.ErrInvalid) {
 		for _, errno := range hostileErrnos {
@@ -309,13 +322,16 @@ func entryError(h *header, err error) error {
 	return fmt.Errorf("entry %s: %w", shown(h.name), err)
 }
 
-// hostileErrnos are what system calls answer to names, targets and attributes that make no sense.
+// hostileErrnos are what system calls answer to names, targets and attributes that make
+// no sense.
 var hostileErrnos = []unix.Errno{
-	unix.ENAMETOOLONG, unix.ENOTDIR, unix.EISDIR, unix.ELOOP, unix.EXDEV, unix.EINVAL, unix.E2BIG, unix.ERANGE, unix.EILSEQ, unix.ENOENT,
+	unix.ENAMETOOLONG, unix.ENOTDIR, unix.EISDIR, unix.ELOOP, unix.EXDEV, unix.EINVAL, unix.E2BIG, unix.ERANGE,
+	unix.EILSEQ, unix.ENOENT,
 	unix.EEXIST, unix.EMLINK, unix.EFBIG, unix.ENOTEMPTY, unix.EPERM, unix.ENOTSUP,
 }
 
-// streamError is for what is found between the entries, after the one that was read last, if any.
+// streamError is for what is found between the entries, after the one that was read last,
+// if any.
 func streamError(last *header, err error) error {
 	if last == nil {
 		return fmt.Errorf("layer stream: %w", unexpected(err))
@@ -323,7 +339,8 @@ func streamError(last *header, err error) error {
 	return fmt.Errorf("layer stream, after entry %s: %w", shown(last.name), unexpected(err))
 }
 
-// shown is a name from an archive as errors show it: quoted, and without its middle when it is longer than anybody reads.
+// shown is a name from an archive as errors show it: quoted, and without its middle when
+// it is longer than anybody reads.
 func shown(name string) string {
 	const end = 60
 	if len(name) <= 2*end {
@@ -347,7 +364,8 @@ func thisProcess() (process, error) {
 		return p, fmt.Errorf("read the umask: /proc/thread-self/status has none")
 	}
 	p.umask = uint32(mask)
-	// The first user namespace is the one that maps all IDs to themselves (user_namespaces(7)).
+	// The first user namespace is the one that maps all IDs to themselves
+	// (user_namespaces(7)).
 	ids, err := os.ReadFile("/proc/self/uid_map")
 	p.userns = err == nil && strings.Join(strings.Fields(string(ids)), " ") != "0 0 4294967295"
 	return p, nil

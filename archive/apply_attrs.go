@@ -12,10 +12,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a file gets besides its content, in an order that matters: the owner first, since a change of owner takes the setuid bits and the
-// capabilities away; then the mode; then attributes, of which ACLs build on the mode; the times last.
+// What a file gets besides its content, in an order that matters: the owner first, since
+// a change of owner takes the setuid bits and the capabilities away; then the mode; then
+// attributes, of which ACLs build on the mode; the times last.
 
-// overrideXattr holds the true owner, mode and type of a file when ForceMask gives all files one mode.
+// overrideXattr holds the true owner, mode and type of a file when ForceMask gives all
+// files one mode.
 const overrideXattr = "user.containers.override_stat"
 
 // attrs are the attributes of one file as this host is to show them.
@@ -58,7 +60,8 @@ func (a *applier) attributes(h *header) (attrs, error) {
 	return at, nil
 }
 
-// checkID makes sure that a header's ID is one. -1, alone or as 2^32-1, would mean "leave it" to chown(2).
+// checkID makes sure that a header's ID is one. -1, alone or as 2^32-1, would mean "leave
+// it" to chown(2).
 func checkID(what string, id int64) (uint32, error) {
 	if id < 0 || id >= math.MaxUint32 {
 		return 0, fmt.Errorf("%w: %d is no %s ID", errdefs.ErrInvalid, id, what)
@@ -103,7 +106,8 @@ type process struct {
 	userns   bool // in a user namespace: some attributes and devices are refused, and may be missing
 }
 
-// setFile puts the attributes on the file fd that was just made in d with the permissions of at.mode.
+// setFile puts the attributes on the file fd that was just made in d with the permissions
+// of at.mode.
 func (a *applier) setFile(fd int, d *directory, at *attrs) error {
 	chowned := false
 	if a.opts.ForceMask == nil && (at.uid != a.proc.uid || at.gid != a.newGroup(d)) {
@@ -119,12 +123,16 @@ func (a *applier) setFile(fd int, d *directory, at *attrs) error {
 			return fmt.Errorf("remove inherited ACL: %w", err)
 		}
 	}
-	if special := at.mode & 0o7000; special != 0 || at.mode&a.proc.umask != 0 || d.acl || chowned && at.mode&0o111 != 0 && special != 0 {
+	if special := at.mode & 0o7000; special != 0 || at.mode&a.proc.umask != 0 || d.acl || chowned &&
+		at.mode&0o111 != 0 && special != 0 {
 		if err := unix.Fchmod(fd, at.mode); err != nil {
 			return fmt.Errorf("set mode: %w", err)
 		}
 	}
-	if err := a.setXattrs(at, func(name string, value []byte) error { return unix.Fsetxattr(fd, name, value, 0) }); err != nil {
+	if err := a.setXattrs(at, func(name string, value []byte) error {
+		return unix.Fsetxattr(fd, name, value,
+			0)
+	}); err != nil {
 		return err
 	}
 	if err := futimens(fd, &at.times); err != nil {
@@ -144,7 +152,8 @@ func (a *applier) newGroup(d *directory) uint32 {
 // setXattrs sets the extended attributes, and the override, with set.
 func (a *applier) setXattrs(at *attrs, set func(name string, value []byte) error) error {
 	for _, x := range at.xattrs {
-		// Labels are the host's business: those of the archive name another host's policy.
+		// Labels are the host's business: those of the archive name another host's
+		// policy.
 		if x.name == "security.selinux" {
 			continue
 		}
@@ -164,8 +173,9 @@ func (a *applier) setXattrs(at *attrs, set func(name string, value []byte) error
 	return nil
 }
 
-// setNamed puts the attributes on name in d, which can't be opened like a file: a symlink, a device, a FIFO or a second name of anything.
-// It is held by an O_PATH descriptor meanwhile, so that all of it happens to one inode.
+// setNamed puts the attributes on name in d, which can't be opened like a file: a
+// symlink, a device, a FIFO or a second name of anything. It is held by an O_PATH
+// descriptor meanwhile, so that all of it happens to one inode.
 func (a *applier) setNamed(d *directory, name string, at *attrs) error {
 	fd, err := unix.Openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -178,12 +188,14 @@ func (a *applier) setNamed(d *directory, name string, at *attrs) error {
 	}
 	symlink := st.Mode&unix.S_IFMT == unix.S_IFLNK
 	if a.opts.ForceMask == nil && (at.uid != st.Uid || at.gid != st.Gid) {
-		if err := unix.Fchownat(fd, "", int(at.uid), int(at.gid), unix.AT_EMPTY_PATH); err != nil && !a.opts.IgnoreChownErrors {
+		if err := unix.Fchownat(fd, "", int(at.uid), int(at.gid), unix.AT_EMPTY_PATH); err != nil &&
+			!a.opts.IgnoreChownErrors {
 			return ownerError(at, err)
 		}
 	}
-	// The kernel has no fchmod for O_PATH descriptors before fchmodat2 (Linux 6.6), and no fsetxattr before setxattrat (6.13): /proc leads to
-	// the very same inode, and to no other, by way of the descriptor.
+	// The kernel has no fchmod for O_PATH descriptors before fchmodat2 (Linux 6.6), and
+	// no fsetxattr before setxattrat (6.13): /proc leads to the very same inode, and to
+	// no other, by way of the descriptor.
 	self := "/proc/self/fd/" + strconv.Itoa(fd)
 	if !symlink {
 		if err := unix.Chmod(self, at.mode); err != nil {
@@ -192,7 +204,8 @@ func (a *applier) setNamed(d *directory, name string, at *attrs) error {
 	}
 	set := func(attr string, value []byte) error { return unix.Setxattr(self, attr, value, 0) }
 	if symlink {
-		// A symlink can't be reached through its own descriptor, only below its directory's.
+		// A symlink can't be reached through its own descriptor, only below its
+		// directory's.
 		self = "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + name
 		set = func(attr string, value []byte) error { return unix.Lsetxattr(self, attr, value, 0) }
 	}

@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The uncompressed stream travels between the stages of Apply in blocks that are counted and shared, never copied: the hash, the parser and
-// the file writers look at the same memory. The number of blocks is the memory bound of the whole pipeline. A stage that wants a block when
-// all are in use waits until the slowest other stage gives one back.
+// The uncompressed stream travels between the stages of Apply in blocks that are counted
+// and shared, never copied: the hash, the parser and the file writers look at the same
+// memory. The number of blocks is the memory bound of the whole pipeline. A stage that
+// wants a block when all are in use waits until the slowest other stage gives one back.
 
 const (
 	streamBlockSize = 256 << 10 // a multiple of the tar block, so that no header straddles two
@@ -26,30 +27,36 @@ type streamBlock struct {
 
 func (b *streamBlock) retain() { b.refs.Add(1) }
 
-// release gives the block back when nobody needs it any more. Its data must not be touched afterwards.
+// release gives the block back when nobody needs it any more. Its data must not be
+// touched afterwards.
 func (b *streamBlock) release() {
 	if b.refs.Add(-1) == 0 {
 		b.pool.put(b)
 	}
 }
 
-// blockPool owns the blocks of one Apply. Their memory is mapped outside of Go's heap: there it would be garbage for the collector to pace
-// itself by, and would cost twice its size.
+// blockPool owns the blocks of one Apply. Their memory is mapped outside of Go's heap:
+// there it would be garbage for the collector to pace itself by, and would cost twice its
+// size.
 type blockPool struct {
 	arena  []byte
 	tokens chan struct{} // one for each free block
 	mu     sync.Mutex
-	free   []*streamBlock // a stack: the block used last is the one still in the cache, and a short stream touches little memory
+	// a stack: the block used last is the one still in the cache, and a short stream
+	// touches little memory
+	free []*streamBlock
 }
 
 func newBlockPool() (*blockPool, error) {
-	arena, err := unix.Mmap(-1, 0, streamBlocks*streamBlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
+	arena, err := unix.Mmap(-1, 0, streamBlocks*streamBlockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|
+		unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, err
 	}
 	p := &blockPool{arena: arena, tokens: make(chan struct{}, streamBlocks)}
 	for i := range streamBlocks {
-		p.free = append(p.free, &streamBlock{data: arena[i*streamBlockSize:][:streamBlockSize:streamBlockSize], pool: p})
+		p.free = append(p.free, &streamBlock{data: arena[i*streamBlockSize:][:streamBlockSize:streamBlockSize],
+			pool: p})
 		p.tokens <- struct{}{}
 	}
 	return p, nil
@@ -115,7 +122,8 @@ func (s *blockStream) fill() error {
 	return nil
 }
 
-// next returns at most max bytes, which stay valid until the next call, or longer for a caller that retains s.cur.
+// next returns at most max bytes, which stay valid until the next call, or longer for a
+// caller that retains s.cur.
 func (s *blockStream) next(max int64) ([]byte, error) {
 	if err := s.fill(); err != nil {
 		return nil, err

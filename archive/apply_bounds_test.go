@@ -41,7 +41,8 @@ func (s *memberStream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Whatever the layer, Go's heap stays below 24 MiB. With the 24 MiB of blocks outside of it, and the runtime, that is less than 64 MiB a process.
+// Whatever the layer, Go's heap stays below 24 MiB. With the 24 MiB of blocks outside of
+// it, and the runtime, that is less than 64 MiB a process.
 func TestApplyInBoundedMemory(t *testing.T) {
 	big := string(testutil.Noise("big", 2<<20))
 	comment := paxRecord("comment", strings.Repeat("x", 1<<20-100))
@@ -53,15 +54,25 @@ func TestApplyInBoundedMemory(t *testing.T) {
 		return strings.Join(fields, ",")
 	}
 	for name, stream := range map[string]*memberStream{
-		"large files":         {n: 96, make: func(i int) member { return member{name: strconv.Itoa(i), body: big} }},
-		"many files":          {n: 30_000, make: func(i int) member { return member{name: fmt.Sprintf("%d/%080d", i/500, i), body: big[:2000]} }},
-		"files of a megabyte": {n: 150, make: func(i int) member { return member{name: strconv.Itoa(i), body: big[:1<<20]} }},
-		"many directories":    {n: 10_000, make: func(i int) member { return member{name: fmt.Sprintf("%d/", i)} }},
-		"large headers":       {n: 100, make: func(i int) member { return member{name: "x", typ: tar.TypeXHeader, body: comment} }},
+		"large files": {n: 96, make: func(i int) member { return member{name: strconv.Itoa(i), body: big} }},
+		"many files": {n: 30_000, make: func(i int) member {
+			return member{name: fmt.Sprintf("%d/%080d", i/500, i), body: big[:2000]}
+		}},
+		"files of a megabyte": {n: 150, make: func(i int) member {
+			return member{name: strconv.Itoa(i),
+				body: big[:1<<20]}
+		}},
+		"many directories": {n: 10_000, make: func(i int) member { return member{name: fmt.Sprintf("%d/", i)} }},
+		"large headers": {n: 100, make: func(i int) member {
+			return member{name: "x", typ: tar.TypeXHeader,
+				body: comment}
+		}},
 		"large maps": {n: 20, make: func(i int) member {
 			return paxSparse(strconv.Itoa(i), "10000000", extents(30_000), "30000", big[:30_000])
 		}},
-		"long names":          {n: 3_000, make: func(i int) member { return member{name: fmt.Sprintf("%s%d", strings.Repeat("long/", 700), i)} }},
+		"long names": {n: 3_000, make: func(i int) member {
+			return member{name: fmt.Sprintf("%s%d", strings.Repeat("long/", 700), i)}
+		}},
 		"one name, once more": {n: 50, make: func(i int) member { return member{name: "x", body: big[:1<<20]} }},
 		"content of no file":  {n: 96, make: func(i int) member { return member{name: ".wh.x", body: big} }},
 		"padding at the end":  {n: 96, make: func(i int) member { return member{raw: make([]byte, 2<<20)} }},
@@ -84,7 +95,8 @@ func TestApplyInBoundedMemory(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer split.Close()
-			defer debug.SetGCPercent(debug.SetGCPercent(20)) // so that the heap is what is in use, not what is due for collection
+			// so that the heap is what is in use, not what is due for collection
+			defer debug.SetGCPercent(debug.SetGCPercent(20))
 			runtime.GC()
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
@@ -96,7 +108,8 @@ func TestApplyInBoundedMemory(t *testing.T) {
 					most = max(most, m.HeapAlloc-min(before, m.HeapAlloc))
 				}
 			}
-			if _, err := archive.Apply(context.Background(), t.TempDir(), stream, split, archive.ApplyOptions{Progress: watch}); err != nil {
+			if _, err := archive.Apply(context.Background(), t.TempDir(), stream, split,
+				archive.ApplyOptions{Progress: watch}); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%d MiB at most", most>>20)
@@ -129,7 +142,8 @@ func TestApplyWaitsForTheTarSplitWriter(t *testing.T) {
 func TestApplyReportsTheTarSplitWritersError(t *testing.T) {
 	checkLeaks(t)
 	data := tarball(member{name: ".wh.b", body: string(testutil.Noise("b", 8<<20))})
-	_, err := archive.Apply(context.Background(), t.TempDir(), bytes.NewReader(data), failingWriter{}, archive.ApplyOptions{})
+	_, err := archive.Apply(context.Background(), t.TempDir(), bytes.NewReader(data), failingWriter{},
+		archive.ApplyOptions{})
 	if err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("error is %v", err)
 	}
@@ -145,7 +159,8 @@ func TestApplyWithFewDescriptors(t *testing.T) {
 	most := 0
 	watch := func(int64) { most = max(most, openFiles(t)) }
 	data := tarball(members...)
-	if _, err := archive.Apply(context.Background(), t.TempDir(), bytes.NewReader(data), nil, archive.ApplyOptions{Progress: watch}); err != nil {
+	if _, err := archive.Apply(context.Background(), t.TempDir(), bytes.NewReader(data), nil,
+		archive.ApplyOptions{Progress: watch}); err != nil {
 		t.Fatal(err)
 	}
 	if most > 300 {
@@ -176,7 +191,8 @@ func BenchmarkApply(b *testing.B) {
 					b.StopTimer()
 					dir := b.TempDir()
 					b.StartTimer()
-					if _, err := archive.Apply(context.Background(), dir, bytes.NewReader(data), io.Discard, archive.ApplyOptions{Writers: writers}); err != nil {
+					if _, err := archive.Apply(context.Background(), dir, bytes.NewReader(data), io.Discard,
+						archive.ApplyOptions{Writers: writers}); err != nil {
 						b.Fatal(err)
 					}
 					b.StopTimer()

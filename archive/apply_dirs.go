@@ -11,15 +11,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tree is the layer's directory tree as the planner sees it: directories held open by descriptor, found by path.
+// tree is the layer's directory tree as the planner sees it: directories held open by
+// descriptor, found by path.
 //
-// A path from an archive is never given to the kernel whole. It is walked a component at a time, each opened by openat2(2) below its parent's
-// descriptor and never through a symlink; where a component is a symlink, its target is walked the same way, with the layer's own root as "/"
-// and nothing above it. So an archive's symlinks lead nowhere but to other places of the layer, as they will in the container, and a symlink
-// put in the place of a directory after that was opened changes nothing for those who hold its descriptor.
+// A path from an archive is never given to the kernel whole. It is walked a component at
+// a time, each opened by openat2(2) below its parent's descriptor and never through a
+// symlink; where a component is a symlink, its target is walked the same way, with the
+// layer's own root as "/" and nothing above it. So an archive's symlinks lead nowhere but
+// to other places of the layer, as they will in the container, and a symlink put in the
+// place of a directory after that was opened changes nothing for those who hold its
+// descriptor.
 //
-// The descriptors are kept, at most limit of them. What is known about a directory beyond its descriptor (facts) is kept by inode number, so
-// that it survives the closing of the descriptor; while the descriptor is open, or the directory exists, nobody else has that number.
+// The descriptors are kept, at most limit of them. What is known about a directory beyond
+// its descriptor (facts) is kept by inode number, so that it survives the closing of the
+// descriptor; while the descriptor is open, or the directory exists, nobody else has that
+// number.
 type tree struct {
 	root    *directory
 	limit   int
@@ -43,9 +49,11 @@ type directory struct {
 	place *list.Element
 	alias []string
 	dirFacts
-	// As fstat(2) has it, or as it was set since. New files get the group when the directory has the setgid bit.
+	// As fstat(2) has it, or as it was set since. New files get the group when the
+	// directory has the setgid bit.
 	uid, gid, mode uint32
-	// times, when an entry has set them, are put on when the descriptor is closed: every file made in a directory changes them.
+	// times, when an entry has set them, are put on when the descriptor is closed: every
+	// file made in a directory changes them.
 	times [2]unix.Timespec
 }
 
@@ -95,8 +103,9 @@ func newTree(path string) (*tree, error) {
 	return t, nil
 }
 
-// find opens the directory at path, which is clean and relative to the layer's root, and holds it. Symlinks are followed within the layer.
-// With create, directories that don't exist are made.
+// find opens the directory at path, which is clean and relative to the layer's root, and
+// holds it. Symlinks are followed within the layer. With create, directories that don't
+// exist are made.
 func (t *tree) find(path string, create bool) (*directory, error) {
 	if d := t.paths[path]; d != nil {
 		return t.touch(d), nil
@@ -129,7 +138,8 @@ func (t *tree) touch(d *directory) *directory {
 	return d.hold()
 }
 
-// walk goes from the held directory cur along path and returns where it ends, held. It takes the hold on cur over.
+// walk goes from the held directory cur along path and returns where it ends, held. It
+// takes the hold on cur over.
 func (t *tree) walk(cur *directory, path string, create bool, links *int) (*directory, error) {
 	for path != "" {
 		name, rest, _ := strings.Cut(path, "/")
@@ -140,7 +150,8 @@ func (t *tree) walk(cur *directory, path string, create bool, links *int) (*dire
 		case "", ".":
 			continue
 		case "..":
-			// cur.path has no symlinks in it, so that cutting off its last component is what ".." means. Nothing is above the root.
+			// cur.path has no symlinks in it, so that cutting off its last component is
+			// what ".." means. Nothing is above the root.
 			up, _, _ := cutLast(cur.path)
 			next, err = t.walk(t.root.hold(), up, false, links)
 		default:
@@ -210,8 +221,8 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 	return nil, "", fmt.Errorf("open directory %s: %w", shown(path), err)
 }
 
-// adopt takes the descriptor of a directory over. known says that facts are all there is to know; else what was kept of the directory, and what
-// can be seen of it, counts.
+// adopt takes the descriptor of a directory over. known says that facts are all there is
+// to know; else what was kept of the directory, and what can be seen of it, counts.
 func (t *tree) adopt(fd int, path string, facts dirFacts, known bool) (*directory, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -237,7 +248,8 @@ func (t *tree) adopt(fd int, path string, facts dirFacts, known bool) (*director
 			facts.acl = err == nil && n > 0
 		}
 	}
-	d := &directory{fd: fd, ino: st.Ino, path: path, dirFacts: facts, uid: st.Uid, gid: st.Gid, mode: st.Mode & 0o7777, times: [2]unix.Timespec{st.Atim, st.Mtim}}
+	d := &directory{fd: fd, ino: st.Ino, path: path, dirFacts: facts, uid: st.Uid, gid: st.Gid, mode: st.Mode & 0o7777,
+		times: [2]unix.Timespec{st.Atim, st.Mtim}}
 	d.place = t.recent.PushFront(d)
 	t.open[st.Ino] = d
 	t.paths[path] = d
@@ -294,7 +306,8 @@ func (t *tree) closeDir(d *directory) error {
 	return err
 }
 
-// forgetPaths makes the next find walk again, because a directory or symlink has gone from its name. Descriptors stay open.
+// forgetPaths makes the next find walk again, because a directory or symlink has gone
+// from its name. Descriptors stay open.
 func (t *tree) forgetPaths() {
 	clear(t.aliases)
 	clear(t.paths)
@@ -330,7 +343,8 @@ func cutLast(path string) (dir, base string, found bool) {
 	return "", path, false
 }
 
-// openSubdir opens the directory name, a single component, in the directory dirfd. ELOOP and ENOTDIR mean that it is something else.
+// openSubdir opens the directory name, a single component, in the directory dirfd. ELOOP
+// and ENOTDIR mean that it is something else.
 func openSubdir(dirfd int, name string) (int, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,

@@ -9,10 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The last stage of Apply: several writers make the regular files. A writer knows nothing of paths. It gets a directory's descriptor, one name
-// that the planner has found free, and the content, and does all the rest on the descriptor of the file it made.
+// The last stage of Apply: several writers make the regular files. A writer knows nothing
+// of paths. It gets a directory's descriptor, one name that the planner has found free,
+// and the content, and does all the rest on the descriptor of the file it made.
 
-// wholeFile is the size up to which a file waits for all its content before it is given to a writer. A larger one is written while it comes in.
+// wholeFile is the size up to which a file waits for all its content before it is given
+// to a writer. A larger one is written while it comes in.
 const wholeFile = 1 << 20
 
 // queued is how many files may wait for a writer.
@@ -27,7 +29,8 @@ type fileTask struct {
 	pieces []contentPiece
 	more   chan contentPiece // for a large file: the pieces to come
 	done   atomic.Bool
-	// aliased says that the member's name leads through symlinks, which later members may change.
+	// aliased says that the member's name leads through symlinks, which later members may
+	// change.
 	aliased bool
 }
 
@@ -54,7 +57,8 @@ func (w *writers) give(t *fileTask) {
 	w.tasks <- t
 }
 
-// pending reports whether name in d is a file that is being written. The ring holds more than can be in flight.
+// pending reports whether name in d is a file that is being written. The ring holds more
+// than can be in flight.
 func (w *writers) pending(d *directory, name string) bool {
 	for _, t := range w.recent {
 		if t != nil && t.dir == d && t.name == name && !t.done.Load() {

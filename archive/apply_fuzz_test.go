@@ -17,8 +17,9 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// FuzzApply applies any bytes beside sentinels. Whatever comes: nothing outside changes, nothing panics or hangs, an error is of the class for
-// bad input, and what was accepted is what archive/tar reads and comes back from the tar-split file as it came.
+// FuzzApply applies any bytes beside sentinels. Whatever comes: nothing outside changes,
+// nothing panics or hangs, an error is of the class for bad input, and what was accepted
+// is what archive/tar reads and comes back from the tar-split file as it came.
 func FuzzApply(f *testing.F) {
 	testutil.Root(f)
 	base := f.TempDir()
@@ -42,7 +43,8 @@ func FuzzApply(f *testing.F) {
 		defer split.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		opts := archive.ApplyOptions{Whiteouts: archive.WhiteoutForm(form % 4), Limits: archive.Limits{MaxBytes: 16 << 20, MaxEntries: 1000}}
+		opts := archive.ApplyOptions{Whiteouts: archive.WhiteoutForm(form % 4),
+			Limits: archive.Limits{MaxBytes: 16 << 20, MaxEntries: 1000}}
 		res, err := archive.Apply(ctx, layer, bytes.NewReader(data), split, opts)
 		if lines := testutil.Diff(before, withoutLayer(sentinelState(t, base))); len(lines) > 0 {
 			t.Fatalf("outside of the layer something has changed:\n%s", strings.Join(lines, "\n"))

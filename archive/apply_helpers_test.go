@@ -36,7 +36,8 @@ func apply(t testing.TB, data []byte, opts archive.ApplyOptions) (dir, split str
 	return dir, split, res
 }
 
-func applyTo(t testing.TB, dir string, data []byte, opts archive.ApplyOptions) (split string, res archive.ApplyResult, err error) {
+func applyTo(t testing.TB, dir string, data []byte, opts archive.ApplyOptions) (split string,
+	res archive.ApplyResult, err error) {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "tar-split.gz"))
 	if err != nil {
@@ -47,7 +48,8 @@ func applyTo(t testing.TB, dir string, data []byte, opts archive.ApplyOptions) (
 	return file.Name(), res, err
 }
 
-// reassembled is the tar that github.com/vbatts/tar-split makes from the layer and its tar-split file.
+// reassembled is the tar that github.com/vbatts/tar-split makes from the layer and its
+// tar-split file.
 func reassembled(t testing.TB, dir, split string) []byte {
 	t.Helper()
 	file, err := os.Open(split)
@@ -244,7 +246,8 @@ func listing(t testing.TB, dir string) (lines []string) {
 
 func compressed(t testing.TB, tool string, data []byte) []byte {
 	t.Helper()
-	cmd := exec.Command(testutil.Tool(t, tool, map[string]string{"gzip": "gzip", "zstd": "zstd", "bzip2": "bzip2", "xz": "xz-utils"}[tool]), "-c")
+	cmd := exec.Command(testutil.Tool(t, tool, map[string]string{"gzip": "gzip", "zstd": "zstd", "bzip2": "bzip2",
+		"xz": "xz-utils"}[tool]), "-c")
 	cmd.Stdin = bytes.NewReader(data)
 	out, err := cmd.Output()
 	if err != nil {
@@ -253,7 +256,8 @@ func compressed(t testing.TB, tool string, data []byte) []byte {
 	return out
 }
 
-// checkLeaks fails the test if it ends with more goroutines or descriptors than it began with.
+// checkLeaks fails the test if it ends with more goroutines or descriptors than it began
+// with.
 func checkLeaks(t *testing.T) {
 	t.Helper()
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
@@ -262,7 +266,8 @@ func checkLeaks(t *testing.T) {
 		for runtime.NumGoroutine() > goroutines {
 			if time.Now().After(deadline) {
 				stacks := make([]byte, 64<<10)
-				t.Fatalf("%d goroutines more than before:\n%s", runtime.NumGoroutine()-goroutines, stacks[:runtime.Stack(stacks, true)])
+				t.Fatalf("%d goroutines more than before:\n%s", runtime.NumGoroutine()-goroutines,
+					stacks[:runtime.Stack(stacks, true)])
 			}
 			runtime.Gosched()
 		}

@@ -6,16 +6,20 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Limits are bounds on what a layer may ask for. The zero value means the defaults; a negative field means no bound.
+// Limits are bounds on what a layer may ask for. The zero value means the defaults; a
+// negative field means no bound.
 type Limits struct {
 	// MaxBytes is the length of the uncompressed tar. Default 1 TiB.
 	MaxBytes int64
-	// MaxEntries counts the tar's members, whiteouts and metadata members included. Default 20 million.
+	// MaxEntries counts the tar's members, whiteouts and metadata members included.
+	// Default 20 million.
 	MaxEntries int64
-	// MaxRatio is the uncompressed length divided by the compressed one, looked at only beyond RatioFloor bytes.
-	// Default 20,000: gzip can't pass 1,032, and zstd comes near only with nothing but zeros.
+	// MaxRatio is the uncompressed length divided by the compressed one, looked at only
+	// beyond RatioFloor bytes. Default 20,000: gzip can't pass 1,032, and zstd comes near
+	// only with nothing but zeros.
 	MaxRatio int64
-	// RatioFloor is the uncompressed length up to which any ratio is welcome. Default 16 GiB.
+	// RatioFloor is the uncompressed length up to which any ratio is welcome. Default 16
+	// GiB.
 	RatioFloor int64
 }
 
@@ -42,7 +46,8 @@ func (l Limits) checkBytes(compressed, uncompressed int64) error {
 		return fmt.Errorf("layer is %w: its tar passes the limit of %d bytes", errdefs.ErrInvalid, l.MaxBytes)
 	}
 	if l.MaxRatio >= 0 && uncompressed > l.RatioFloor && uncompressed/l.MaxRatio > compressed {
-		return fmt.Errorf("layer is %w: %d bytes expand to %d and more, past the limit of %d to 1", errdefs.ErrInvalid, compressed, uncompressed, l.MaxRatio)
+		return fmt.Errorf("layer is %w: %d bytes expand to %d and more, past the limit of %d to 1", errdefs.ErrInvalid,
+			compressed, uncompressed, l.MaxRatio)
 	}
 	return nil
 }

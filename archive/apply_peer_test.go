@@ -10,8 +10,9 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// A layer's files are those that containers/storage makes of the same tar, but for two things that it loses: times before 1970, and
-// files that have no ACL in a directory with a default one.
+// A layer's files are those that containers/storage makes of the same tar, but for two
+// things that it loses: times before 1970, and files that have no ACL in a directory with
+// a default one.
 func TestApplyMakesWhatThePeerMakes(t *testing.T) {
 	s := newPeerStore(t, "overlay")
 	if !testutil.OnHost() {
@@ -21,7 +22,8 @@ func TestApplyMakesWhatThePeerMakes(t *testing.T) {
 	richTree(t, src)
 	testutil.Tree(t, src, ".wh.gone=", "d/.wh..wh..opq=", "d/new=1", "d/.wh.old= 1:2")
 	archived := filepath.Join(t.TempDir(), "x.tar")
-	run(t, "tar", "tar", "--format=pax", "--xattrs", "--xattrs-include=*", "--exclude=./acl", "-C", src, "-cf", archived, ".")
+	run(t, "tar", "tar", "--format=pax", "--xattrs", "--xattrs-include=*", "--exclude=./acl", "-C", src, "-cf",
+		archived, ".")
 	s.run("import-layer", "-i", layerID(1), "-f", archived)
 	data, err := os.ReadFile(archived)
 	if err != nil {
@@ -34,7 +36,8 @@ func TestApplyMakesWhatThePeerMakes(t *testing.T) {
 			want[path], got[path] = testutil.Without(want, "mtime")[path], testutil.Without(got, "mtime")[path]
 		}
 		// Whiteouts have no time of their own: both leave the moment they were made.
-		if strings.HasPrefix(line, "char ") && strings.Contains(line, "device=0:0") || strings.HasPrefix(want[path], "dir ") && path == "d" {
+		if strings.HasPrefix(line, "char ") && strings.Contains(line, "device=0:0") ||
+			strings.HasPrefix(want[path], "dir ") && path == "d" {
 			want[path], got[path] = testutil.Without(want, "mtime")[path], testutil.Without(got, "mtime")[path]
 		}
 	}

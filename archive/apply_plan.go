@@ -13,19 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The planner goes through the members in their order and decides what becomes of each. It alone makes directories, links and special files,
-// and it alone removes; it hands regular files to the writers, who work on several at once and finish them in any order.
+// The planner goes through the members in their order and decides what becomes of each.
+// It alone makes directories, links and special files, and it alone removes; it hands
+// regular files to the writers, who work on several at once and finish them in any order.
 //
-// The result is nevertheless the one that the members' order asks for, whatever the archive contains, for these reasons:
+// The result is nevertheless the one that the members' order asks for, whatever the
+// archive contains, for these reasons:
 //
-//   - A writer is bound to a directory's descriptor and to a name in it that is free. It never looks up a path, so that nothing which later
-//     members do to paths changes where it writes.
-//   - No two tasks in flight have the same directory and name. The planner notes each name it gives away (a.taken). When one comes up again,
-//     or the directory held names before the apply, it looks at what is there, waiting for the writers first if that very file is in flight.
-//   - Whoever removes a directory waits for all writers first: they may be working below it.
+//   - A writer is bound to a directory's descriptor and to a name in it that is free. It
+//     never looks up a path, so that nothing which later members do to paths changes
+//     where it writes.
+//   - No two tasks in flight have the same directory and name. The planner notes each
+//     name it gives away (a.taken). When one comes up again, or the directory held names
+//     before the apply, it looks at what is there, waiting for the writers first if that
+//     very file is in flight.
+//   - Whoever removes a directory waits for all writers first: they may be working below
+//     it.
 //   - A hard link waits for its target, if that is in flight.
-//   - Paths are looked up in a cache. It is forgotten whenever a directory or a symlink is removed; nothing else can change where a path leads
-//     that once was found.
+//   - Paths are looked up in a cache. It is forgotten whenever a directory or a symlink
+//     is removed; nothing else can change where a path leads that once was found.
 
 // place is where a member goes, by its name alone.
 type place struct {
@@ -33,8 +39,8 @@ type place struct {
 	base string // last component; "" for the root itself
 }
 
-// parseName cleans a name, as text. A leading slash stands for the layer's root. Names that climb above where they start are refused: they
-// have no honest meaning.
+// parseName cleans a name, as text. A leading slash stands for the layer's root. Names
+// that climb above where they start are refused: they have no honest meaning.
 func parseName(name string) (place, error) {
 	clean := path.Clean(name)
 	if clean == ".." || strings.HasPrefix(clean, "../") {
@@ -51,8 +57,9 @@ func parseName(name string) (place, error) {
 	return place{dir, base}, nil
 }
 
-// plan makes what h describes, except for the content of a regular file: for that it returns the task, not yet given to a writer. A nil task
-// means that content, if there is any, is nothing to the layer.
+// plan makes what h describes, except for the content of a regular file: for that it
+// returns the task, not yet given to a writer. A nil task means that content, if there is
+// any, is nothing to the layer.
 func (a *applier) plan(h *header) (*fileTask, error) {
 	if h.typeflag == tar.TypeXGlobalHeader {
 		a.note(h)
@@ -131,7 +138,9 @@ func (a *applier) create(h *header, d *directory, base string, at *attrs, aliase
 		}
 		err := a.makeNode(d, base, kind, unix.Mkdev(uint32(h.devMajor), uint32(h.devMinor)), at)
 		if err == unix.EPERM && a.proc.userns {
-			return nil, nil // a user namespace can make no devices; images do without, since engines mount their own /dev
+			// a user namespace can make no devices; images do without, since engines
+			// mount their own /dev
+			return nil, nil
 		}
 		return nil, err
 	}
@@ -148,7 +157,8 @@ const (
 	removedOther
 )
 
-// makeWay makes sure that nothing is at base in d, and notes that something will be. With merge a directory may stay.
+// makeWay makes sure that nothing is at base in d, and notes that something will be. With
+// merge a directory may stay.
 func (a *applier) makeWay(d *directory, base string, merge bool) (occupant, error) {
 	first := a.take(d, base)
 	if first && d.fresh {
@@ -217,7 +227,8 @@ func (a *applier) remove(d *directory, base string, keepDir, ours bool) (occupan
 	return removedOther, nil
 }
 
-// makeDir makes the directory base in d, or takes the one that is there, and gives it its attributes. Its times come when it is closed.
+// makeDir makes the directory base in d, or takes the one that is there, and gives it its
+// attributes. Its times come when it is closed.
 func (a *applier) makeDir(d *directory, base string, at *attrs, found occupant) error {
 	if found != sameDirectory {
 		if err := unix.Mkdirat(d.fd, base, at.mode&0o777); err != nil {
@@ -240,7 +251,8 @@ func (a *applier) makeDir(d *directory, base string, at *attrs, found occupant) 
 		dir.acl = false
 	}
 	if found == removedWhiteout && a.opaque() != "" {
-		// The member before said that the lower directory is gone, so the new one must not show its files.
+		// The member before said that the lower directory is gone, so the new one must
+		// not show its files.
 		if err := a.makeOpaque(dir); err != nil {
 			return err
 		}
@@ -248,7 +260,8 @@ func (a *applier) makeDir(d *directory, base string, at *attrs, found occupant) 
 	return a.setDir(dir, at)
 }
 
-// makeParent makes the directory name in d, which an entry's path goes through but no entry has described so far: root's, for all to enter.
+// makeParent makes the directory name in d, which an entry's path goes through but no
+// entry has described so far: root's, for all to enter.
 func (a *applier) makeParent(d *directory, name string, uid, gid uint32) error {
 	if err := unix.Mkdirat(d.fd, name, 0o755); err != nil {
 		return err
@@ -274,7 +287,8 @@ func (a *applier) makeParent(d *directory, name string, uid, gid uint32) error {
 	return unix.Fchmod(fd, 0o755)
 }
 
-// dropInherited takes from a new directory the ACLs that its parent's default ACL has given it. What can't be taken wasn't there.
+// dropInherited takes from a new directory the ACLs that its parent's default ACL has
+// given it. What can't be taken wasn't there.
 func dropInherited(fd int) {
 	unix.Fremovexattr(fd, "system.posix_acl_access")
 	unix.Fremovexattr(fd, "system.posix_acl_default")
@@ -324,7 +338,8 @@ func (a *applier) setRoot(h *header, at *attrs) error {
 	return a.setDir(a.tree.root, at)
 }
 
-// symlink makes a symlink. Its target is data, stored as it is: what it leads to is for those to say who will follow it.
+// symlink makes a symlink. Its target is data, stored as it is: what it leads to is for
+// those to say who will follow it.
 func (a *applier) symlink(h *header, d *directory, base string, at *attrs) error {
 	if err := unix.Symlinkat(h.link, d.fd, base); err != nil {
 		return fmt.Errorf("make symlink to %s: %w", shown(h.link), err)
@@ -333,7 +348,8 @@ func (a *applier) symlink(h *header, d *directory, base string, at *attrs) error
 		return a.setNamed(d, base, at)
 	}
 	if a.opts.ForceMask == nil && (at.uid != a.proc.uid || at.gid != a.newGroup(d)) {
-		if err := unix.Fchownat(d.fd, base, int(at.uid), int(at.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil && !a.opts.IgnoreChownErrors {
+		if err := unix.Fchownat(d.fd, base, int(at.uid), int(at.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil &&
+			!a.opts.IgnoreChownErrors {
 			return ownerError(at, err)
 		}
 	}

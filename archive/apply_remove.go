@@ -8,8 +8,9 @@ import (
 
 // Removing what an earlier member, or an earlier apply, has left where a new one goes.
 
-// removeTree removes the directory base in d with everything below. It holds two descriptors at a time, however deep the tree is: it goes down
-// by name and up by "..", and makes sure by inode number that it comes back to where it was.
+// removeTree removes the directory base in d with everything below. It holds two
+// descriptors at a time, however deep the tree is: it goes down by name and up by "..",
+// and makes sure by inode number that it comes back to where it was.
 func (a *applier) removeTree(d *directory, base string) error {
 	type level struct {
 		ino  uint64
@@ -78,7 +79,8 @@ func (a *applier) removeTree(d *directory, base string) error {
 	}
 }
 
-// removeFiles removes everything from the directory but directories, and returns the names of those.
+// removeFiles removes everything from the directory but directories, and returns the
+// names of those.
 func (a *applier) removeFiles(fd int, ino uint64) (subs []string, err error) {
 	names, err := readNames(fd)
 	if err != nil {

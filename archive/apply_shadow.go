@@ -13,12 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A member can take the place of an earlier one of the same layer: the same name comes twice, a whiteout follows its file, a directory becomes
-// a symlink. The earlier one's content is then in the tar but not in the layer, and its record in the tar-split file, long written, points to
-// nothing. So the content is put aside when its file is removed, and at the end the tar-split file is written anew with that content in it.
-// It is rare: containers/storage refuses most such layers.
+// A member can take the place of an earlier one of the same layer: the same name comes
+// twice, a whiteout follows its file, a directory becomes a symlink. The earlier one's
+// content is then in the tar but not in the layer, and its record in the tar-split file,
+// long written, points to nothing. So the content is put aside when its file is removed,
+// and at the end the tar-split file is written anew with that content in it. It is rare:
+// containers/storage refuses most such layers.
 
-// TarSplitFile is what Apply needs of its tarSplit argument in that case; an *os.File open for reading and writing is one.
+// TarSplitFile is what Apply needs of its tarSplit argument in that case; an *os.File
+// open for reading and writing is one.
 type TarSplitFile interface {
 	io.ReadWriteSeeker
 	Truncate(size int64) error
@@ -31,7 +34,8 @@ type shadows struct {
 	known map[shadowKey]int64 // offset in file
 }
 
-// shadowKey finds a content by what its record says of it. Two contents with one key would be mixed up; the digest of the replayed tar tells.
+// shadowKey finds a content by what its record says of it. Two contents with one key
+// would be mixed up; the digest of the replayed tar tells.
 type shadowKey struct {
 	crc  uint64
 	size int64
@@ -74,14 +78,16 @@ func tempFile(dirfd int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), "temporary file"), nil
 }
 
-// recordShadowed writes the tar-split file anew, if contents were put aside. It returns errdefs.ErrUnsupported if w is no TarSplitFile.
+// recordShadowed writes the tar-split file anew, if contents were put aside. It returns
+// errdefs.ErrUnsupported if w is no TarSplitFile.
 func (a *applier) recordShadowed(w io.Writer) error {
 	if a.shadowed == nil {
 		return nil
 	}
 	old, ok := w.(TarSplitFile)
 	if !ok {
-		return fmt.Errorf("record a layer that replaces its own files: the tar-split writer can't be read again: %w", errdefs.ErrUnsupported)
+		return fmt.Errorf("record a layer that replaces its own files: the tar-split writer can't be read again: %w",
+			errdefs.ErrUnsupported)
 	}
 	anew, err := tempFile(a.tree.root.fd)
 	if err != nil {
@@ -104,7 +110,8 @@ func (a *applier) recordShadowed(w io.Writer) error {
 	return err
 }
 
-// rewriteSplit copies the records from old to anew with the contents put aside among the bytes of the tar.
+// rewriteSplit copies the records from old to anew with the contents put aside among the
+// bytes of the tar.
 func (a *applier) rewriteSplit(old io.ReadSeeker, anew io.Writer) error {
 	if _, err := old.Seek(0, io.SeekStart); err != nil {
 		return err

@@ -9,15 +9,16 @@ import (
 	"sync/atomic"
 )
 
-// The first three stages of Apply: read and hash what comes in, decompress it, hash what comes out.
+// The first three stages of Apply: read and hash what comes in, decompress it, hash what
+// comes out.
 
 const (
 	inputChunk  = 128 << 10 // of a compressed stream
 	inputChunks = 8
 )
 
-// source runs the stages up to the uncompressed stream. Each is one goroutine; all of them end when the stream does or ctx is done,
-// except while a Read of the input blocks.
+// source runs the stages up to the uncompressed stream. Each is one goroutine; all of
+// them end when the stream does or ctx is done, except while a Read of the input blocks.
 type source struct {
 	ctx      context.Context
 	in       io.Reader
@@ -57,7 +58,8 @@ func (s *source) start(run func(func())) {
 	run(func() {
 		defer close(s.pieces)
 		defer close(s.hashed)
-		// The channel's closing alone says nothing of how the stream ended: a cancelled one must not look like a short one.
+		// The channel's closing alone says nothing of how the stream ended: a cancelled
+		// one must not look like a short one.
 		if s.end = s.produce(run); s.end == nil {
 			s.end = io.EOF
 		}
@@ -123,8 +125,9 @@ func (s *source) emit(plain io.Reader) error {
 	}
 }
 
-// fill reads until p is full or r ends. Unlike io.ReadFull it leaves the error as it is: an input that itself ends in io.ErrUnexpectedEOF,
-// as a broken network connection does, has not ended well.
+// fill reads until p is full or r ends. Unlike io.ReadFull it leaves the error as it is:
+// an input that itself ends in io.ErrUnexpectedEOF, as a broken network connection does,
+// has not ended well.
 func fill(r io.Reader, p []byte) (n int, err error) {
 	for n < len(p) && err == nil {
 		var m int
@@ -149,7 +152,8 @@ func (c countingReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// chunkReader hands the compressed stream from the goroutine that reads and hashes it to the one that decompresses it.
+// chunkReader hands the compressed stream from the goroutine that reads and hashes it to
+// the one that decompresses it.
 type chunkReader struct {
 	ctx   context.Context
 	full  chan []byte
@@ -217,7 +221,8 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// bytesReader is bytes.NewReader without its other methods, so that io.MultiReader treats all its readers alike.
+// bytesReader is bytes.NewReader without its other methods, so that io.MultiReader treats
+// all its readers alike.
 func bytesReader(b []byte) io.Reader { return &sliceReader{b} }
 
 type sliceReader struct{ rest []byte }

@@ -10,10 +10,12 @@ import (
 	"testing"
 )
 
-// A context that ends while the input is read wakes the parser and the stages before it. If the stages are done before the parser looks,
-// it finds both the end of the context and that of the stream: a cut stream must not pass for a short one then.
+// A context that ends while the input is read wakes the parser and the stages before it.
+// If the stages are done before the parser looks, it finds both the end of the context
+// and that of the stream: a cut stream must not pass for a short one then.
 func TestCancelledStreamIsNeverComplete(t *testing.T) {
-	for kind, begin := range map[string][]byte{"nothing": nil, "a header": make([]byte, 100), "gzip": {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}} {
+	for kind, begin := range map[string][]byte{"nothing": nil, "a header": make([]byte, 100),
+		"gzip": {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff}} {
 		for range 100 {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			cause := errors.New("enough")

@@ -8,10 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// In a layer's tar the absence of a lower file is written as an empty file ".wh.<name>", and that of all lower files of a directory as
-// ".wh..wh..opq" in it (OCI image-spec, layer.md "Whiteouts"; the form is that of AUFS).
+// In a layer's tar the absence of a lower file is written as an empty file ".wh.<name>",
+// and that of all lower files of a directory as ".wh..wh..opq" in it (OCI image-spec,
+// layer.md "Whiteouts"; the form is that of AUFS).
 
-// aufsPrefix begins the names of AUFS's own files in the root: .wh..wh.plnk, .wh..wh.aufs, .wh..wh.orph.
+// aufsPrefix begins the names of AUFS's own files in the root: .wh..wh.plnk,
+// .wh..wh.aufs, .wh..wh.orph.
 const aufsPrefix = ".wh..wh."
 
 // whiteoutEntry is what a member's name says about lower files.
@@ -47,7 +49,8 @@ func (a *applier) whiteoutAt(p place) (whiteoutEntry, error) {
 	return whiteoutEntry{is: true, name: name}, nil
 }
 
-// opaque is the name of overlayfs's attribute for a directory that hides the lower ones; "" when this apply makes none.
+// opaque is the name of overlayfs's attribute for a directory that hides the lower ones;
+// "" when this apply makes none.
 func (a *applier) opaque() string {
 	switch a.opts.Whiteouts {
 	case OverlayTrusted:
@@ -77,7 +80,8 @@ func (a *applier) applyWhiteout(d *directory, w whiteoutEntry, at *attrs) error 
 	if a.opts.ForceMask != nil || at.uid == a.proc.uid && at.gid == a.newGroup(d) {
 		return nil
 	}
-	if err := unix.Fchownat(d.fd, w.name, int(at.uid), int(at.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil && !a.opts.IgnoreChownErrors {
+	if err := unix.Fchownat(d.fd, w.name, int(at.uid), int(at.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil &&
+		!a.opts.IgnoreChownErrors {
 		return ownerError(at, err)
 	}
 	return nil
@@ -109,7 +113,8 @@ func (a *applier) removeLower(d *directory) error {
 			}
 			continue
 		}
-		// What this layer has put here stays; but in a directory that was here before, only what it has put there.
+		// What this layer has put here stays; but in a directory that was here before,
+		// only what it has put there.
 		fd, err := openSubdir(d.fd, name)
 		if err != nil {
 			continue // no directory

@@ -9,15 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Everything that reads a layer's tree goes through these calls: one name below an open directory at a time, links never followed unless
-// the caller asks for a lookup inside a root. The content of a container's layer may change under our hands, and whoever changes it may
-// wish us ill, so no path is ever resolved from the host's root.
+// Everything that reads a layer's tree goes through these calls: one name below an open
+// directory at a time, links never followed unless the caller asks for a lookup inside a
+// root. The content of a container's layer may change under our hands, and whoever
+// changes it may wish us ill, so no path is ever resolved from the host's root.
 
-// pathChunk is how much of a path is handed to the kernel at once. It is below PATH_MAX (4096, with the final NUL) so that trees deeper
-// than any one path can name are still reached, piece by piece.
+// pathChunk is how much of a path is handed to the kernel at once. It is below PATH_MAX
+// (4096, with the final NUL) so that trees deeper than any one path can name are still
+// reached, piece by piece.
 const pathChunk = 4000
 
-// dirRef is an open directory that several goroutines use. It closes itself when the last of them has released it.
+// dirRef is an open directory that several goroutines use. It closes itself when the last
+// of them has released it.
 type dirRef struct {
 	fd   int
 	refs atomic.Int32
@@ -40,7 +43,8 @@ func (d *dirRef) release() {
 	}
 }
 
-// openRoot opens a directory that the caller names: the one place where a path is resolved as the host sees it.
+// openRoot opens a directory that the caller names: the one place where a path is
+// resolved as the host sees it.
 func openRoot(path string) (*dirRef, error) {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -58,7 +62,8 @@ func openat(dirfd int, name string, flags int) (int, error) {
 	}
 }
 
-// openDirAt opens the directory name below dirfd for reading. A link in its place is an error (ENOTDIR).
+// openDirAt opens the directory name below dirfd for reading. A link in its place is an
+// error (ENOTDIR).
 func openDirAt(dirfd int, name string) (int, error) {
 	fd, err := openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NOATIME)
 	if err == unix.EPERM { // O_NOATIME is for the owner and CAP_FOWNER only
@@ -92,8 +97,8 @@ func readlinkAt(dirfd int, name string) (string, error) {
 
 var errReplaced = errors.New("was replaced while it was read")
 
-// openFileAt opens the regular file name below dirfd that a moment ago looked like st. FIFOs don't block it (O_NONBLOCK), and what is no
-// longer the same file is refused.
+// openFileAt opens the regular file name below dirfd that a moment ago looked like st.
+// FIFOs don't block it (O_NONBLOCK), and what is no longer the same file is refused.
 func openFileAt(dirfd int, name string, st *unix.Stat_t) (int, error) {
 	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY
 	fd, err := openat(dirfd, name, flags|unix.O_NOATIME)
@@ -137,13 +142,15 @@ func readFull(fd int, buf []byte) (int, error) {
 	return n, nil
 }
 
-// openInRoot looks path up below the directory root as a process whose root directory that is would do: links are followed, absolute
-// ones start at root, and ".." stops there (openat2, Linux 5.6). With unix.O_NOFOLLOW in flags the last name is not followed.
+// openInRoot looks path up below the directory root as a process whose root directory
+// that is would do: links are followed, absolute ones start at root, and ".." stops there
+// (openat2, Linux 5.6). With unix.O_NOFOLLOW in flags the last name is not followed.
 func openInRoot(root int, path string, flags int) (int, error) {
 	return openResolved(root, path, flags, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
 }
 
-// openBeneath looks path up below the directory root and refuses any link on the way (ELOOP).
+// openBeneath looks path up below the directory root and refuses any link on the way
+// (ELOOP).
 func openBeneath(root int, path string, flags int) (int, error) {
 	return openResolved(root, path, flags|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS)
 }
@@ -173,7 +180,8 @@ func openResolved(root int, path string, flags int, resolve uint64) (int, error)
 		if err != nil || rest == "" {
 			return fd, err
 		}
-		// Beyond the first piece a link could lead out of the piece but not out of the root, which the kernel can't tell from here.
+		// Beyond the first piece a link could lead out of the piece but not out of the
+		// root, which the kernel can't tell from here.
 		dir, opened, path = fd, true, rest
 		resolve = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS
 	}
@@ -190,12 +198,14 @@ func openat2(dirfd int, path string, how *unix.OpenHow) (int, error) {
 	}
 }
 
-// absent reports whether a lookup failed because nothing is there, as opposed to for a fault.
+// absent reports whether a lookup failed because nothing is there, as opposed to for a
+// fault.
 func absent(err error) bool {
 	return err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP || err == unix.ENAMETOOLONG
 }
 
 func isDir(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFDIR }
 
-// isWhiteout reports whether st is overlayfs' mark of an absent file: a character device 0:0.
+// isWhiteout reports whether st is overlayfs' mark of an absent file: a character device
+// 0:0.
 func isWhiteout(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 }

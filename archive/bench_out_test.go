@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// manyFiles makes 60,000 files of 10 KiB on average, ten to a directory, as a large npm or Python layer has them: about 600 MB.
+// manyFiles makes 60,000 files of 10 KiB on average, ten to a directory, as a large npm
+// or Python layer has them: about 600 MB.
 func manyFiles(b *testing.B) string {
 	b.Helper()
 	dir := b.TempDir()
@@ -36,7 +37,8 @@ func manyFiles(b *testing.B) string {
 	return dir
 }
 
-// processor reports the processor time of a benchmark's loop, user's and kernel's, which says more than the wall on a busy machine.
+// processor reports the processor time of a benchmark's loop, user's and kernel's, which
+// says more than the wall on a busy machine.
 func processor(b *testing.B) (report func()) {
 	start := usage(b)
 	return func() { b.ReportMetric((usage(b)-start).Seconds()/float64(b.N), "cpu-s/op") }

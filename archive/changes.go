@@ -6,8 +6,9 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// changesMax bounds the paths of one change list, in bytes. Millions of files fit in. A tree that was made to be deep, in which each path
-// is a megabyte long, does not, and must not take the memory of its host.
+// changesMax bounds the paths of one change list, in bytes. Millions of files fit in. A
+// tree that was made to be deep, in which each path is a megabyte long, does not, and
+// must not take the memory of its host.
 const changesMax = 512 << 20
 
 // changeList is a list in the making.

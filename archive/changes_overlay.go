@@ -8,18 +8,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OverlayChanges lists what an overlay upper directory changes in its lowers, the parents' content directories, nearest first. It reads
-// the upper alone and asks the lowers only about the names found there, so that its time follows the size of the change.
+// OverlayChanges lists what an overlay upper directory changes in its lowers, the
+// parents' content directories, nearest first. It reads the upper alone and asks the
+// lowers only about the names found there, so that its time follows the size of the
+// change.
 //
-// The list is the one that containers/storage gives, kind by kind and in the same order, that of a walk with names in byte order:
+// The list is the one that containers/storage gives, kind by kind and in the same order,
+// that of a walk with names in byte order:
 //
-//   - a whiteout, and an opaque directory that a lower had, are Deleted (what the new directory holds follows);
-//   - a name that some lower has is Modified, unless a whiteout hides it; directories only if size, mode or time differ;
+//   - a whiteout, and an opaque directory that a lower had, are Deleted (what the new
+//     directory holds follows);
+//   - a name that some lower has is Modified, unless a whiteout hides it; directories
+//     only if size, mode or time differ;
 //   - everything else is Added;
-//   - the directories above what is Added or Deleted are Modified, if they aren't listed already.
+//   - the directories above what is Added or Deleted are Modified, if they aren't listed
+//     already.
 //
-// userXattr says in which form overlay's attributes are (mount option userxattr). It returns errdefs.ErrUnsupported when the upper holds
-// redirects or metacopies; MergedChanges is then the way.
+// userXattr says in which form overlay's attributes are (mount option userxattr). It
+// returns errdefs.ErrUnsupported when the upper holds redirects or metacopies;
+// MergedChanges is then the way.
 func OverlayChanges(ctx context.Context, upper string, lowers []string, userXattr bool) ([]Change, error) {
 	up, err := openRoot(upper)
 	if err != nil {
@@ -46,8 +53,9 @@ func OverlayChanges(ctx context.Context, upper string, lowers []string, userXatt
 	return s.changes.list, w.err
 }
 
-// overlayScan compares an upper with its lowers. What is known about the lowers' form of a directory is kept for the directories on the
-// way down only, a byte for each lower: no lower directory stays open, so that 500 lowers and any depth cost no descriptors.
+// overlayScan compares an upper with its lowers. What is known about the lowers' form of
+// a directory is kept for the directories on the way down only, a byte for each lower: no
+// lower directory stays open, so that 500 lowers and any depth cost no descriptors.
 type overlayScan struct {
 	*walk
 	lowers *lowerRoots
@@ -161,7 +169,8 @@ func (s *overlayScan) listParents() error {
 	return nil
 }
 
-// marks reads overlay's attributes of the current entry. Without lowers there is nothing that they could point to.
+// marks reads overlay's attributes of the current entry. Without lowers there is nothing
+// that they could point to.
 func (s *overlayScan) marks() (opaque bool, err error) {
 	if len(s.lowers.fds) == 0 {
 		return false, nil
@@ -173,7 +182,8 @@ func (s *overlayScan) marks() (opaque bool, err error) {
 	return opaque, err
 }
 
-// lookUp asks the lowers about all names of the current directory, opening it once in each lower that has it.
+// lookUp asks the lowers about all names of the current directory, opening it once in
+// each lower that has it.
 func (s *overlayScan) lookUp() (siblings, error) {
 	list := s.walk.siblings()
 	sib := siblings{kinds: make([]verdict, len(list)), states: make([]layerStates, len(list))}
@@ -253,8 +263,8 @@ func (s *overlayScan) lookUpIn(dir, l int, list []dirent, sib *siblings, decided
 	return nil
 }
 
-// sameDir reports whether the upper's directory name looks like the lower's, as it does when it was only copied up on the way to
-// something else.
+// sameDir reports whether the upper's directory name looks like the lower's, as it does
+// when it was only copied up on the way to something else.
 func (s *overlayScan) sameDir(name string, low *unix.Stat_t) bool {
 	var up unix.Stat_t
 	if statAt(s.dir.fd, name, &up) != nil || !isDir(&up) {
@@ -267,8 +277,8 @@ func sameDir(up, low *unix.Stat_t) bool {
 	return up.Size == low.Size && up.Mode == low.Mode && sameTime(up.Mtim, low.Mtim)
 }
 
-// sameTime compares modification times as far as they can be known: many tars carry whole seconds only, so that a time without a
-// fraction equals any time within its second.
+// sameTime compares modification times as far as they can be known: many tars carry whole
+// seconds only, so that a time without a fraction equals any time within its second.
 func sameTime(a, b unix.Timespec) bool {
 	return a.Sec == b.Sec && (a.Nsec == b.Nsec || a.Nsec == 0 || b.Nsec == 0)
 }

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// short writes a change list as "A /a C /b D /c", the letters that people know from podman diff.
+// short writes a change list as "A /a C /b D /c", the letters that people know from
+// podman diff.
 func short(changes []archive.Change) string {
 	var b strings.Builder
 	for i, c := range changes {
@@ -35,7 +36,8 @@ func setOpaque(t *testing.T, dir, value string) {
 	}
 }
 
-// What an upper directory means depends on what the lowers hold, of which the nearest that says anything decides.
+// What an upper directory means depends on what the lowers hold, of which the nearest
+// that says anything decides.
 func TestOverlayChanges(t *testing.T) {
 	testutil.Root(t)
 	cases := []struct {
@@ -47,32 +49,47 @@ func TestOverlayChanges(t *testing.T) {
 		opq    bool // whether the tar has an opaque whiteout
 	}{
 		{name: "no lowers", upper: []string{"a/b=x"}, want: "A /a A /a/b"},
-		{name: "a new file in an old directory", upper: []string{"a/ @5", "a/b=x"}, lowers: []string{"1:a/ @5"}, want: "C /a A /a/b"},
-		{name: "a changed file in an old directory", upper: []string{"a/b=x", "a/ @5"}, lowers: []string{"1:a/b=y", "1:a/ @5"}, want: "C /a/b"},
+		{name: "a new file in an old directory", upper: []string{"a/ @5", "a/b=x"}, lowers: []string{"1:a/ @5"},
+			want: "C /a A /a/b"},
+		{name: "a changed file in an old directory", upper: []string{"a/b=x", "a/ @5"},
+			lowers: []string{"1:a/b=y", "1:a/ @5"}, want: "C /a/b"},
 		{name: "a directory's time", upper: []string{"a/ @5"}, lowers: []string{"1:a/ @6"}, want: "C /a"},
-		{name: "a directory's time, in parts of a second that one side lacks", upper: []string{"a/ @5.5"}, lowers: []string{"1:a/ @5"}, want: ""},
+		{name: "a directory's time, in parts of a second that one side lacks", upper: []string{"a/ @5.5"},
+			lowers: []string{"1:a/ @5"}, want: ""},
 		{name: "a directory's mode", upper: []string{"a/ 0700 @5"}, lowers: []string{"1:a/ @5"}, want: "C /a"},
-		{name: "the owner alone is no change of a directory", upper: []string{"a/ 7:7 @5"}, lowers: []string{"1:a/ @5"}, want: ""},
-		{name: "a whiteout", upper: []string{"a/ @5", "a/b%0:0", "a/ @5"}, lowers: []string{"1:a/b=x", "1:a/ @5"}, want: "C /a D /a/b"},
+		{name: "the owner alone is no change of a directory", upper: []string{"a/ 7:7 @5"}, lowers: []string{"1:a/ @5"},
+			want: ""},
+		{name: "a whiteout", upper: []string{"a/ @5", "a/b%0:0", "a/ @5"}, lowers: []string{"1:a/b=x", "1:a/ @5"},
+			want: "C /a D /a/b"},
 		{name: "a whiteout of nothing", upper: []string{"b%0:0"}, lowers: []string{"1:a=x"}, want: "D /b"},
 		{name: "another device is no whiteout", upper: []string{"b%0:1"}, lowers: []string{"1:a=x"}, want: "A /b"},
-		{name: "hidden by a whiteout below", upper: []string{"a=x"}, lowers: []string{"1:a%0:0", "2:a=y"}, want: "A /a"},
-		{name: "hidden by a whiteout of its directory", upper: []string{"d/a=x", "d/ @5"}, lowers: []string{"1:d%0:0", "2:d/a=y"}, want: "A /d A /d/a"},
-		{name: "found in the second lower", upper: []string{"d/a=x", "d/ @5"}, lowers: []string{"1:d/ @5", "2:d/a=y"}, want: "C /d/a"},
-		{name: "a file that becomes a directory", upper: []string{"a/b=x"}, lowers: []string{"1:a=y"}, want: "C /a A /a/b"},
+		{name: "hidden by a whiteout below", upper: []string{"a=x"}, lowers: []string{"1:a%0:0", "2:a=y"},
+			want: "A /a"},
+		{name: "hidden by a whiteout of its directory", upper: []string{"d/a=x", "d/ @5"},
+			lowers: []string{"1:d%0:0", "2:d/a=y"}, want: "A /d A /d/a"},
+		{name: "found in the second lower", upper: []string{"d/a=x", "d/ @5"}, lowers: []string{"1:d/ @5", "2:d/a=y"},
+			want: "C /d/a"},
+		{name: "a file that becomes a directory", upper: []string{"a/b=x"}, lowers: []string{"1:a=y"},
+			want: "C /a A /a/b"},
 		{name: "a directory that becomes a file", upper: []string{"a=x"}, lowers: []string{"1:a/b=y"}, want: "C /a"},
-		{name: "through a link in a lower", upper: []string{"l/a=x"}, lowers: []string{"1:l->r", "1:r/a=y"}, want: "C /l C /l/a"},
-		{name: "a link that leads nowhere", upper: []string{"l/a=x"}, lowers: []string{"1:l->../../../../../../gone"}, want: "C /l A /l/a"},
+		{name: "through a link in a lower", upper: []string{"l/a=x"}, lowers: []string{"1:l->r", "1:r/a=y"},
+			want: "C /l C /l/a"},
+		{name: "a link that leads nowhere", upper: []string{"l/a=x"}, lowers: []string{"1:l->../../../../../../gone"},
+			want: "C /l A /l/a"},
 		{name: "a link to itself", upper: []string{"l/a=x"}, lowers: []string{"1:l->l"}, want: "C /l A /l/a"},
-		{name: "replaced", upper: []string{"a/b=x"}, opaque: "a", lowers: []string{"1:a/b=y", "1:a/c=z"}, want: "D /a C /a/b", opq: true},
-		{name: "opaque, but new", upper: []string{"a/b=x"}, opaque: "a", lowers: []string{"1:c=z"}, want: "A /a A /a/b"},
-		{name: "opaque, and whited out below", upper: []string{"a/b=x"}, opaque: "a", lowers: []string{"1:a%0:0", "2:a/b=y"}, want: "A /a A /a/b"},
+		{name: "replaced", upper: []string{"a/b=x"}, opaque: "a", lowers: []string{"1:a/b=y", "1:a/c=z"},
+			want: "D /a C /a/b", opq: true},
+		{name: "opaque, but new", upper: []string{"a/b=x"}, opaque: "a", lowers: []string{"1:c=z"},
+			want: "A /a A /a/b"},
+		{name: "opaque, and whited out below", upper: []string{"a/b=x"}, opaque: "a",
+			lowers: []string{"1:a%0:0", "2:a/b=y"}, want: "A /a A /a/b"},
 		{name: "opaque, and its parent whited out below", upper: []string{"p/a/b=x"}, opaque: "p/a",
 			lowers: []string{"1:p%0:0", "2:p/a/b=y"}, want: "A /p A /p/a A /p/a/b"},
 		{name: "opaque, in the second lower", upper: []string{"p/a/b=x", "p/ @5"}, opaque: "p/a",
 			lowers: []string{"1:p/ @5", "2:p/a/c=y"}, want: "C /p D /p/a A /p/a/b", opq: true},
 		{name: "opaque without lowers", upper: []string{"a/b=x"}, opaque: "a", want: "A /a A /a/b"},
-		{name: "names in the order of a walk", upper: []string{"a/z=x", "a-b=x", "a.b=x"}, want: "A /a A /a/z A /a-b A /a.b"},
+		{name: "names in the order of a walk", upper: []string{"a/z=x", "a-b=x", "a.b=x"},
+			want: "A /a A /a/z A /a-b A /a.b"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -98,7 +115,8 @@ func TestOverlayChanges(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 			var out bytes.Buffer
-			if err := archive.WriteOverlayDiff(t.Context(), &out, upper, lowers, false, archive.DiffOptions{}); err != nil {
+			if err := archive.WriteOverlayDiff(t.Context(), &out, upper, lowers, false,
+				archive.DiffOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if got := bytes.Contains(out.Bytes(), []byte("/.wh..wh..opq")); got != c.opq {
@@ -124,7 +142,8 @@ func TestTreeChanges(t *testing.T) {
 		{"size", []string{"a=x @5"}, []string{"a=xx @5"}, "C /a"},
 		{"time", []string{"a=x @5"}, []string{"a=x @6"}, "C /a"},
 		{"time in parts of a second", []string{"a=x @5.25"}, []string{"a=x @5.5"}, "C /a"},
-		{"time in parts of a second that one side lacks", []string{"a=x @5", "b=x @5.5"}, []string{"a=x @5.5", "b=x @5"}, ""},
+		{"time in parts of a second that one side lacks", []string{"a=x @5", "b=x @5.5"},
+			[]string{"a=x @5.5", "b=x @5"}, ""},
 		{"mode", []string{"a=x @5"}, []string{"a=x @5 04755"}, "C /a"},
 		{"owner", []string{"a=x @5"}, []string{"a=x 1:0 @5"}, "C /a"},
 		{"group", []string{"a=x @5"}, []string{"a=x 0:1 @5"}, "C /a"},
@@ -135,14 +154,17 @@ func TestTreeChanges(t *testing.T) {
 		{"another user attribute", []string{"a=x @5 user.k=1"}, []string{"a=x @5 user.l=1"}, "C /a"},
 		{"trusted attribute", []string{"a=x @5 trusted.k=1"}, []string{"a=x @5"}, ""},
 		{"added and deleted", []string{"a=x @5"}, []string{"b=x @5"}, "A /b D /a"},
-		{"deep inside", []string{"a/b/c=x @5", "a/b/d=x @5", "a/b/ @5", "a/ @5"}, []string{"a/b/c=yy @5", "a/b/ @5", "a/ @5"},
+		{"deep inside", []string{"a/b/c=x @5", "a/b/d=x @5", "a/b/ @5", "a/ @5"},
+			[]string{"a/b/c=yy @5", "a/b/ @5", "a/ @5"},
 			"C /a C /a/b C /a/b/c D /a/b/d"},
-		{"a whole directory", []string{"a/ @5", "z/ @5", "z/y/x=1"}, []string{"a/ @5", "b/c/d=1"}, "A /b A /b/c A /b/c/d D /z"},
+		{"a whole directory", []string{"a/ @5", "z/ @5", "z/y/x=1"}, []string{"a/ @5", "b/c/d=1"},
+			"A /b A /b/c A /b/c/d D /z"},
 		{"a directory becomes a file", []string{"a/b=x"}, []string{"a=x"}, "C /a"},
 		{"a file becomes a directory", []string{"a=x"}, []string{"a/b=x"}, "C /a A /a/b"},
 		{"a directory becomes a device", []string{"a/b=x"}, []string{"a%%7:0"}, "C /a"},
 		{"a directory's own change", []string{"a/b=x @5", "a/ @5"}, []string{"a/b=x @5", "a/ 0700 @5"}, "C /a"},
-		{"order", []string{"b=x @5", "a/ @5", "a/x=1 @5", "a/ @5"}, []string{"a-=x", "a/y=x", "a/ @5", "c=1"}, "C /a A /a/y D /a/x A /a- A /c D /b"},
+		{"order", []string{"b=x @5", "a/ @5", "a/x=1 @5", "a/ @5"}, []string{"a-=x", "a/y=x", "a/ @5", "c=1"},
+			"C /a A /a/y D /a/x A /a- A /c D /b"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -161,7 +183,8 @@ func TestTreeChanges(t *testing.T) {
 	}
 }
 
-// A mount may leave references to lower files in the upper. Whoever reads the upper alone would lose the files; so nobody does.
+// A mount may leave references to lower files in the upper. Whoever reads the upper alone
+// would lose the files; so nobody does.
 func TestUppersWithRedirectsAreLeftToTheComparison(t *testing.T) {
 	testutil.Root(t)
 	for _, c := range []struct {
@@ -184,7 +207,8 @@ func TestUppersWithRedirectsAreLeftToTheComparison(t *testing.T) {
 			if !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), "/some/") || out.Len() > 0 {
 				t.Errorf("diff: %v after %d bytes", err, out.Len())
 			}
-			if _, err := archive.OverlayChanges(t.Context(), upper, []string{lower}, false); !errors.Is(err, errdefs.ErrUnsupported) {
+			if _, err := archive.OverlayChanges(t.Context(), upper, []string{lower}, false); !errors.Is(err,
+				errdefs.ErrUnsupported) {
 				t.Errorf("changes: %v", err)
 			}
 			changes, err := archive.TreeChanges(t.Context(), merged, lower, archive.DiffOptions{})
@@ -214,7 +238,8 @@ func mountOverlay(t *testing.T, dir, options string) string {
 	return merged
 }
 
-// In a user namespace overlay keeps its books in user.overlay.*, and those don't get into the tar either.
+// In a user namespace overlay keeps its books in user.overlay.*, and those don't get into
+// the tar either.
 func TestOverlayDiffInAUserNamespace(t *testing.T) {
 	if !testutil.InUserNS(t) {
 		return
@@ -222,7 +247,8 @@ func TestOverlayDiffInAUserNamespace(t *testing.T) {
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "lower/gone=x", "lower/replaced/old=x", "lower/kept=x", "upper/", "work/", "merged/")
 	merged := mountOverlay(t, dir, "userxattr")
-	if err := errors.Join(os.Remove(merged+"/gone"), os.RemoveAll(merged+"/replaced"), os.Mkdir(merged+"/replaced", 0o755),
+	if err := errors.Join(os.Remove(merged+"/gone"), os.RemoveAll(merged+"/replaced"),
+		os.Mkdir(merged+"/replaced", 0o755),
 		os.WriteFile(merged+"/replaced/new", nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +261,8 @@ func TestOverlayDiffInAUserNamespace(t *testing.T) {
 	if err := archive.WriteOverlayDiff(t.Context(), &out, upper, lowers, true, archive.DiffOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(tarNames(t, out.Bytes()), " "); got != ".wh.gone replaced/ replaced/.wh..wh..opq replaced/new" {
+	if got := strings.Join(tarNames(t, out.Bytes()),
+		" "); got != ".wh.gone replaced/ replaced/.wh..wh..opq replaced/new" {
 		t.Errorf("tar holds %s", got)
 	}
 	if bytes.Contains(out.Bytes(), []byte("user.overlay")) {

@@ -11,16 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TreeChanges lists what makes newDir out of oldDir, by comparing the two trees as they are mounted. With oldDir "" everything is Added.
+// TreeChanges lists what makes newDir out of oldDir, by comparing the two trees as they
+// are mounted. With oldDir "" everything is Added.
 //
-// An entry is Modified when mode, type, owner (through the options' ID maps), device number, size (not of directories), modification
-// time, link target, file capability or a user.* attribute differ; times are equal as well when one of them has no fraction of a second.
-// Change time, inode and content are not looked at: they tell nothing about copies, and too much to read. What has the same inode in
-// both trees is the same. A directory with changes inside is Modified, whatever it looks like itself. Of what is Deleted, or replaced by
-// something that is no directory, only the top is listed.
+// An entry is Modified when mode, type, owner (through the options' ID maps), device
+// number, size (not of directories), modification time, link target, file capability or a
+// user.* attribute differ; times are equal as well when one of them has no fraction of a
+// second. Change time, inode and content are not looked at: they tell nothing about
+// copies, and too much to read. What has the same inode in both trees is the same. A
+// directory with changes inside is Modified, whatever it looks like itself. Of what is
+// Deleted, or replaced by something that is no directory, only the top is listed.
 //
-// The kinds are those of containers/storage, whose order is that of a Go map. Here each directory stands before its content, names
-// ascend by bytes, and a directory's Deleted names come after the others.
+// The kinds are those of containers/storage, whose order is that of a Go map. Here each
+// directory stands before its content, names ascend by bytes, and a directory's Deleted
+// names come after the others.
 func TreeChanges(ctx context.Context, newDir, oldDir string, opts DiffOptions) ([]Change, error) {
 	root, err := openRoot(newDir)
 	if err != nil {
@@ -51,7 +55,8 @@ func TreeChanges(ctx context.Context, newDir, oldDir string, opts DiffOptions) (
 	return c.changes.list, nil
 }
 
-// treeCompare walks two trees side by side, with a stack of its own so that depth is no concern.
+// treeCompare walks two trees side by side, with a stack of its own so that depth is no
+// concern.
 type treeCompare struct {
 	opts                 DiffOptions
 	new, old             *dirStack
@@ -66,8 +71,8 @@ type compareFrame struct {
 	inBoth   bool     // whether the old tree has the directory
 	gone     []string // names that only the old tree has
 	base     int      // length of the prefix above
-	// entry is where the directory's own Modified stands in the list, put there in case something inside differs; -1 when it was listed
-	// on its own account, or is the root.
+	// entry is where the directory's own Modified stands in the list, put there in case
+	// something inside differs; -1 when it was listed on its own account, or is the root.
 	entry int
 }
 
@@ -203,7 +208,8 @@ func (c *treeCompare) enter(inBoth bool, entry int) (err error) {
 	return nil
 }
 
-// leave finishes a directory: its deletions, and whether it needs to be listed for what is in it.
+// leave finishes a directory: its deletions, and whether it needs to be listed for what
+// is in it.
 func (c *treeCompare) leave() error {
 	f := c.frames[len(c.frames)-1]
 	for _, name := range f.gone {
@@ -295,7 +301,8 @@ func (c *treeCompare) sameXattrs(newFile, oldFile xattrFile) (bool, error) {
 	} else if n == 0 {
 		return true, nil
 	}
-	// Equal numbers of names, so it is enough that each new one has its like among the old.
+	// Equal numbers of names, so it is enough that each new one has its like among the
+	// old.
 	for len(newNames) > 0 {
 		var raw []byte
 		if raw, newNames = nextName(newNames); !comparedXattr(raw) {

@@ -14,7 +14,8 @@ import (
 	"github.com/ulikunitz/xz"
 )
 
-// Streams are known by their first bytes, never by a name or a media type: a registry's label can be wrong, the bytes can't.
+// Streams are known by their first bytes, never by a name or a media type: a registry's
+// label can be wrong, the bytes can't.
 
 // magics are the first bytes of each compressed format.
 var magics = []struct {
@@ -30,8 +31,8 @@ var magics = []struct {
 // longestMagic is how many bytes detectCompression wants to see.
 const longestMagic = 6
 
-// maxZstdWindow bounds the memory that a zstd frame can ask for: 128 MiB, what the zstd command allows without --long. Levels up to 19
-// need 8 MiB.
+// maxZstdWindow bounds the memory that a zstd frame can ask for: 128 MiB, what the zstd
+// command allows without --long. Levels up to 19 need 8 MiB.
 const maxZstdWindow = 128 << 20
 
 // String is the usual name of the compression: "gzip", "zstd"; "none" when there is none.
@@ -51,7 +52,8 @@ func (c Compression) String() string {
 	return fmt.Sprintf("compression %d", int(c))
 }
 
-// detectCompression tells from a stream's first bytes (at least longestMagic of them, unless the stream is shorter) how it is compressed.
+// detectCompression tells from a stream's first bytes (at least longestMagic of them,
+// unless the stream is shorter) how it is compressed.
 func detectCompression(head []byte) Compression {
 	for _, m := range magics {
 		if bytes.HasPrefix(head, m.bytes) {
@@ -64,11 +66,13 @@ func detectCompression(head []byte) Compression {
 	return Uncompressed
 }
 
-// Decompress finds out how r is compressed and returns the stream inside. What it can't recognize, an empty stream included, counts as
-// uncompressed. Gzip members, zstd frames and bzip2 streams that follow each other are one stream.
+// Decompress finds out how r is compressed and returns the stream inside. What it can't
+// recognize, an empty stream included, counts as uncompressed. Gzip members, zstd frames
+// and bzip2 streams that follow each other are one stream.
 //
-// The decoders run in the goroutine that reads: there is nothing to wait for in Close, at whatever point it is called. Close does not close r.
-// Damaged input is errdefs.ErrInvalid; errors of r itself are passed on as they are.
+// The decoders run in the goroutine that reads: there is nothing to wait for in Close, at
+// whatever point it is called. Close does not close r. Damaged input is
+// errdefs.ErrInvalid; errors of r itself are passed on as they are.
 func Decompress(r io.Reader) (io.ReadCloser, Compression, error) {
 	in := &inputErrors{r: r}
 	buffered := bufio.NewReaderSize(in, 64<<10)
@@ -99,9 +103,10 @@ func decoder(r *bufio.Reader, kind Compression, in *inputErrors) (*decoded, erro
 		d.r, err = xz.NewReader(newXzGuard(r))
 	case Zstd:
 		var z *zstd.Decoder
-		// A concurrency of one makes the decoder work inside Read: no goroutine is there to leak, and the second core is kept busy by
-		// the other stages of Apply.
-		z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		// A concurrency of one makes the decoder work inside Read: no goroutine is there
+		// to leak, and the second core is kept busy by the other stages of Apply.
+		z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err == nil {
 			d.r, d.close = z, z.Close
 		}
@@ -112,7 +117,8 @@ func decoder(r *bufio.Reader, kind Compression, in *inputErrors) (*decoded, erro
 	return d, nil
 }
 
-// decoded reads a decompressed stream and says of its errors whether the input or its source is to blame.
+// decoded reads a decompressed stream and says of its errors whether the input or its
+// source is to blame.
 type decoded struct {
 	r     io.Reader
 	kind  Compression
@@ -143,7 +149,8 @@ func (d *decoded) wrap(err error) error {
 	return fmt.Errorf("%v stream is %w: %w", d.kind, errdefs.ErrInvalid, err)
 }
 
-// inputErrors remembers the error of a stream's source, so that it can be told from one found in the stream.
+// inputErrors remembers the error of a stream's source, so that it can be told from one
+// found in the stream.
 type inputErrors struct {
 	r   io.Reader
 	err error
@@ -157,9 +164,10 @@ func (in *inputErrors) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Compress returns a writer whose bytes go compressed to w: Gzip, Zstd or Uncompressed; the others can only be read (errdefs.ErrUnsupported).
-// Close ends the stream and must be called, since gzip is compressed by goroutines of its own; it does not close w. An error of w may come with a later
-// Write, or with Close.
+// Compress returns a writer whose bytes go compressed to w: Gzip, Zstd or Uncompressed;
+// the others can only be read (errdefs.ErrUnsupported). Close ends the stream and must be
+// called, since gzip is compressed by goroutines of its own; it does not close w. An
+// error of w may come with a later Write, or with Close.
 func Compress(w io.Writer, c Compression) (io.WriteCloser, error) {
 	switch c {
 	case Uncompressed:

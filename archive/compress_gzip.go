@@ -7,8 +7,9 @@ import (
 	"github.com/klauspost/pgzip"
 )
 
-// parallelGzip compresses blocks of 1 MiB on all processors. The bytes that come out depend on those that go in alone, not on the processors or on how
-// they were cut into writes; and they are those of containers/storage, which uses the same library.
+// parallelGzip compresses blocks of 1 MiB on all processors. The bytes that come out
+// depend on those that go in alone, not on the processors or on how they were cut into
+// writes; and they are those of containers/storage, which uses the same library.
 type parallelGzip struct {
 	z  *pgzip.Writer
 	to *lastingError
@@ -34,8 +35,8 @@ func (g *parallelGzip) Close() error {
 	return err
 }
 
-// lastingError is a writer that keeps its first error for itself and takes everything from then on: pgzip leaves a goroutine behind when its
-// writer fails.
+// lastingError is a writer that keeps its first error for itself and takes everything
+// from then on: pgzip leaves a goroutine behind when its writer fails.
 type lastingError struct {
 	w   io.Writer
 	mu  sync.Mutex

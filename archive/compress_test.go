@@ -30,13 +30,15 @@ func TestDecompressKnowsAStreamByItsFirstBytes(t *testing.T) {
 				t.Fatalf("%s: %v", tool, err)
 			}
 			got, err := io.ReadAll(r)
-			if err != nil || kind.String() != tool || !bytes.Equal(got[:len(plain)], plain) || len(got) != len(plain)*(len(data)/len(compressed(t, tool, plain))) {
+			if err != nil || kind.String() != tool || !bytes.Equal(got[:len(plain)], plain) ||
+				len(got) != len(plain)*(len(data)/len(compressed(t, tool, plain))) {
 				t.Errorf("%s, %s: %d bytes of %v, %v", tool, name, len(got), kind, err)
 			}
 			r.Close()
 		}
 	}
-	for name, data := range map[string][]byte{"nothing": {}, "a byte": {0x1f}, "text": []byte("text"), "zeros": make([]byte, 5000)} {
+	for name, data := range map[string][]byte{"nothing": {}, "a byte": {0x1f}, "text": []byte("text"),
+		"zeros": make([]byte, 5000)} {
 		r, kind, err := archive.Decompress(bytes.NewReader(data))
 		if err != nil || kind != archive.Uncompressed {
 			t.Fatalf("%s: %v, %v", name, kind, err)
@@ -47,7 +49,8 @@ func TestDecompressKnowsAStreamByItsFirstBytes(t *testing.T) {
 	}
 }
 
-// Of a broken stream nothing hangs, nothing stays behind, and the error tells what is broken (CVE-2021-20291).
+// Of a broken stream nothing hangs, nothing stays behind, and the error tells what is
+// broken (CVE-2021-20291).
 func TestDecompressBrokenStreams(t *testing.T) {
 	checkLeaks(t)
 	plain := testutil.Noise("noise", 300000)

@@ -14,17 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DiffOptions says how a layer becomes a tar. The zero value takes owners as they stand on disk.
+// DiffOptions says how a layer becomes a tar. The zero value takes owners as they stand
+// on disk.
 type DiffOptions struct {
-	// IDMap is the mapping of the layer on disk: owners go back to what the container sees. An owner outside of it is an error.
+	// IDMap is the mapping of the layer on disk: owners go back to what the container
+	// sees. An owner outside of it is an error.
 	IDMap idtools.Mapping
-	// OldIDMap is the mapping of the tree that a layer is compared with; used by TreeChanges and WriteTreeDiff only.
+	// OldIDMap is the mapping of the tree that a layer is compared with; used by
+	// TreeChanges and WriteTreeDiff only.
 	OldIDMap idtools.Mapping
-	// OverrideStat takes owner, mode and type of a file from its attribute user.containers.override_stat, and leaves that out of the
-	// tar. It is for stores with a force mask, whose own extraction wrote the attribute. Elsewhere whoever may set a user attribute
-	// would choose the owner and the setuid bit of a file in the next image, so it stays an attribute like others.
+	// OverrideStat takes owner, mode and type of a file from its attribute
+	// user.containers.override_stat, and leaves that out of the tar. It is for stores
+	// with a force mask, whose own extraction wrote the attribute. Elsewhere whoever may
+	// set a user attribute would choose the owner and the setuid bit of a file in the
+	// next image, so it stays an attribute like others.
 	OverrideStat bool
-	// Progress is called now and then with the bytes written so far; nil for none. It must return quickly.
+	// Progress is called now and then with the bytes written so far; nil for none. It
+	// must return quickly.
 	Progress func(written int64)
 }
 
@@ -37,16 +43,21 @@ const (
 // endOfArchive is the two zero blocks that end a tar (pax(1), ustar interchange format).
 var endOfArchive [1024]byte
 
-// WriteOverlayDiff writes the uncompressed layer tar of an overlay upper directory to w: what the directory holds, with whiteouts
-// (character devices 0:0) as .wh. files and opaque directories followed by .wh..wh..opq if one of the lowers had the directory.
-// Lowers are the parents' content directories, nearest first. The same tree gives the same bytes, and those that containers/storage gives.
+// WriteOverlayDiff writes the uncompressed layer tar of an overlay upper directory to w:
+// what the directory holds, with whiteouts (character devices 0:0) as .wh. files and
+// opaque directories followed by .wh..wh..opq if one of the lowers had the directory.
+// Lowers are the parents' content directories, nearest first. The same tree gives the
+// same bytes, and those that containers/storage gives.
 //
-// Entries come in the order of a walk, names in byte order, each directory before its content; sockets are left out.
+// Entries come in the order of a walk, names in byte order, each directory before its
+// content; sockets are left out.
 //
-// It returns errdefs.ErrUnsupported, before the first byte, when the upper holds redirects or metacopies: WriteMergedDiff is then the way.
-// Files that vanish while the walk comes by are left out; a file that changes its size while it is read is an error, as the bytes written
-// so far then are no tar. Errors name the path within the layer.
-func WriteOverlayDiff(ctx context.Context, w io.Writer, upper string, lowers []string, userXattr bool, opts DiffOptions) error {
+// It returns errdefs.ErrUnsupported, before the first byte, when the upper holds
+// redirects or metacopies: WriteMergedDiff is then the way. Files that vanish while the
+// walk comes by are left out; a file that changes its size while it is read is an error,
+// as the bytes written so far then are no tar. Errors name the path within the layer.
+func WriteOverlayDiff(ctx context.Context, w io.Writer, upper string, lowers []string, userXattr bool,
+	opts DiffOptions) error {
 	up, err := openRoot(upper)
 	if err != nil {
 		return err
@@ -69,10 +80,12 @@ func WriteOverlayDiff(ctx context.Context, w io.Writer, upper string, lowers []s
 	})
 }
 
-// WriteTreeDiff writes the uncompressed layer tar that makes newDir out of oldDir to w, from a comparison of the two trees (TreeChanges).
-// With oldDir "" it holds all of newDir, in the order of a walk; else the changed entries in the byte order of their paths, as
-// containers/storage has them. Whiteouts carry no time (1970), where containers/storage writes the time of day: the same trees give
-// the same bytes here. Errors are those of WriteOverlayDiff, except that nothing is unsupported.
+// WriteTreeDiff writes the uncompressed layer tar that makes newDir out of oldDir to w,
+// from a comparison of the two trees (TreeChanges). With oldDir "" it holds all of
+// newDir, in the order of a walk; else the changed entries in the byte order of their
+// paths, as containers/storage has them. Whiteouts carry no time (1970), where
+// containers/storage writes the time of day: the same trees give the same bytes here.
+// Errors are those of WriteOverlayDiff, except that nothing is unsupported.
 func WriteTreeDiff(ctx context.Context, w io.Writer, newDir, oldDir string, opts DiffOptions) error {
 	p := &packing{opts: opts}
 	if oldDir == "" {
@@ -109,7 +122,8 @@ type packing struct {
 	lastDir *dirRef // only compared
 }
 
-// dirCost is what a directory counts for in a batch beside its entries: it bounds the directories that are open for entries under way.
+// dirCost is what a directory counts for in a batch beside its entries: it bounds the
+// directories that are open for entries under way.
 const dirCost = batchCost / 16
 
 // fileID tells files apart that have several names.
@@ -137,7 +151,8 @@ const (
 	trailer                   // the end of the archive
 )
 
-func (p *packing) write(ctx context.Context, w io.Writer, produce func(context.Context, func(entry, int64) error) error) error {
+func (p *packing) write(ctx context.Context, w io.Writer,
+	produce func(context.Context, func(entry, int64) error) error) error {
 	p.links = map[fileID]string{}
 	r := readAhead[entry]{
 		produce: func(ctx context.Context, emit func(entry, int64) error) error {
@@ -152,14 +167,17 @@ func (p *packing) write(ctx context.Context, w io.Writer, produce func(context.C
 	return r.run(ctx, w)
 }
 
-// emitFile sends one existing file on its way. Sockets have no meaning without the process that bound them, and don't go.
-// An opaque directory hides what the lowers have under its name, if they do.
-func (p *packing) emitFile(dir *dirRef, name, path string, st *unix.Stat_t, opaque bool, emit func(entry, int64) error) error {
+// emitFile sends one existing file on its way. Sockets have no meaning without the
+// process that bound them, and don't go. An opaque directory hides what the lowers have
+// under its name, if they do.
+func (p *packing) emitFile(dir *dirRef, name, path string, st *unix.Stat_t, opaque bool,
+	emit func(entry, int64) error) error {
 	kind := st.Mode & unix.S_IFMT
 	if kind == unix.S_IFSOCK {
 		return nil
 	}
-	e := entry{dir: dir.retain(), name: name, path: path, st: *st, opaque: opaque, whiteout: p.overlay != nil && isWhiteout(st)}
+	e := entry{dir: dir.retain(), name: name, path: path, st: *st, opaque: opaque, whiteout: p.overlay != nil &&
+		isWhiteout(st)}
 	if st.Nlink > 1 && !isDir(st) {
 		id := fileID{st.Dev, st.Ino}
 		if first, ok := p.links[id]; ok {
@@ -215,7 +233,8 @@ func (p *packing) walkTree(ctx context.Context, root *dirRef, emit func(entry, i
 }
 
 // pickChanges emits the files of a change list that is sorted by path.
-func (p *packing) pickChanges(ctx context.Context, root *dirRef, changes []Change, emit func(entry, int64) error) error {
+func (p *packing) pickChanges(ctx context.Context, root *dirRef, changes []Change,
+	emit func(entry, int64) error) error {
 	dirs := parentDirs{root: root}
 	defer dirs.close()
 	for _, c := range changes {
@@ -250,7 +269,8 @@ func (p *packing) pickChanges(ctx context.Context, root *dirRef, changes []Chang
 	return nil
 }
 
-// parentDirs opens the directories of a sorted list of paths, of which many in a row lie in the same few.
+// parentDirs opens the directories of a sorted list of paths, of which many in a row lie
+// in the same few.
 type parentDirs struct {
 	root *dirRef
 	last [16]struct {
@@ -260,7 +280,8 @@ type parentDirs struct {
 	turn int
 }
 
-// open returns the directory path ("" or with a final slash); it stays valid until some other calls later.
+// open returns the directory path ("" or with a final slash); it stays valid until some
+// other calls later.
 func (d *parentDirs) open(path string) (*dirRef, error) {
 	if path == "" {
 		return d.root, nil
@@ -291,7 +312,8 @@ func (d *parentDirs) close() {
 	}
 }
 
-// refuseRedirects looks for overlay's redirects and metacopies in an upper directory before anything is written.
+// refuseRedirects looks for overlay's redirects and metacopies in an upper directory
+// before anything is written.
 func refuseRedirects(ctx context.Context, up *dirRef, names overlayNames) error {
 	w, err := newWalk(up)
 	if err != nil {

@@ -26,8 +26,9 @@ type packer struct {
 
 func newPacker(p *packing) *packer { return &packer{packing: p, xattrs: newXattrBuffers()} }
 
-// headerBuffer is where archive/tar writes a header to. The header's format is left to that package: USTAR where the values fit, else
-// PAX, else GNU, which makes the bytes those of every other tool written in Go.
+// headerBuffer is where archive/tar writes a header to. The header's format is left to
+// that package: USTAR where the values fit, else PAX, else GNU, which makes the bytes
+// those of every other tool written in Go.
 type headerBuffer struct{ b []byte }
 
 func (h *headerBuffer) Write(p []byte) (int, error) {
@@ -98,7 +99,8 @@ func (p *packer) packFile(ctx context.Context, e entry, out *chunkWriter) error 
 	return nil
 }
 
-// vanished forgives that a file is gone, since in a live container they come and go, unless hard links to it will follow.
+// vanished forgives that a file is gone, since in a live container they come and go,
+// unless hard links to it will follow.
 func vanished(e entry, err error) error {
 	if errors.Is(err, unix.ENOENT) && e.as == asFile && (e.st.Nlink < 2 || isDir(&e.st)) {
 		return nil
@@ -114,14 +116,16 @@ func (p *packer) writeHeader(ctx context.Context, out *chunkWriter, hdr *tar.Hea
 	return out.write(ctx, p.header.b)
 }
 
-// copyFile writes the content of a file, which has size bytes, and the zeros up to the next block.
+// copyFile writes the content of a file, which has size bytes, and the zeros up to the
+// next block.
 func copyFile(ctx context.Context, fd int, size int64, out *chunkWriter) error {
 	for left := size; left > 0; {
 		space, err := out.room(ctx)
 		if err != nil {
 			return err
 		}
-		// Asking for one byte more than there should be tells that the file grew, and costs no further call.
+		// Asking for one byte more than there should be tells that the file grew, and
+		// costs no further call.
 		n, err := readFull(fd, space[:min(int64(len(space)), left+1)])
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
@@ -139,7 +143,8 @@ func copyFile(ctx context.Context, fd int, size int64, out *chunkWriter) error {
 	return out.write(ctx, zeros[:-size&511])
 }
 
-// headerOf describes a file, and tells whether it is an opaque directory of an overlay upper.
+// headerOf describes a file, and tells whether it is an opaque directory of an overlay
+// upper.
 func (p *packer) headerOf(e entry, file xattrFile) (hdr *tar.Header, opaque bool, err error) {
 	st := &e.st
 	hdr = &tar.Header{
@@ -181,8 +186,9 @@ func (p *packer) headerOf(e entry, file xattrFile) (hdr *tar.Header, opaque bool
 		return nil, false, err
 	}
 	if e.whiteout {
-		// All whiteouts of an upper may be one inode (Linux 5.8). The link name then stays, without a meaning for this type, since
-		// containers/storage leaves it there.
+		// All whiteouts of an upper may be one inode (Linux 5.8). The link name then
+		// stays, without a meaning for this type, since containers/storage leaves it
+		// there.
 		hdr.Typeflag, hdr.Mode, hdr.Size = tar.TypeReg, 0, 0
 	}
 	return hdr, opaque, nil
@@ -209,7 +215,8 @@ func (p *packer) addXattrs(hdr *tar.Header, file xattrFile) (opaque bool, err er
 				opaque = ok && string(value) == "y" && hdr.Typeflag == tar.TypeDir
 			case p.overlay.redirect, p.overlay.metacopy:
 				if len(p.lowers.fds) > 0 {
-					return false, fmt.Errorf("attribute %s: reading the upper directory alone: %w", name, errdefs.ErrUnsupported)
+					return false, fmt.Errorf("attribute %s: reading the upper directory alone: %w", name,
+						errdefs.ErrUnsupported)
 				}
 			}
 		}
@@ -250,15 +257,17 @@ func (p *packer) mapOwner(hdr *tar.Header, e entry) error {
 	}
 	uid, gid, err := m.ToContainer(e.st.Uid, e.st.Gid)
 	if err != nil && e.whiteout {
-		// The kernel makes whiteouts as whoever mounted the overlay. Nobody reads their owner, and losing one would bring a file back.
+		// The kernel makes whiteouts as whoever mounted the overlay. Nobody reads their
+		// owner, and losing one would bring a file back.
 		uid, gid, err = 0, 0, nil
 	}
 	hdr.Uid, hdr.Gid = int(uid), int(gid)
 	return err
 }
 
-// Layout of security.capability (include/uapi/linux/capability.h): a magic with a revision in its top byte, capability sets, and since
-// revision 3 the user that is root in the namespace that the capabilities belong to.
+// Layout of security.capability (include/uapi/linux/capability.h): a magic with a
+// revision in its top byte, capability sets, and since revision 3 the user that is root
+// in the namespace that the capabilities belong to.
 const (
 	capRevisionMask = 0xff000000
 	capRevision2    = 0x02000000
@@ -267,8 +276,9 @@ const (
 	capSizeV3       = 24
 )
 
-// containerCapability turns a file capability as the host sees it into the container's: a capability of the container's root becomes
-// one of revision 2, which is what the kernel shows inside. Where IDs aren't mapped it stays as it is.
+// containerCapability turns a file capability as the host sees it into the container's: a
+// capability of the container's root becomes one of revision 2, which is what the kernel
+// shows inside. Where IDs aren't mapped it stays as it is.
 func containerCapability(value []byte, m idtools.Mapping) ([]byte, error) {
 	if m.IsIdentity() || len(value) != capSizeV3 {
 		return value, nil

@@ -61,17 +61,20 @@ func TestDiffIsReproducible(t *testing.T) {
 		testutil.Tree(t, newDir, fmt.Sprintf("d%d/f%d*%d @%d", i%7, i, i*321, i))
 		testutil.Tree(t, oldDir, fmt.Sprintf("d%d/f%d*%d @%d", i%5, i, i*321, i))
 	}
-	first, firstAll := treeDiff(t, newDir, oldDir, archive.DiffOptions{}), treeDiff(t, newDir, "", archive.DiffOptions{})
+	first, firstAll := treeDiff(t, newDir, oldDir, archive.DiffOptions{}),
+		treeDiff(t, newDir, "", archive.DiffOptions{})
 	for _, procs := range []int{1, 2, 4} {
 		before := runtime.GOMAXPROCS(procs)
-		if !bytes.Equal(treeDiff(t, newDir, oldDir, archive.DiffOptions{}), first) || !bytes.Equal(treeDiff(t, newDir, "", archive.DiffOptions{}), firstAll) {
+		if !bytes.Equal(treeDiff(t, newDir, oldDir, archive.DiffOptions{}), first) ||
+			!bytes.Equal(treeDiff(t, newDir, "", archive.DiffOptions{}), firstAll) {
 			t.Errorf("with %d processors other bytes", procs)
 		}
 		runtime.GOMAXPROCS(before)
 	}
 }
 
-// Owners and file capabilities go back to what the container sees, as in the peer's diff of the same directories.
+// Owners and file capabilities go back to what the container sees, as in the peer's diff
+// of the same directories.
 func TestDiffMapsIDsLikeThePeer(t *testing.T) {
 	s := newPeerStore(t, "vfs")
 	maps := []string{"--uidmap", "0:100000:65536", "--gidmap", "0:200000:65536"}
@@ -97,7 +100,8 @@ func TestDiffMapsIDsLikeThePeer(t *testing.T) {
 	}
 }
 
-// In a store with a force mask the attribute tells what a file is. Elsewhere it is an attribute, and no way to a setuid bit.
+// In a store with a force mask the attribute tells what a file is. Elsewhere it is an
+// attribute, and no way to a setuid bit.
 func TestDiffReadsTheOverrideOnRequestOnly(t *testing.T) {
 	testutil.Root(t)
 	dir := t.TempDir()
@@ -109,7 +113,8 @@ func TestDiffReadsTheOverrideOnRequestOnly(t *testing.T) {
 		"pipe=x 0700 user.containers.override_stat=1:2:0600:pipe")
 	var lines []string
 	for _, h := range tarHeaders(t, treeDiff(t, dir, "", archive.DiffOptions{OverrideStat: true})) {
-		lines = append(lines, fmt.Sprintf("%s %c %d:%d %o %d:%d %d %v", h.Name, h.Typeflag, h.Uid, h.Gid, h.Mode, h.Devmajor, h.Devminor, h.Size, h.PAXRecords))
+		lines = append(lines, fmt.Sprintf("%s %c %d:%d %o %d:%d %d %v", h.Name, h.Typeflag, h.Uid, h.Gid, h.Mode,
+			h.Devmajor, h.Devminor, h.Size, h.PAXRecords))
 	}
 	sameLines(t, []string{
 		"dev 3 0:5 620 4:64 0 map[]",
@@ -123,7 +128,8 @@ func TestDiffReadsTheOverrideOnRequestOnly(t *testing.T) {
 			t.Errorf("%s: mode %o, %v", h.Name, h.Mode, h.PAXRecords)
 		}
 	}
-	for _, bad := range []string{"", "1:2", "x:2:0644", "1:-2:0644", "1:2:999", "1:2:0644:dir", "1:2:0644:char", "1:2:0644:char-1", "1:2:0644:char-1-x", "1:2:0644:socket"} {
+	for _, bad := range []string{"", "1:2", "x:2:0644", "1:-2:0644", "1:2:999", "1:2:0644:dir", "1:2:0644:char",
+		"1:2:0644:char-1", "1:2:0644:char-1-x", "1:2:0644:socket"} {
 		testutil.Tree(t, dir, fmt.Sprintf("file=abc user.containers.override_stat=%q", bad))
 		err := archive.WriteTreeDiff(t.Context(), io.Discard, dir, "", archive.DiffOptions{OverrideStat: true})
 		if !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), "/file") {
@@ -212,18 +218,21 @@ func TestDiffOfAVeryDeepTree(t *testing.T) {
 		t.Fatalf("%d changes, %v", len(changes), err)
 	}
 	var all bytes.Buffer
-	if err := archive.WriteOverlayDiff(t.Context(), &all, dir+"/new", []string{dir + "/old"}, false, archive.DiffOptions{}); err != nil {
+	if err := archive.WriteOverlayDiff(t.Context(), &all, dir+"/new", []string{dir + "/old"}, false,
+		archive.DiffOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if names := tarNames(t, all.Bytes()); len(names) != levels+1 || len(names[levels]) != 2*levels+len("new") {
 		t.Fatalf("%d entries", len(names))
 	}
 	compared := tarNames(t, treeDiff(t, dir+"/new", dir+"/old", archive.DiffOptions{}))
-	if last := compared[len(compared)-2:]; !strings.HasSuffix(last[0], "d/new") || !strings.HasSuffix(last[1], "d/.wh.old") {
+	if last := compared[len(compared)-2:]; !strings.HasSuffix(last[0], "d/new") ||
+		!strings.HasSuffix(last[1], "d/.wh.old") {
 		t.Fatalf("%d entries", len(compared))
 	}
 	split := record(t, tarOf(t, tar.Header{Name: strings.Repeat("d/", levels) + "new", Size: 6}), "")
-	if err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{dir + "/new"}); !errors.Is(err, errdefs.ErrCorrupt) ||
+	if err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{dir + "/new"}); !errors.Is(err,
+		errdefs.ErrCorrupt) ||
 		!strings.Contains(err.Error(), "checksum") {
 		t.Fatalf("the file at the bottom was not read: %v", err)
 	}
@@ -252,7 +261,8 @@ func removeDeep(dir string) {
 	}
 }
 
-// atFirstWrite does something as soon as bytes flow, while the readers are still far from the end.
+// atFirstWrite does something as soon as bytes flow, while the readers are still far from
+// the end.
 type atFirstWrite struct {
 	bytes.Buffer
 	do func() error
@@ -269,7 +279,8 @@ func (w *atFirstWrite) Write(p []byte) (int, error) {
 	return w.Buffer.Write(p)
 }
 
-// While a container lives its files change under the reader. What can be left out is; what would make a wrong tar is an error.
+// While a container lives its files change under the reader. What can be left out is;
+// what would make a wrong tar is an error.
 func TestDiffOfATreeThatChanges(t *testing.T) {
 	const size = 20 << 20
 	cases := []struct {
@@ -308,7 +319,8 @@ func TestDiffOfATreeThatChanges(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, h := range tarHeaders(t, w.Bytes()) {
-				if strings.HasPrefix(h.Name, "many/m9/") && (c.name == "files vanish" || strings.Count(h.Name, "/") > 2) {
+				if strings.HasPrefix(h.Name, "many/m9/") &&
+					(c.name == "files vanish" || strings.Count(h.Name, "/") > 2) {
 					t.Fatalf("tar holds %s", h.Name)
 				}
 			}
@@ -316,7 +328,8 @@ func TestDiffOfATreeThatChanges(t *testing.T) {
 	}
 }
 
-// Cancelling ends a diff and a replay at once, and leaves neither goroutines nor descriptors; so does a reader that goes away.
+// Cancelling ends a diff and a replay at once, and leaves neither goroutines nor
+// descriptors; so does a reader that goes away.
 func TestOutIsCancelled(t *testing.T) {
 	dir, other := t.TempDir(), t.TempDir()
 	for i := range 3000 {
@@ -340,13 +353,15 @@ func TestOutIsCancelled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			if err := write(ctx, &atFirstWrite{do: func() error { cancel(); return nil }}); !errors.Is(err, context.Canceled) {
+			if err := write(ctx, &atFirstWrite{do: func() error { cancel(); return nil }}); !errors.Is(err,
+				context.Canceled) {
 				t.Errorf("cancelled in the middle: %v", err)
 			}
 			if err := write(ctx, io.Discard); !errors.Is(err, context.Canceled) {
 				t.Errorf("cancelled before: %v", err)
 			}
-			if err := write(t.Context(), &atFirstWrite{do: func() error { return wentAway }}); !errors.Is(err, wentAway) {
+			if err := write(t.Context(), &atFirstWrite{do: func() error { return wentAway }}); !errors.Is(err,
+				wentAway) {
 				t.Errorf("reader gone: %v", err)
 			}
 		})
@@ -408,13 +423,15 @@ func TestDiffReportsProgress(t *testing.T) {
 	}
 }
 
-// A tar of the year 1600 or 2500, of a user beyond the octal field's reach: what USTAR can't hold goes into PAX.
+// A tar of the year 1600 or 2500, of a user beyond the octal field's reach: what USTAR
+// can't hold goes into PAX.
 func TestDiffKeepsValuesOutOfTheOrdinary(t *testing.T) {
 	testutil.Root(t)
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "a=x @-2000000000.75 4294967294:4294967293", "b=x @4102444800.999999999")
 	h := tarHeaders(t, treeDiff(t, dir, "", archive.DiffOptions{}))
-	if !h[0].ModTime.Equal(time.Unix(-2000000001, 0)) || h[0].Uid != 4294967294 || h[0].Gid != 4294967293 || !h[1].ModTime.Equal(time.Unix(4102444800, 0)) {
+	if !h[0].ModTime.Equal(time.Unix(-2000000001, 0)) || h[0].Uid != 4294967294 || h[0].Gid != 4294967293 ||
+		!h[1].ModTime.Equal(time.Unix(4102444800, 0)) {
 		t.Errorf("%+v\n%+v", h[0], h[1])
 	}
 }

@@ -16,7 +16,8 @@ type dirent struct {
 	typ  uint8 // unix.DT_*; DT_UNKNOWN on file systems that don't say
 }
 
-// listDir reads the names of an open directory, sorted by bytes. The directory's position is where it was before: at the start.
+// listDir reads the names of an open directory, sorted by bytes. The directory's position
+// is where it was before: at the start.
 func listDir(fd int) ([]dirent, error) {
 	var (
 		buf  [32768]byte
@@ -42,8 +43,8 @@ func listDir(fd int) ([]dirent, error) {
 	return list, nil
 }
 
-// parseDirents appends the records of a getdents64(2) buffer to list: ino u64, off u64, reclen u16, type u8, name up to a NUL.
-// The names of one buffer share one allocation.
+// parseDirents appends the records of a getdents64(2) buffer to list: ino u64, off u64,
+// reclen u16, type u8, name up to a NUL. The names of one buffer share one allocation.
 func parseDirents(list []dirent, buf []byte) []dirent {
 	all := string(buf)
 	for len(buf) >= 19 {

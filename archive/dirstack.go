@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openLevels is how many of a dirStack's directories are kept open. Those above are found again by "..", so that a tree of any depth is
-// walked with a bounded number of descriptors and without a path that grows too long.
+// openLevels is how many of a dirStack's directories are kept open. Those above are found
+// again by "..", so that a tree of any depth is walked with a bounded number of
+// descriptors and without a path that grows too long.
 const openLevels = 48
 
 // dirStack is the way from a root down to the directory that is being read.
@@ -28,7 +29,8 @@ func newDirStack(root *dirRef) (*dirStack, error) {
 	return &dirStack{levels: []dirLevel{{dir: root.retain(), dev: st.Dev, ino: st.Ino}}}, nil
 }
 
-// top is the current directory. It stays valid until the next push, pop or close, or for as long as the caller retains it.
+// top is the current directory. It stays valid until the next push, pop or close, or for
+// as long as the caller retains it.
 func (s *dirStack) top() *dirRef { return s.levels[len(s.levels)-1].dir }
 
 // device is the device number of the current directory.
@@ -46,7 +48,8 @@ func (s *dirStack) push(name string) error {
 		return err
 	}
 	s.levels = append(s.levels, dirLevel{dir: newDirRef(fd), dev: st.Dev, ino: st.Ino})
-	// The root stays open: there is no way to climb to it that could be trusted more than having it.
+	// The root stays open: there is no way to climb to it that could be trusted more than
+	// having it.
 	if old := len(s.levels) - 1 - openLevels; old > 0 {
 		s.levels[old].dir.release()
 		s.levels[old].dir = nil

@@ -6,26 +6,32 @@ import (
 	"strings"
 )
 
-// expectation is the tree that the members of a layer's tar describe, or those of several layers one after another: what Verify finds in a
-// directory if nobody has touched it. It follows the rules of Apply. Where a tar means something that only the making of it can tell (names that go
-// through symlinks), it expects less rather than something wrong.
+// expectation is the tree that the members of a layer's tar describe, or those of several
+// layers one after another: what Verify finds in a directory if nobody has touched it. It
+// follows the rules of Apply. Where a tar means something that only the making of it can
+// tell (names that go through symlinks), it expects less rather than something wrong.
 type expectation struct {
 	root *expected
-	// layer counts the tars, from 0. What comes from an earlier one has been copied since.
+	// layer counts the tars, from 0. What comes from an earlier one has been copied
+	// since.
 	layer int
-	// carryOut: whiteouts remove what earlier layers hold, as a driver that copies has it; else they are marks of their own.
+	// carryOut: whiteouts remove what earlier layers hold, as a driver that copies has
+	// it; else they are marks of their own.
 	carryOut bool
-	// unclear: some name led through a symlink, or to something that isn't there. What else is in the directory can't be told then.
+	// unclear: some name led through a symlink, or to something that isn't there. What
+	// else is in the directory can't be told then.
 	unclear bool
 	count   int64 // of nodes
 }
 
 // expected is a name that ought to be there, and the file behind it.
 type expected struct {
-	same     *expected // for another name of a file: the name that has the rest
-	kind     byte      // a tar type flag, or one of the two below
-	layer    int
-	as       []attributesOf // one for each header that describes it: hard links have several, and which of them counts depends on the tool
+	same  *expected // for another name of a file: the name that has the rest
+	kind  byte      // a tar type flag, or one of the two below
+	layer int
+	// one for each header that describes it: hard links have several, and which of them
+	// counts depends on the tool
+	as       []attributesOf
 	size     int64
 	crc      uint64
 	checked  bool // the content was compared already, while the tar was put together
@@ -57,7 +63,8 @@ func newExpectation(carryOut bool) *expectation {
 	return &expectation{root: &expected{kind: kindImplied, children: map[string]*expected{}}, carryOut: carryOut}
 }
 
-// add takes the next member in. It returns the regular file that the member's content belongs to, or nil.
+// add takes the next member in. It returns the regular file that the member's content
+// belongs to, or nil.
 func (e *expectation) add(h *header) *expected {
 	if h.typeflag == tar.TypeXGlobalHeader {
 		return nil
@@ -111,7 +118,8 @@ func (e *expectation) put(dir *expected, name string, n *expected) {
 	dir.children[name] = n
 }
 
-// directory finds the directory with this path, and makes those that no member has described. It returns nil where a name on the way is none.
+// directory finds the directory with this path, and makes those that no member has
+// described. It returns nil where a name on the way is none.
 func (e *expectation) directory(name string) *expected {
 	dir := e.root
 	for _, part := range split(name) {
@@ -200,8 +208,9 @@ func (n *expected) file() *expected {
 
 func (n *expected) isDir() bool { return n.kind == tar.TypeDir || n.kind == kindImplied }
 
-// changedBy notes that a layer gives the directory another list of names. Apply sets the times of the directories that the same layer describes
-// at its end, those of others change.
+// changedBy notes that a layer gives the directory another list of names. Apply sets the
+// times of the directories that the same layer describes at its end, those of others
+// change.
 func (n *expected) changedBy(layer int) {
 	if n.layer != layer {
 		n.timeless = true

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FuzzReplay feeds any lines to the replay. What comes out without an error must be what tar-split's own reader makes of them.
+// FuzzReplay feeds any lines to the replay. What comes out without an error must be what
+// tar-split's own reader makes of them.
 func FuzzReplay(f *testing.F) {
 	dir := f.TempDir()
 	testutil.Tree(f, dir, "a=hello", "d/b=world", "l->d")
@@ -48,8 +49,8 @@ func (r *rootedFiles) Get(name string) (io.ReadCloser, error) {
 	return os.Open(filepath.Join(r.dir, filepath.Join("/", name)))
 }
 
-// FuzzChanges makes an upper and two lowers of what the fuzzer says, and holds the change list, the tar and the comparison of trees
-// against each other.
+// FuzzChanges makes an upper and two lowers of what the fuzzer says, and holds the change
+// list, the tar and the comparison of trees against each other.
 func FuzzChanges(f *testing.F) {
 	f.Add([]byte("f0a d0b w1c f2a o0b"))
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 220, 240, 255})
@@ -76,7 +77,8 @@ func FuzzChanges(f *testing.F) {
 	})
 }
 
-// makeOne makes one file of a small set of names; what doesn't work, as under a file, is left out.
+// makeOne makes one file of a small set of names; what doesn't work, as under a file, is
+// left out.
 func makeOne(tree string, op, where byte) {
 	names := []string{"a", "b", "c", "a-b"}
 	path := filepath.Join(tree, names[where&3])
@@ -112,7 +114,8 @@ func checkOut(t *testing.T, upper string, lowers []string) {
 	if err := archive.WriteOverlayDiff(t.Context(), &out, upper, lowers, false, archive.DiffOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	// Each entry of the tar is a change or a directory that looks as it did; each change is in the tar, a deletion as a whiteout.
+	// Each entry of the tar is a change or a directory that looks as it did; each change
+	// is in the tar, a deletion as a whiteout.
 	inTar := map[string]bool{}
 	for _, h := range tarHeaders(t, out.Bytes()) {
 		inTar["/"+strings.TrimSuffix(h.Name, "/")] = true

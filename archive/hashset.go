@@ -1,7 +1,9 @@
 package archive
 
-// hashSet is a set of 64-bit hashes: 8 to 16 bytes a member, where a map of names would take ten times as much. Two names with one hash count
-// as one. The hashes are of hash/maphash, with a seed that no archive can know, so that this happens once in 2^64 pairs by accident and not by intent.
+// hashSet is a set of 64-bit hashes: 8 to 16 bytes a member, where a map of names would
+// take ten times as much. Two names with one hash count as one. The hashes are of
+// hash/maphash, with a seed that no archive can know, so that this happens once in 2^64
+// pairs by accident and not by intent.
 type hashSet struct {
 	slots []uint64 // open addressing; 0 is free
 	count int

@@ -32,8 +32,9 @@ func (l *lowerRoots) close() {
 	l.fds = nil
 }
 
-// hold reports whether the path existed below an upper directory: the nearest lower that says anything about it decides, by having it
-// or by a whiteout in its place or above. Links on the way are followed within the lower, as containers/storage does.
+// hold reports whether the path existed below an upper directory: the nearest lower that
+// says anything about it decides, by having it or by a whiteout in its place or above.
+// Links on the way are followed within the lower, as containers/storage does.
 func (l *lowerRoots) hold(name string) bool {
 	for _, root := range l.fds {
 		for at := name; at != "." && at != "/"; at = path.Dir(at) {

@@ -11,9 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where an upper directory doesn't tell everything (redirect_dir, metacopy, a mount program), it still tells which names to look at. What stands
-// there is then asked of the mounted layer, and what stood there before of the mounted parent, so that the cost follows the size of the
-// change and not that of the layers.
+// Where an upper directory doesn't tell everything (redirect_dir, metacopy, a mount
+// program), it still tells which names to look at. What stands there is then asked of the
+// mounted layer, and what stood there before of the mounted parent, so that the cost
+// follows the size of the change and not that of the layers.
 
 // MergedLayer says where a layer is to be read.
 type MergedLayer struct {
@@ -25,14 +26,17 @@ type MergedLayer struct {
 	Parent string
 }
 
-// WriteMergedDiff writes the uncompressed layer tar of an upper directory with redirects, metacopies or the books of a mount program to w. It is what
-// WriteOverlayDiff is where the upper alone can't be read:
+// WriteMergedDiff writes the uncompressed layer tar of an upper directory with redirects,
+// metacopies or the books of a mount program to w. It is what WriteOverlayDiff is where
+// the upper alone can't be read:
 //
 //   - a file without its data (metacopy) goes with the data that the mount shows;
-//   - a directory with a redirect is new under its name, and goes whole, with .wh..wh..opq if the parent has something of that name;
+//   - a directory with a redirect is new under its name, and goes whole, with
+//     .wh..wh..opq if the parent has something of that name;
 //   - a name of the upper that the mount doesn't show is a whiteout, in whatever form.
 //
-// Owners are those that Merged shows. Errors are those of WriteOverlayDiff, except that nothing is unsupported.
+// Owners are those that Merged shows. Errors are those of WriteOverlayDiff, except that
+// nothing is unsupported.
 func WriteMergedDiff(ctx context.Context, w io.Writer, layer MergedLayer, opts DiffOptions) error {
 	m, err := openMerged(layer)
 	if err != nil {
@@ -51,8 +55,8 @@ func WriteMergedDiff(ctx context.Context, w io.Writer, layer MergedLayer, opts D
 	})
 }
 
-// MergedChanges lists what an upper directory changes in the parent, by the rules of OverlayChanges; a directory with a redirect counts
-// as opaque.
+// MergedChanges lists what an upper directory changes in the parent, by the rules of
+// OverlayChanges; a directory with a redirect counts as opaque.
 func MergedChanges(ctx context.Context, layer MergedLayer) ([]Change, error) {
 	m, err := openMerged(layer)
 	if err != nil {
@@ -75,7 +79,8 @@ func whiteoutName(name string) string {
 type found struct {
 	as   foundAs
 	path string // in the layer, without a leading slash
-	// dir and name tell where it lies in the mount, and st what it is there; nothing for what is gone.
+	// dir and name tell where it lies in the mount, and st what it is there; nothing for
+	// what is gone.
 	dir  *dirRef
 	name string
 	st   unix.Stat_t
@@ -130,7 +135,8 @@ func (m *merged) close() {
 	}
 }
 
-// each calls visit for every name of the upper, in the order of a walk, and for everything in directories that stand instead of the parent's.
+// each calls visit for every name of the upper, in the order of a walk, and for
+// everything in directories that stand instead of the parent's.
 func (m *merged) each(ctx context.Context, visit func(found) error) error {
 	w, err := newWalk(m.upper)
 	if err != nil {
@@ -160,7 +166,8 @@ func (m *merged) each(ctx context.Context, visit func(found) error) error {
 	return w.err
 }
 
-// find asks the mount about the walk's current name. It returns nil for what says nothing about the layer.
+// find asks the mount about the walk's current name. It returns nil for what says nothing
+// about the layer.
 func (m *merged) find(w *walk) (*found, error) {
 	f := &found{path: w.path, name: w.name}
 	var err error
@@ -184,8 +191,9 @@ func (m *merged) find(w *walk) (*found, error) {
 	return f, nil
 }
 
-// hidden judges a name that the upper has and the mount doesn't show: a whiteout, unless it has just vanished from both. Programs that can't make
-// devices make files with the prefix that layer tars have.
+// hidden judges a name that the upper has and the mount doesn't show: a whiteout, unless
+// it has just vanished from both. Programs that can't make devices make files with the
+// prefix that layer tars have.
 func (m *merged) hidden(w *walk, f *found) (*found, error) {
 	if err := statAt(w.dir.fd, w.name, &f.st); absent(err) {
 		return nil, nil
@@ -206,9 +214,11 @@ func (m *merged) hidden(w *walk, f *found) (*found, error) {
 	return f, nil
 }
 
-// replaces reports whether a directory of the upper hides what the parent has under its name: it is opaque, in any of the forms that there are, or
-// redirected. The kernel's own attributes can be told from those that a container's user has set by their prefix only, but nothing
-// depends on that: of a directory that is taken for one that replaces, the mount shows everything, and everything is listed.
+// replaces reports whether a directory of the upper hides what the parent has under its
+// name: it is opaque, in any of the forms that there are, or redirected. The kernel's own
+// attributes can be told from those that a container's user has set by their prefix only,
+// but nothing depends on that: of a directory that is taken for one that replaces, the
+// mount shows everything, and everything is listed.
 func (m *merged) replaces(w *walk) (bool, error) {
 	file := xattrAt(w.dir.fd, w.name)
 	names, err := m.xattrs.list(file)

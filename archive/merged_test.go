@@ -12,7 +12,8 @@ import (
 	"github.com/shalestore/shale/mount"
 )
 
-// stack is two layers that a mount with redirects and metacopies has written to, on top of a plain one.
+// stack is two layers that a mount with redirects and metacopies has written to, on top
+// of a plain one.
 type stack struct {
 	*testing.T
 	dir string
@@ -23,7 +24,8 @@ func (s stack) at(name string) string { return filepath.Join(s.dir, name) }
 // mounted mounts upper over lowers and gives the mount's directory.
 func (s stack) mounted(target, upper string, lowers ...string) string {
 	s.Helper()
-	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: s.at(target), Data: []string{"redirect_dir=on", "metacopy=on"}}
+	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: s.at(target),
+		Data: []string{"redirect_dir=on", "metacopy=on"}}
 	dirs := []string{target}
 	if upper != "" {
 		spec.Upper, spec.Work = s.at(upper), s.at(upper+".work")
@@ -69,24 +71,29 @@ func (s stack) change(root string, steps ...[]string) {
 	}
 }
 
-// The tar of an upper with redirects and metacopies makes out of the parent what the mount shows, with a parent that has them as well.
+// The tar of an upper with redirects and metacopies makes out of the parent what the
+// mount shows, with a parent that has them as well.
 func TestMergedDiffIsWhatTheMountShows(t *testing.T) {
 	testutil.HostRoot(t)
 	s := stack{t, t.TempDir()}
-	testutil.Tree(t, s.at("base"), "d/in/f=d/in/f", "d/g=d/g", "e/f=e/f", "e/sub/h=h", "gone/x=x", "swap/a=a", "back/b=b", "meta=metacopied",
+	testutil.Tree(t, s.at("base"), "d/in/f=d/in/f", "d/g=d/g", "e/f=e/f", "e/sub/h=h", "gone/x=x", "swap/a=a",
+		"back/b=b", "meta=metacopied",
 		"meta2=moved_and_metacopied", "twice=two_names", "o/1=1", "o/2=2", "same/s=s", "over/old=old", "p/q/r/s=s")
 	first := s.mounted("first.mnt", "first", "base")
-	s.change(first, []string{"mv", "d", "d1"}, []string{"chmod", "meta"}, []string{"mv", "p/q", "q"}, []string{"write", "q/r/new"})
+	s.change(first, []string{"mv", "d", "d1"}, []string{"chmod", "meta"}, []string{"mv", "p/q", "q"},
+		[]string{"write", "q/r/new"})
 	s.must(mount.Unmount(first))
 	parent := s.mounted("parent.mnt", "", "first", "base")
 	second := s.mounted("second.mnt", "second", "first", "base")
 	s.change(second,
-		[]string{"mv", "d1", "d2"}, []string{"write", "d2/in/extra"}, []string{"mv", "d2/in", "in"}, // twice renamed, and out of it
+		// twice renamed, and out of it
+		[]string{"mv", "d1", "d2"}, []string{"write", "d2/in/extra"}, []string{"mv", "d2/in", "in"},
 		[]string{"mv", "e/sub", "e/sub2"}, []string{"write", "e/sub2/h"},
 		[]string{"rm", "gone"},
 		[]string{"mv", "swap", "swap1"}, []string{"mkdir", "swap"}, []string{"write", "swap/a"},
 		[]string{"mv", "back", "tmp"}, []string{"mv", "tmp", "back"}, []string{"write", "back/c"},
-		[]string{"chmod", "meta"}, []string{"chmod", "meta2"}, []string{"mv", "meta2", "meta3"}, []string{"ln", "twice", "q/twice"},
+		[]string{"chmod", "meta"}, []string{"chmod", "meta2"}, []string{"mv", "meta2", "meta3"},
+		[]string{"ln", "twice", "q/twice"},
 		[]string{"rm", "o"}, []string{"mkdir", "o"}, []string{"write", "o/2"},
 		[]string{"chmod", "same/s"},
 		[]string{"rm", "over"}, []string{"mv", "e", "over"},
@@ -100,7 +107,8 @@ func TestMergedDiffIsWhatTheMountShows(t *testing.T) {
 	_, err := archive.Apply(t.Context(), s.at("made"), bytes.NewReader(tarball.Bytes()), nil, archive.ApplyOptions{})
 	s.must(err)
 	// Times in the tar are whole seconds.
-	want, got := testutil.Without(testutil.Snapshot(t, second), "mtime"), testutil.Without(testutil.Snapshot(t, s.at("made")), "mtime")
+	want, got := testutil.Without(testutil.Snapshot(t, second), "mtime"),
+		testutil.Without(testutil.Snapshot(t, s.at("made")), "mtime")
 	testutil.SameTree(t, want, got)
 
 	changes, err := archive.MergedChanges(t.Context(), layer)
@@ -112,14 +120,16 @@ func TestMergedDiffIsWhatTheMountShows(t *testing.T) {
 	}
 }
 
-// Whiteouts and opaque directories come in the forms of mount programs, too: what the mount doesn't show is gone.
+// Whiteouts and opaque directories come in the forms of mount programs, too: what the
+// mount doesn't show is gone.
 func TestMergedDiffKnowsOtherWhiteouts(t *testing.T) {
 	testutil.Root(t)
 	s := stack{t, t.TempDir()}
 	testutil.Tree(t, s.at("parent"), "a=1", "b/c=1", "b/d=2", "x/y=1")
 	testutil.Tree(t, s.at("upper"), ".wh.a=", "b/.wh.c=", "x/.wh..wh..opq=", "x/z=2", ".wh.here=", "here=3")
 	testutil.Tree(t, s.at("mounted"), "b/d=2", "x/z=2", "here=3")
-	changes, err := archive.MergedChanges(t.Context(), archive.MergedLayer{Upper: s.at("upper"), Merged: s.at("mounted"), Parent: s.at("parent")})
+	changes, err := archive.MergedChanges(t.Context(),
+		archive.MergedLayer{Upper: s.at("upper"), Merged: s.at("mounted"), Parent: s.at("parent")})
 	s.must(err)
 	if is := short(changes); is != "D /a C /b D /b/c A /here D /x A /x/z" {
 		t.Error(is)

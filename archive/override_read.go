@@ -9,15 +9,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// overrideStatXattr is where a store with a force mask keeps what a file really is: "uid:gid:mode:type", the mode octal, the type one of
-// file, dir, pipe, char-MAJOR-MINOR and block-MAJOR-MINOR and, in old stores, missing. The owner is the host's.
+// overrideStatXattr is where a store with a force mask keeps what a file really is:
+// "uid:gid:mode:type", the mode octal, the type one of file, dir, pipe, char-MAJOR-MINOR
+// and block-MAJOR-MINOR and, in old stores, missing. The owner is the host's.
 const overrideStatXattr = "user.containers.override_stat"
 
 // applyOverride puts what an override attribute says into st.
 func applyOverride(st *unix.Stat_t, value string) error {
 	fields := strings.Split(value, ":")
 	if len(fields) < 3 {
-		return fmt.Errorf("%w: attribute %s: %.80q has less than three fields", errdefs.ErrInvalid, overrideStatXattr, value)
+		return fmt.Errorf("%w: attribute %s: %.80q has less than three fields", errdefs.ErrInvalid, overrideStatXattr,
+			value)
 	}
 	uid, errUID := strconv.ParseUint(fields[0], 10, 32)
 	gid, errGID := strconv.ParseUint(fields[1], 10, 32)

@@ -17,7 +17,8 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// peerStore is a store that containers/storage's own CLI makes, so that its diffs and ours can be compared on the same directories.
+// peerStore is a store that containers/storage's own CLI makes, so that its diffs and
+// ours can be compared on the same directories.
 type peerStore struct {
 	t      *testing.T
 	cli    string
@@ -52,7 +53,8 @@ func (s *peerStore) run(args ...string) []byte {
 	return out.Bytes()
 }
 
-// layer makes a layer on parent ("" for none) whose content is what change does to the mounted tree.
+// layer makes a layer on parent ("" for none) whose content is what change does to the
+// mounted tree.
 func (s *peerStore) layer(id, parent string, change func(dir string)) {
 	s.t.Helper()
 	args := []string{"create-layer", "-i", id}
@@ -93,7 +95,8 @@ func theStory(t *testing.T) []func(dir string) {
 			"etc/passwd=\"root:x:0:0\" 0640 0:42 @1600000000",
 			"etc/empty=", "etc/old=x @-1.5", "etc/future=x @99999999999",
 			"etc/conf.d/a=1", "etc/conf.d/b=2", "etc/conf.d/sub/c=3", "etc/conf-d=between",
-			"home/big-owner=x 3000000:3000001", "home/u=x user.note=hello user.empty=\"\" trusted.secret=no user.overlay.opaque=y",
+			"home/big-owner=x 3000000:3000001",
+			"home/u=x user.note=hello user.empty=\"\" trusted.secret=no user.overlay.opaque=y",
 			"lib->usr/lib", "usr/lib/so*5000", "usr/lib/ld=x", "abs->/etc/passwd",
 			"dev/c%5:1", "dev/b%%7:0", "dev/pipe|",
 			"links/one=same", "links/two=>links/one", "links/three=>links/one", "a-links/zero=>links/one",
@@ -123,7 +126,8 @@ func theStory(t *testing.T) []func(dir string) {
 	return []func(string){base, middle, top}
 }
 
-// Read as overlay reads it, from the upper directories alone, each layer's tar is the peer's, byte by byte, and so is the change list.
+// Read as overlay reads it, from the upper directories alone, each layer's tar is the
+// peer's, byte by byte, and so is the change list.
 func TestOverlayDiffIsThePeers(t *testing.T) {
 	s := newPeerStore(t, "overlay")
 	var lowers []string
@@ -135,7 +139,8 @@ func TestOverlayDiffIsThePeers(t *testing.T) {
 		s.layer(id, parent, change)
 		want := s.run("diff", "-u", id)
 		var got bytes.Buffer
-		if err := archive.WriteOverlayDiff(t.Context(), &got, s.content(id), lowers, false, archive.DiffOptions{}); err != nil {
+		if err := archive.WriteOverlayDiff(t.Context(), &got, s.content(id), lowers, false,
+			archive.DiffOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		sameTar(t, want, got.Bytes())
@@ -151,8 +156,9 @@ func TestOverlayDiffIsThePeers(t *testing.T) {
 	}
 }
 
-// Compared as vfs does it, tree against tree, each layer's tar is the peer's but for the time of its whiteouts, and so is the change
-// list but for its order, which in the peer is another each time.
+// Compared as vfs does it, tree against tree, each layer's tar is the peer's but for the
+// time of its whiteouts, and so is the change list but for its order, which in the peer
+// is another each time.
 func TestTreeDiffIsThePeers(t *testing.T) {
 	s := newPeerStore(t, "vfs")
 	for i, change := range theStory(t) {
@@ -212,7 +218,8 @@ func sameLines(t *testing.T, want, got []string) {
 	}
 }
 
-// sameTar compares two tars entry by entry. Whiteouts' times count only where neither is of the time of day.
+// sameTar compares two tars entry by entry. Whiteouts' times count only where neither is
+// of the time of day.
 func sameTar(t *testing.T, want, got []byte) {
 	t.Helper()
 	sameLines(t, tarLines(t, want), tarLines(t, got))

@@ -7,21 +7,25 @@ import (
 	"sync"
 )
 
-// Reading tens of thousands of small files one after another leaves a second processor idle and waits on every inode. Here a producer
-// names the pieces of a stream in order, several workers turn them into bytes at the same time, and the bytes go out in the order of the
-// pieces. Memory is bounded by the workers' chunks, however large a file or a stream is.
+// Reading tens of thousands of small files one after another leaves a second processor
+// idle and waits on every inode. Here a producer names the pieces of a stream in order,
+// several workers turn them into bytes at the same time, and the bytes go out in the
+// order of the pieces. Memory is bounded by the workers' chunks, however large a file or
+// a stream is.
 const (
 	chunkSize       = 256 << 10 // what is written at once; fits the second-level cache of common processors
 	chunksPerWorker = 6
-	batchCost       = 192 << 10 // pieces of about as many bytes travel together, so that small files don't pay for a hand-over each
-	batchPieces     = 128
-	queuedBatches   = 8
+	// pieces of about as many bytes travel together, so that small files don't pay for a
+	// hand-over each
+	batchCost     = 192 << 10
+	batchPieces   = 128
+	queuedBatches = 8
 )
 
 // readAhead is one stream in the making. J is a piece of it.
 type readAhead[J any] struct {
-	// produce calls emit for every piece in order; cost is about how many bytes it will give. An error ends the stream after the pieces
-	// emitted so far.
+	// produce calls emit for every piece in order; cost is about how many bytes it will
+	// give. An error ends the stream after the pieces emitted so far.
 	produce func(ctx context.Context, emit func(piece J, cost int64) error) error
 	// worker makes the filler of one goroutine.
 	worker func() filler[J]
@@ -52,8 +56,9 @@ type chunk struct {
 	home chan []byte // where the buffer goes back to
 }
 
-// run writes the stream to w. It returns the first error in stream order, when all its goroutines have ended. A Write that blocks is not
-// interrupted by ctx; everything else is.
+// run writes the stream to w. It returns the first error in stream order, when all its
+// goroutines have ended. A Write that blocks is not interrupted by ctx; everything else
+// is.
 func (r *readAhead[J]) run(ctx context.Context, w io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
@@ -104,8 +109,9 @@ func (r *readAhead[J]) feed(ctx context.Context, order, work chan<- *batch[J]) {
 			work <- full // where its pieces are dropped
 			return ctx.Err()
 		}
-		// Each batch has a place here as it has one in order. Workers take batches in order and one of them serves the oldest, so this
-		// never waits for the writer to get past it.
+		// Each batch has a place here as it has one in order. Workers take batches in
+		// order and one of them serves the oldest, so this never waits for the writer to
+		// get past it.
 		work <- full
 		return nil
 	}
@@ -169,15 +175,17 @@ func (r *readAhead[J]) fillBatches(ctx context.Context, work <-chan *batch[J]) {
 	}
 }
 
-// chunkWriter collects a worker's output in chunks. A worker's buffers are its own, so that the one who fills the oldest batch always
-// finds one free: the others' output may have to wait for it, never the other way round.
+// chunkWriter collects a worker's output in chunks. A worker's buffers are its own, so
+// that the one who fills the oldest batch always finds one free: the others' output may
+// have to wait for it, never the other way round.
 type chunkWriter struct {
 	cur  []byte
 	free chan []byte
 	to   chan<- chunk
 }
 
-// room returns space for at least one byte, to be filled from the start and then claimed with grow.
+// room returns space for at least one byte, to be filled from the start and then claimed
+// with grow.
 func (c *chunkWriter) room(ctx context.Context) ([]byte, error) {
 	if len(c.cur) == cap(c.cur) {
 		if err := c.flush(ctx); err != nil {

@@ -14,24 +14,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Replay writes a layer's tar to w, byte for byte as it once came: headers and padding from tarSplit, the gzip'd tar-split stream that
-// was recorded then, and the content of files from the first of dirs that has them. The result is uncompressed.
+// Replay writes a layer's tar to w, byte for byte as it once came: headers and padding
+// from tarSplit, the gzip'd tar-split stream that was recorded then, and the content of
+// files from the first of dirs that has them. The result is uncompressed.
 //
-// Names are looked up below each directory as if it were the root of the file system, so a damaged or hostile stream reads nothing
-// outside. A file that is missing, that is no regular file, or whose size or checksum is not the recorded one is errdefs.ErrCorrupt, and
-// the error names it; so is a stream that can't be read. Bytes written before an error are a correct beginning of the tar, except the
-// content of a large file whose checksum fails at its end.
+// Names are looked up below each directory as if it were the root of the file system, so
+// a damaged or hostile stream reads nothing outside. A file that is missing, that is no
+// regular file, or whose size or checksum is not the recorded one is errdefs.ErrCorrupt,
+// and the error names it; so is a stream that can't be read. Bytes written before an
+// error are a correct beginning of the tar, except the content of a large file whose
+// checksum fails at its end.
 //
-// Several files are read ahead at a time; memory stays below some megabytes whatever the layer holds.
+// Several files are read ahead at a time; memory stays below some megabytes whatever the
+// layer holds.
 func Replay(ctx context.Context, w io.Writer, tarSplit io.Reader, dirs []string) error {
 	return replay(ctx, w, tarSplit, dirs, observer{})
 }
 
-// observer sees what Replay does; its functions may be nil, and may be called by several goroutines.
+// observer sees what Replay does; its functions may be nil, and may be called by several
+// goroutines.
 type observer struct {
-	// file is told of each file whose content the recipe leaves to the directories, before that content comes.
+	// file is told of each file whose content the recipe leaves to the directories,
+	// before that content comes.
 	file func(name string, crc uint64)
-	// damaged is told of files that aren't what they were. Zeros stand for the rest of such a file then, and the stream goes on.
+	// damaged is told of files that aren't what they were. Zeros stand for the rest of
+	// such a file then, and the stream goes on.
 	damaged func(name string, why error)
 }
 
@@ -63,7 +70,8 @@ func replay(ctx context.Context, w io.Writer, tarSplit io.Reader, dirs []string,
 	return r.run(ctx, w)
 }
 
-// replayPiece is a stretch of the tar: bytes that are known, then perhaps the content of a file.
+// replayPiece is a stretch of the tar: bytes that are known, then perhaps the content of
+// a file.
 type replayPiece struct {
 	raw  []byte
 	name string
@@ -112,7 +120,8 @@ func readTarSplit(ctx context.Context, tarSplit io.Reader, emit func(replayPiece
 type replayer struct {
 	roots   []*dirRef
 	damaged func(name string, why error) // see observer
-	// The directory of the last file, in one of the roots: a tar's members come directory by directory.
+	// The directory of the last file, in one of the roots: a tar's members come directory
+	// by directory.
 	lastDir  string
 	lastRoot int
 	last     *dirRef
@@ -188,7 +197,8 @@ func (r *replayer) parent(root int, dir string) (*dirRef, error) {
 	return r.last, nil
 }
 
-// copyChecked writes a file of size bytes to out and compares its checksum. It returns how many bytes are out.
+// copyChecked writes a file of size bytes to out and compares its checksum. It returns
+// how many bytes are out.
 func copyChecked(ctx context.Context, fd int, size int64, want uint64, out *chunkWriter) (written int64, err error) {
 	sum := uint64(0)
 	for written < size {

@@ -41,22 +41,28 @@ func fileLine(name, content string) string {
 		name, len(content), base64.StdEncoding.EncodeToString(sum.Sum(nil)))
 }
 
-// A tar-split stream comes with a layer in some formats, so its author may want the host's files. Names stay below the directory, whatever
-// they say and whatever links the layer holds.
+// A tar-split stream comes with a layer in some formats, so its author may want the
+// host's files. Names stay below the directory, whatever they say and whatever links the
+// layer holds.
 func TestReplayReadsNothingOutside(t *testing.T) {
 	for _, name := range []string{
-		"../secret", "../../secret", "/../secret", "a/../../secret", "./../secret", "a/b/../../../secret", "//../secret",
-		"up/secret", "up/../secret", "abs/secret", "file-link", "abs-link", "proc-link", "root-link/secret", "loop/secret", "./up/./secret",
-		"/proc/self/environ", "a/up2/secret", "dir", "", ".", "..", "/", "secret/", "a\x00b", strings.Repeat("x/", 3000) + "secret", strings.Repeat("y", 300),
+		"../secret", "../../secret", "/../secret", "a/../../secret", "./../secret", "a/b/../../../secret",
+		"//../secret",
+		"up/secret", "up/../secret", "abs/secret", "file-link", "abs-link", "proc-link", "root-link/secret",
+		"loop/secret", "./up/./secret",
+		"/proc/self/environ", "a/up2/secret", "dir", "", ".", "..", "/", "secret/", "a\x00b",
+		strings.Repeat("x/", 3000) + "secret", strings.Repeat("y", 300),
 	} {
 		t.Run(fmt.Sprintf("%.30q", name), func(t *testing.T) {
 			dir := t.TempDir()
 			layer := filepath.Join(dir, "layer")
-			testutil.Tree(t, layer, "a/b/c=x", "dir/secret2=x", "up->..", "abs->"+dir, "file-link->../secret", "abs-link->"+dir+"/secret",
+			testutil.Tree(t, layer, "a/b/c=x", "dir/secret2=x", "up->..", "abs->"+dir, "file-link->../secret",
+				"abs-link->"+dir+"/secret",
 				"proc-link->/proc/self/root"+dir+"/secret", "root-link->/proc/self/cwd", "loop->loop", "a/up2->../..")
 			testutil.Tree(t, dir, "secret=classified")
 			var out bytes.Buffer
-			err := archive.Replay(t.Context(), &out, bytes.NewReader(gzipped(t, fileLine(name, "classified"))), []string{layer})
+			err := archive.Replay(t.Context(), &out, bytes.NewReader(gzipped(t, fileLine(name, "classified"))),
+				[]string{layer})
 			if !errors.Is(err, errdefs.ErrCorrupt) || out.Len() > 0 {
 				t.Errorf("%v, %q", err, out.Bytes())
 			}
@@ -66,7 +72,8 @@ func TestReplayReadsNothingOutside(t *testing.T) {
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "usr/lib/so=classified", "lib->/usr/lib", "up->..")
 	for _, name := range []string{"lib/so", "./lib/so", "/lib/so", "up/lib/so", "../usr/lib/so"} {
-		if err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(gzipped(t, fileLine(name, "classified"))), []string{dir}); err != nil {
+		if err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(gzipped(t, fileLine(name, "classified"))),
+			[]string{dir}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -79,32 +86,37 @@ func TestReplayRefusesWhatIsNoTarSplit(t *testing.T) {
 		stream []byte
 		says   string
 	}{
-		"nothing":              {nil, "EOF"},
-		"no gzip":              {[]byte("{\"type\":2}\n"), "gzip"},
-		"cut short":            {gzipped(t, strings.Repeat(segment, 1000))[:60], "EOF"},
-		"damaged":              {damaged(gzipped(t, segment)), "checksum"},
-		"no JSON":              {gzipped(t, "hello\n"), "line 1"},
-		"a half line":          {gzipped(t, segment+segment[:20]), "line 2"},
-		"an array":             {gzipped(t, "[1]\n"), "line 1"},
-		"something after":      {gzipped(t, `{"type":2,"payload":""} x`+"\n"), "line 1"},
-		"a nested object":      {gzipped(t, `{"type":{"type":2}}`+"\n"), "line 1"},
-		"an unknown type":      {gzipped(t, `{"type":3,"payload":"YWJj"}`+"\n"), "type 3"},
-		"no type":              {gzipped(t, `{"payload":"YWJj"}`+"\n"), "type 0"},
-		"a negative size":      {gzipped(t, `{"type":1,"name":"a","size":-1,"payload":"AAAAAAAAAAA="}`+"\n"), "size -1"},
-		"a size beyond 2^63":   {gzipped(t, `{"type":1,"name":"a","size":9223372036854775808,"payload":"AAAAAAAAAAA="}`+"\n"), `"size"`},
-		"a fraction":           {gzipped(t, `{"type":1,"name":"a","size":1.5,"payload":"AAAAAAAAAAA="}`+"\n"), "line 1"},
-		"a short checksum":     {gzipped(t, `{"type":1,"name":"a","size":1,"payload":"AAAA"}`+"\n"), "checksum"},
-		"no checksum":          {gzipped(t, `{"type":1,"name":"a","size":1,"payload":null}`+"\n"), "checksum"},
-		"bad base64":           {gzipped(t, `{"type":2,"payload":"!!!!"}`+"\n"), `"payload"`},
-		"an unknown key":       {gzipped(t, `{"type":2,"payload":"YWJj","command":"x"}`+"\n"), `"command"`},
-		"an open string":       {gzipped(t, `{"type":2,"payload":"YWJj`+"\n"), "line 1"},
-		"a leading zero":       {gzipped(t, `{"type":2,"payload":"","position":00}`+"\n"), `"position"`},
-		"a control character":  {gzipped(t, "{\"type\":2,\"payload\":\"YW\rJj\"}\n"), `"payload"`},
-		"a name not in UTF-8":  {gzipped(t, "{\"type\":1,\"name\":\"\xff\"}\n"), `"name"`},
-		"a bad escape":         {gzipped(t, `{"type":1,"name":"\x"}`+"\n"), `"name"`},
-		"an endless line":      {gzipped(t, `{"type":2,"payload":"`+strings.Repeat("A", 64<<20)), "longer than"},
-		"an endless name":      {gzipped(t, `{"type":1,"name":"`+strings.Repeat("a/", 3<<20)+`","size":1,"payload":"AAAAAAAAAAA="}`+"\n"), "no such file"},
-		"the largest of sizes": {gzipped(t, `{"type":1,"name":"f","size":9223372036854775807,"payload":"AAAAAAAAAAA="}`+"\n"), "5 bytes"},
+		"nothing":         {nil, "EOF"},
+		"no gzip":         {[]byte("{\"type\":2}\n"), "gzip"},
+		"cut short":       {gzipped(t, strings.Repeat(segment, 1000))[:60], "EOF"},
+		"damaged":         {damaged(gzipped(t, segment)), "checksum"},
+		"no JSON":         {gzipped(t, "hello\n"), "line 1"},
+		"a half line":     {gzipped(t, segment+segment[:20]), "line 2"},
+		"an array":        {gzipped(t, "[1]\n"), "line 1"},
+		"something after": {gzipped(t, `{"type":2,"payload":""} x`+"\n"), "line 1"},
+		"a nested object": {gzipped(t, `{"type":{"type":2}}`+"\n"), "line 1"},
+		"an unknown type": {gzipped(t, `{"type":3,"payload":"YWJj"}`+"\n"), "type 3"},
+		"no type":         {gzipped(t, `{"payload":"YWJj"}`+"\n"), "type 0"},
+		"a negative size": {gzipped(t, `{"type":1,"name":"a","size":-1,"payload":"AAAAAAAAAAA="}`+"\n"),
+			"size -1"},
+		"a size beyond 2^63": {gzipped(t, `{"type":1,"name":"a","size":9223372036854775808,"payload":"AAAAAAAAAAA="}`+
+			"\n"), `"size"`},
+		"a fraction": {gzipped(t, `{"type":1,"name":"a","size":1.5,"payload":"AAAAAAAAAAA="}`+"\n"),
+			"line 1"},
+		"a short checksum":    {gzipped(t, `{"type":1,"name":"a","size":1,"payload":"AAAA"}`+"\n"), "checksum"},
+		"no checksum":         {gzipped(t, `{"type":1,"name":"a","size":1,"payload":null}`+"\n"), "checksum"},
+		"bad base64":          {gzipped(t, `{"type":2,"payload":"!!!!"}`+"\n"), `"payload"`},
+		"an unknown key":      {gzipped(t, `{"type":2,"payload":"YWJj","command":"x"}`+"\n"), `"command"`},
+		"an open string":      {gzipped(t, `{"type":2,"payload":"YWJj`+"\n"), "line 1"},
+		"a leading zero":      {gzipped(t, `{"type":2,"payload":"","position":00}`+"\n"), `"position"`},
+		"a control character": {gzipped(t, "{\"type\":2,\"payload\":\"YW\rJj\"}\n"), `"payload"`},
+		"a name not in UTF-8": {gzipped(t, "{\"type\":1,\"name\":\"\xff\"}\n"), `"name"`},
+		"a bad escape":        {gzipped(t, `{"type":1,"name":"\x"}`+"\n"), `"name"`},
+		"an endless line":     {gzipped(t, `{"type":2,"payload":"`+strings.Repeat("A", 64<<20)), "longer than"},
+		"an endless name": {gzipped(t, `{"type":1,"name":"`+strings.Repeat("a/", 3<<20)+
+			`","size":1,"payload":"AAAAAAAAAAA="}`+"\n"), "no such file"},
+		"the largest of sizes": {gzipped(t, `{"type":1,"name":"f","size":9223372036854775807,"payload":"AAAAAAAAAAA="}`+
+			"\n"), "5 bytes"},
 	}
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "f=12345")

@@ -19,12 +19,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// record makes the tar-split stream of a tar, as containers/storage does, and puts the contents of its files into dir.
+// record makes the tar-split stream of a tar, as containers/storage does, and puts the
+// contents of its files into dir.
 func record(t testing.TB, data []byte, dir string) []byte {
 	t.Helper()
 	var split bytes.Buffer
 	gz := gzip.NewWriter(&split)
-	in, done, err := asm.NewInputTarStreamWithDone(bytes.NewReader(data), storage.NewJSONPacker(gz), &filePutter{t, dir})
+	in, done, err := asm.NewInputTarStreamWithDone(bytes.NewReader(data), storage.NewJSONPacker(gz),
+		&filePutter{t, dir})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,26 +89,31 @@ func tarOf(t testing.TB, headers ...tar.Header) []byte {
 
 // What went in comes out, whatever kind of tar it was.
 func TestReplayGivesTheBytesThatCame(t *testing.T) {
-	plain := tarOf(t, tar.Header{Name: "a", Size: 5}, tar.Header{Name: "d/", Typeflag: tar.TypeDir}, tar.Header{Name: "d/b", Size: 1000})
+	plain := tarOf(t, tar.Header{Name: "a", Size: 5}, tar.Header{Name: "d/", Typeflag: tar.TypeDir},
+		tar.Header{Name: "d/b", Size: 1000})
 	long := strings.Repeat("x", 200)
 	cases := map[string][]byte{
 		"plain": plain,
-		"PAX":   tarOf(t, tar.Header{Name: "ünï", Size: 7, Format: tar.FormatPAX, PAXRecords: map[string]string{"SCHILY.xattr.user.k": "v"}}),
+		"PAX": tarOf(t, tar.Header{Name: "ünï", Size: 7, Format: tar.FormatPAX,
+			PAXRecords: map[string]string{"SCHILY.xattr.user.k": "v"}}),
 		"GNU long names": tarOf(t, tar.Header{Name: long, Size: 600, Format: tar.FormatGNU},
 			tar.Header{Name: "l", Linkname: long, Typeflag: tar.TypeSymlink, Format: tar.FormatGNU}),
 		"names that aren't UTF-8": tarOf(t, tar.Header{Name: "\xff\xfe/\x80", Size: 9, Format: tar.FormatGNU}),
 		"absolute and dotted names": tarOf(t, tar.Header{Name: "/abs", Size: 1}, tar.Header{Name: "./dot/./x", Size: 2},
 			tar.Header{Name: "./", Typeflag: tar.TypeDir}, tar.Header{Name: "q\"uo\\te\n<&>", Size: 3}),
-		"hard links": tarOf(t, tar.Header{Name: "one", Size: 4}, tar.Header{Name: "two", Linkname: "one", Typeflag: tar.TypeLink}),
-		"a large file among small ones": tarOf(t, tar.Header{Name: "s", Size: 10}, tar.Header{Name: "big", Size: 3<<20 + 17},
+		"hard links": tarOf(t, tar.Header{Name: "one", Size: 4},
+			tar.Header{Name: "two", Linkname: "one", Typeflag: tar.TypeLink}),
+		"a large file among small ones": tarOf(t, tar.Header{Name: "s", Size: 10},
+			tar.Header{Name: "big", Size: 3<<20 + 17},
 			tar.Header{Name: "t", Size: 10}),
-		"no files":                 tarOf(t),
-		"nothing at all":           {},
-		"garbage after the end":    append(bytes.Clone(plain), testutil.Noise("tail", 70000)...),
-		"zeros after the end":      append(bytes.Clone(plain), make([]byte, 3<<20)...),
-		"end blocks missing":       plain[:len(plain)-1024],
-		"one end block":            plain[:len(plain)-512],
-		"padding that isn't zeros": append(append(bytes.Clone(plain[:512+5]), bytes.Repeat([]byte{0xaa}, 507)...), plain[1024:]...),
+		"no files":              tarOf(t),
+		"nothing at all":        {},
+		"garbage after the end": append(bytes.Clone(plain), testutil.Noise("tail", 70000)...),
+		"zeros after the end":   append(bytes.Clone(plain), make([]byte, 3<<20)...),
+		"end blocks missing":    plain[:len(plain)-1024],
+		"one end block":         plain[:len(plain)-512],
+		"padding that isn't zeros": append(append(bytes.Clone(plain[:512+5]), bytes.Repeat([]byte{0xaa}, 507)...),
+			plain[1024:]...),
 	}
 	for name, data := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -123,9 +130,11 @@ func TestReplayGivesTheBytesThatCame(t *testing.T) {
 	}
 }
 
-// Whatever happened to a file since it was recorded, the replay stops with an error that names it, and promptly.
+// Whatever happened to a file since it was recorded, the replay stops with an error that
+// names it, and promptly.
 func TestReplayNamesTheDamagedFile(t *testing.T) {
-	data := tarOf(t, tar.Header{Name: "first", Size: 100}, tar.Header{Name: "d/victim", Size: 1 << 20}, tar.Header{Name: "last", Size: 100})
+	data := tarOf(t, tar.Header{Name: "first", Size: 100}, tar.Header{Name: "d/victim", Size: 1 << 20},
+		tar.Header{Name: "last", Size: 100})
 	cases := []struct {
 		name   string
 		damage func(path string) error
@@ -139,10 +148,12 @@ func TestReplayNamesTheDamagedFile(t *testing.T) {
 			return errors.Join(os.Rename(p, p+"2"), os.Symlink("victim2", p))
 		}, "no regular file"},
 		{"a FIFO", func(p string) error { return errors.Join(os.Remove(p), unix.Mkfifo(p, 0o600)) }, "no regular file"},
-		{"a directory", func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) }, "no regular file"},
+		{"a directory", func(p string) error { return errors.Join(os.Remove(p), os.Mkdir(p, 0o700)) },
+			"no regular file"},
 		{"its directory a link out of the layer", func(p string) error {
 			d := filepath.Dir(p)
-			return errors.Join(os.Rename(d, filepath.Join(filepath.Dir(d), "..", "outside")), os.Symlink("../outside", d))
+			return errors.Join(os.Rename(d, filepath.Join(filepath.Dir(d), "..", "outside")),
+				os.Symlink("../outside", d))
 		}, "no such file"},
 	}
 	for _, c := range cases {
@@ -153,7 +164,8 @@ func TestReplayNamesTheDamagedFile(t *testing.T) {
 				t.Fatal(err)
 			}
 			err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{dir})
-			if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), "d/victim") || !strings.Contains(err.Error(), c.says) {
+			if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), "d/victim") ||
+				!strings.Contains(err.Error(), c.says) {
 				t.Fatalf("got %v, want one that names d/victim and says %q", err, c.says)
 			}
 		})
@@ -175,7 +187,8 @@ func flipBit(path string, at int64) error {
 	return err
 }
 
-// The directories are asked in order, and a name that the first has is not looked for in the second.
+// The directories are asked in order, and a name that the first has is not looked for in
+// the second.
 func TestReplayTakesTheFirstDirectoryThatHasTheFile(t *testing.T) {
 	data := tarOf(t, tar.Header{Name: "a/x", Size: 10}, tar.Header{Name: "a/y", Size: 10})
 	one, two := t.TempDir(), t.TempDir()
@@ -184,13 +197,15 @@ func TestReplayTakesTheFirstDirectoryThatHasTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	if err := archive.Replay(t.Context(), &got, bytes.NewReader(split), []string{one, two}); err != nil || !bytes.Equal(got.Bytes(), data) {
+	if err := archive.Replay(t.Context(), &got, bytes.NewReader(split), []string{one, two}); err != nil ||
+		!bytes.Equal(got.Bytes(), data) {
 		t.Fatalf("%v, %d bytes", err, got.Len())
 	}
 	if err := os.WriteFile(two+"/a/x", make([]byte, 10), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{two, one}); !errors.Is(err, errdefs.ErrCorrupt) {
+	if err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{two, one}); !errors.Is(err,
+		errdefs.ErrCorrupt) {
 		t.Fatalf("got %v, want the first directory's file to count", err)
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// member is one member of a tar as the tests write it: with any name, any number and any nonsense, which archive/tar's writer refuses.
+// member is one member of a tar as the tests write it: with any name, any number and any
+// nonsense, which archive/tar's writer refuses.
 type member struct {
 	name string
 	typ  byte // 0 means a regular file, or a directory when the name ends in a slash

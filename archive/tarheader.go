@@ -10,12 +10,14 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// This file reads one 512-byte tar header block. What it accepts is what Go's archive/tar accepts, since the tools that share the store read
-// layers with that package: a layer must not mean one thing to them and another to us. A fuzz test compares the two.
+// This file reads one 512-byte tar header block. What it accepts is what Go's archive/tar
+// accepts, since the tools that share the store read layers with that package: a layer
+// must not mean one thing to them and another to us. A fuzz test compares the two.
 
 const blockSize = 512
 
-// errHeader is the one error for a block that is no tar header. The sentinel of archive/tar is in its chain, with its text.
+// errHeader is the one error for a block that is no tar header. The sentinel of
+// archive/tar is in its chain, with its text.
 var errHeader = fmt.Errorf("%w: %w", errdefs.ErrInvalid, tar.ErrHeader)
 
 // header is what a tar says about one member. Names and targets are as they stand there.
@@ -33,12 +35,14 @@ type header struct {
 	devMajor int64
 	devMinor int64
 	xattrs   []xattr
-	// sparse, when not nil, holds where the content's pieces belong in a file of realSize bytes.
+	// sparse, when not nil, holds where the content's pieces belong in a file of realSize
+	// bytes.
 	sparse   []extent
 	realSize int64
 }
 
-// timestamp is a point in time as utimensat(2) takes it: nsec counts forward from sec, also before 1970.
+// timestamp is a point in time as utimensat(2) takes it: nsec counts forward from sec,
+// also before 1970.
 type timestamp struct {
 	sec  int64
 	nsec int64
@@ -63,7 +67,8 @@ const (
 	typeGNUSparse  = tar.TypeGNUSparse
 )
 
-// hasContent reports whether a member of this type is followed by size bytes of content. A size in the header of any other type is meaningless.
+// hasContent reports whether a member of this type is followed by size bytes of content.
+// A size in the header of any other type is meaningless.
 func hasContent(typeflag byte) bool {
 	switch typeflag {
 	case tar.TypeLink, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeDir, tar.TypeFifo:
@@ -88,7 +93,8 @@ func identify(b []byte) (tarFormat, bool) {
 	if !ok {
 		return 0, false
 	}
-	// POSIX sums unsigned bytes, Sun's tar signed ones; the checksum field itself counts as spaces.
+	// POSIX sums unsigned bytes, Sun's tar signed ones; the checksum field itself counts
+	// as spaces.
 	var unsigned, high int64
 	for _, c := range b[:blockSize] {
 		unsigned += int64(c)
@@ -150,7 +156,8 @@ func parseHeader(b []byte) (*header, tarFormat, error) {
 		if b[357] != 0 {
 			times.parse(b[357:369])
 		}
-		// Before Go 1.8 archive/tar wrote a ustar prefix where GNU headers have times (golang.org/issue/12594). Such a prefix is no number.
+		// Before Go 1.8 archive/tar wrote a ustar prefix where GNU headers have times
+		// (golang.org/issue/12594). Such a prefix is no number.
 		if times.bad {
 			h.atime, h.hasAtime = timestamp{}, false
 			if p := cString(b[345:500]); isASCII(p) {
@@ -174,7 +181,8 @@ func (n *numbers) err() error {
 	return nil
 }
 
-// parse reads a field in octal digits or, when its first bit is set, GNU's base 256: two's complement, big endian.
+// parse reads a field in octal digits or, when its first bit is set, GNU's base 256:
+// two's complement, big endian.
 func (n *numbers) parse(b []byte) int64 {
 	if b[0]&0x80 == 0 {
 		v, ok := parseOctal(b)
@@ -206,7 +214,8 @@ func (n *numbers) parse(b []byte) int64 {
 	return int64(v)
 }
 
-// parseOctal reads octal digits between any number of spaces and NULs; an empty field is 0. What follows a NUL is not looked at.
+// parseOctal reads octal digits between any number of spaces and NULs; an empty field is
+// 0. What follows a NUL is not looked at.
 func parseOctal(b []byte) (int64, bool) {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == 0) {
 		b = b[1:]

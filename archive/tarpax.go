@@ -5,9 +5,11 @@ import (
 	"strings"
 )
 
-// PAX extended headers (POSIX.1-2001, pax(1)): records "length key=value\n" that amend the header which follows.
+// PAX extended headers (POSIX.1-2001, pax(1)): records "length key=value\n" that amend
+// the header which follows.
 
-// Keys of records that concern us. Others are kept out of the way: they are in the tar-split file all the same.
+// Keys of records that concern us. Others are kept out of the way: they are in the
+// tar-split file all the same.
 const (
 	paxXattrPrefix     = "SCHILY.xattr."
 	paxSparseMajor     = "GNU.sparse.major"
@@ -21,7 +23,8 @@ const (
 	paxSparseNumBytes  = "GNU.sparse.numbytes"
 )
 
-// paxRecords are the records of one extended header, in the order of their first appearance, so that what they do is the same each time.
+// paxRecords are the records of one extended header, in the order of their first
+// appearance, so that what they do is the same each time.
 type paxRecords struct {
 	keys   []string
 	values map[string]string
@@ -34,11 +37,13 @@ func (p *paxRecords) get(key string) string {
 	return p.values[key]
 }
 
-// parsePAX reads the records of an extended header. Any malformed record makes the whole archive invalid: a reader that skips one sees other
-// files than a reader that doesn't (CVE-2025-62518).
+// parsePAX reads the records of an extended header. Any malformed record makes the whole
+// archive invalid: a reader that skips one sees other files than a reader that doesn't
+// (CVE-2025-62518).
 func parsePAX(data string) (*paxRecords, error) {
 	p := &paxRecords{values: make(map[string]string)}
-	// Sparse format 0.0 repeats two keys for each extent; they become the one record of format 0.1.
+	// Sparse format 0.0 repeats two keys for each extent; they become the one record of
+	// format 0.1.
 	var sparse []string
 	for len(data) > 0 {
 		key, value, rest, ok := cutPAXRecord(data)
@@ -88,8 +93,9 @@ func cutPAXRecord(data string) (key, value, rest string, ok bool) {
 	return key, value, data[n:], true
 }
 
-// apply lets the records amend h. An empty value leaves the field as it was (pax(1)), but an extended attribute may well be empty: GNU tar and
-// bsdtar write and restore such attributes, which archive/tar loses.
+// apply lets the records amend h. An empty value leaves the field as it was (pax(1)), but
+// an extended attribute may well be empty: GNU tar and bsdtar write and restore such
+// attributes, which archive/tar loses.
 func (p *paxRecords) apply(h *header) error {
 	if p == nil {
 		return nil
@@ -130,7 +136,8 @@ func (p *paxRecords) apply(h *header) error {
 	return nil
 }
 
-// parsePAXTime reads seconds with an optional fraction; digits after the ninth are cut off.
+// parsePAXTime reads seconds with an optional fraction; digits after the ninth are cut
+// off.
 func parsePAXTime(s string) (timestamp, error) {
 	whole, fraction, _ := strings.Cut(s, ".")
 	sec, err := strconv.ParseInt(whole, 10, 64)
@@ -150,7 +157,8 @@ func parsePAXTime(s string) (timestamp, error) {
 			return timestamp{}, errHeader
 		}
 	}
-	// "-1.25" is a second and a quarter before 1970: two seconds before it, and three quarters forward.
+	// "-1.25" is a second and a quarter before 1970: two seconds before it, and three
+	// quarters forward.
 	if whole[0] == '-' && nsec > 0 {
 		return timestamp{sec: sec - 1, nsec: 1e9 - nsec}, nil
 	}

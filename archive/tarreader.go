@@ -9,7 +9,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// tarReader walks the members of the uncompressed stream and lets the recorder see every byte that is not content.
+// tarReader walks the members of the uncompressed stream and lets the recorder see every
+// byte that is not content.
 type tarReader struct {
 	in    *blockStream
 	split *splitRecorder
@@ -18,10 +19,12 @@ type tarReader struct {
 	pad   int64 // bytes between the last member's content and the next header
 }
 
-// next returns the next member with everything that extended headers say of it, or io.EOF at the end of the archive. The content of the
-// member before must have been read to its end.
+// next returns the next member with everything that extended headers say of it, or io.EOF
+// at the end of the archive. The content of the member before must have been read to its
+// end.
 //
-// An archive that just stops between two members has ended too: some writers forget the two zero blocks.
+// An archive that just stops between two members has ended too: some writers forget the
+// two zero blocks.
 func (t *tarReader) next() (*header, error) {
 	var pax *paxRecords
 	var longName, longLink string
@@ -59,7 +62,8 @@ func (t *tarReader) next() (*header, error) {
 				return nil, err
 			}
 			if h.typeflag == tar.TypeXGlobalHeader {
-				// Returned for the record's sake; what it says of later members is ignored, as the other tools do.
+				// Returned for the record's sake; what it says of later members is
+				// ignored, as the other tools do.
 				if err := records.apply(h); err != nil {
 					return nil, err
 				}
@@ -85,7 +89,8 @@ func (t *tarReader) next() (*header, error) {
 }
 
 // finish puts together what the extended headers say about the member h.
-func (t *tarReader) finish(h *header, block []byte, format tarFormat, pax *paxRecords, longName, longLink string) error {
+func (t *tarReader) finish(h *header, block []byte, format tarFormat, pax *paxRecords, longName,
+	longLink string) error {
 	if err := pax.apply(h); err != nil {
 		return err
 	}
@@ -120,7 +125,8 @@ func (t *tarReader) finish(h *header, block []byte, format tarFormat, pax *paxRe
 // padding is what follows size bytes of content up to the next block.
 func padding(size int64) int64 { return -size & (blockSize - 1) }
 
-// block returns the next 512 bytes, which are metadata: header, map or end marker. They are valid until the next read.
+// block returns the next 512 bytes, which are metadata: header, map or end marker. They
+// are valid until the next read.
 func (t *tarReader) block() ([]byte, error) {
 	b, err := t.in.next(blockSize)
 	if err != nil {
@@ -173,7 +179,8 @@ func (t *tarReader) skipPadding() error {
 	return nil
 }
 
-// endMarker reads the second of the two zero blocks that end an archive. One alone will do at the end of the stream.
+// endMarker reads the second of the two zero blocks that end an archive. One alone will
+// do at the end of the stream.
 func (t *tarReader) endMarker() error {
 	block, err := t.block()
 	if err != nil {
@@ -186,7 +193,8 @@ func (t *tarReader) endMarker() error {
 	return io.EOF
 }
 
-// drain reads what follows the end of the archive: zeros up to the record size, usually, but anything goes.
+// drain reads what follows the end of the archive: zeros up to the record size, usually,
+// but anything goes.
 func (t *tarReader) drain() error {
 	for {
 		b, err := t.in.next(streamBlockSize)

@@ -13,7 +13,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// streamOf makes the stream of blocks that a tarReader reads, of any block size that is a multiple of 512.
+// streamOf makes the stream of blocks that a tarReader reads, of any block size that is a
+// multiple of 512.
 func streamOf(data []byte, size int) *blockStream {
 	pieces := make(chan *streamBlock, len(data)/size+1)
 	pool := &blockPool{tokens: make(chan struct{}, cap(pieces))}
@@ -71,7 +72,8 @@ func readMembers(data []byte, size int) (lines []string, err error) {
 				xattrs[x.name] = x.value
 			}
 		}
-		lines = append(lines, fmt.Sprintf("%q %q %q mode=%d owner=%d:%d dev=%d:%d mtime=%v atime=%v %q %q", h.typeflag, h.name, h.link, h.mode, h.uid, h.gid,
+		lines = append(lines, fmt.Sprintf("%q %q %q mode=%d owner=%d:%d dev=%d:%d mtime=%v atime=%v %q %q", h.typeflag,
+			h.name, h.link, h.mode, h.uid, h.gid,
 			h.devMajor, h.devMinor, time.Unix(h.mtime.sec, h.mtime.nsec).UTC(), atime, xattrs, content))
 	}
 }
@@ -107,17 +109,21 @@ func goMembers(data []byte) (lines []string, err error) {
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			h.ModTime = time.Time{} // archive/tar says nothing more of these
 		}
-		lines = append(lines, fmt.Sprintf("%q %q %q mode=%d owner=%d:%d dev=%d:%d mtime=%v atime=%v %q %q", h.Typeflag, h.Name, h.Linkname, h.Mode, h.Uid, h.Gid,
+		lines = append(lines, fmt.Sprintf("%q %q %q mode=%d owner=%d:%d dev=%d:%d mtime=%v atime=%v %q %q", h.Typeflag,
+			h.Name, h.Linkname, h.Mode, h.Uid, h.Gid,
 			h.Devmajor, h.Devminor, h.ModTime.UTC(), atime, xattrs, content))
 	}
 }
 
-// FuzzTarReader compares our reader with archive/tar: what we accept, it accepts, and reads as the same members. We refuse some of what it takes:
-// sparse maps that don't fit their content, longer ones than anybody's, and an end where an announced member should be.
+// FuzzTarReader compares our reader with archive/tar: what we accept, it accepts, and
+// reads as the same members. We refuse some of what it takes: sparse maps that don't fit
+// their content, longer ones than anybody's, and an end where an announced member should
+// be.
 func FuzzTarReader(f *testing.F) {
 	for _, h := range []tar.Header{
 		{Name: "file", Mode: 0o644, Size: 5, Uid: 1000, Gid: 1000, ModTime: time.Unix(1700000000, 0)},
-		{Name: "pax", Mode: 0o644, Size: 5, ModTime: time.Unix(-1, 5), AccessTime: time.Unix(7, 8), PAXRecords: map[string]string{"SCHILY.xattr.user.x": "v"}, Format: tar.FormatPAX},
+		{Name: "pax", Mode: 0o644, Size: 5, ModTime: time.Unix(-1, 5), AccessTime: time.Unix(7, 8),
+			PAXRecords: map[string]string{"SCHILY.xattr.user.x": "v"}, Format: tar.FormatPAX},
 		{Name: "gnu" + string(bytes.Repeat([]byte("long"), 50)), Size: 5, Uid: 1 << 30, Format: tar.FormatGNU},
 		{Name: "link", Typeflag: tar.TypeLink, Linkname: "file"},
 		{Name: "dev", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3},
@@ -171,7 +177,8 @@ func FuzzTarReader(f *testing.F) {
 // sparseSeed is a sparse member of format 1.0.
 func sparseSeed(name string) []byte {
 	records := ""
-	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.realsize=2000", "GNU.sparse.name=" + name} {
+	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.realsize=2000",
+		"GNU.sparse.name=" + name} {
 		n := len(r) + 4 // two digits, the blank and the newline
 		records += fmt.Sprintf("%d %s\n", n, r)
 	}
@@ -198,7 +205,8 @@ func sparseSeed(name string) []byte {
 	return b.Bytes()
 }
 
-// fixChecksums gives every block that might be a header a right checksum: a fuzzer finds few.
+// fixChecksums gives every block that might be a header a right checksum: a fuzzer finds
+// few.
 func fixChecksums(data []byte) {
 	for ; len(data) >= blockSize; data = data[blockSize:] {
 		if string(data[257:262]) != "ustar" {

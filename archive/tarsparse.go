@@ -11,10 +11,12 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Sparse files, in the four forms that GNU tar has written (tar manual, "Storing Sparse Files"): a map in the old GNU header, and PAX formats
-// 0.0, 0.1 and 1.0. A map says which pieces of the file are in the archive; the rest is holes.
+// Sparse files, in the four forms that GNU tar has written (tar manual, "Storing Sparse
+// Files"): a map in the old GNU header, and PAX formats 0.0, 0.1 and 1.0. A map says
+// which pieces of the file are in the archive; the rest is holes.
 
-// Limits on a sparse map; the second is that of archive/tar. A map is read into memory, 16 bytes an extent.
+// Limits on a sparse map; the second is that of archive/tar. A map is read into memory,
+// 16 bytes an extent.
 const (
 	maxExtents       = 1 << 16
 	maxMetadataBytes = 1 << 20 // of one extended header, long name or sparse map
@@ -22,7 +24,8 @@ const (
 
 var errSparseTooLong = fmt.Errorf("%w: archive/tar: sparse map too long", errdefs.ErrInvalid)
 
-// readSparse finds the sparse map of h, if it has one, reading what of it lies in the stream.
+// readSparse finds the sparse map of h, if it has one, reading what of it lies in the
+// stream.
 func (t *tarReader) readSparse(h *header, block []byte, format tarFormat, pax *paxRecords) error {
 	var err error
 	switch {
@@ -42,12 +45,14 @@ func (t *tarReader) readSparse(h *header, block []byte, format tarFormat, pax *p
 		stored += e.length
 	}
 	if stored != h.size {
-		return fmt.Errorf("%w: archive/tar: sparse map stands for %d bytes, the entry has %d", errdefs.ErrInvalid, stored, h.size)
+		return fmt.Errorf("%w: archive/tar: sparse map stands for %d bytes, the entry has %d", errdefs.ErrInvalid,
+			stored, h.size)
 	}
 	return nil
 }
 
-// readOldGNUSparse reads the map of a GNU header of type S: four extents in the header, 21 in each extension block after it.
+// readOldGNUSparse reads the map of a GNU header of type S: four extents in the header,
+// 21 in each extension block after it.
 func (t *tarReader) readOldGNUSparse(h *header, block []byte, format tarFormat) error {
 	if format != formatGNU {
 		return errHeader
@@ -123,7 +128,8 @@ func (t *tarReader) readPAXSparse(h *header, pax *paxRecords) error {
 	return h.takeExtents(fields)
 }
 
-// readSparseMap1 reads the map of format 1.0, which stands in the content's first blocks: decimal numbers, a line each, the first their count.
+// readSparseMap1 reads the map of format 1.0, which stands in the content's first blocks:
+// decimal numbers, a line each, the first their count.
 func (t *tarReader) readSparseMap1(h *header) error {
 	var text strings.Builder
 	lines, wanted := int64(0), int64(1)
@@ -179,7 +185,8 @@ func (h *header) takeExtents(fields []string) error {
 	return nil
 }
 
-// validExtents reports whether the extents are in order, apart from each other, and inside a file of size bytes.
+// validExtents reports whether the extents are in order, apart from each other, and
+// inside a file of size bytes.
 func validExtents(extents []extent, size int64) bool {
 	var end int64
 	for _, e := range extents {
@@ -194,7 +201,8 @@ func validExtents(extents []extent, size int64) bool {
 // unexpected turns an end of file in the middle of things into the error for it.
 func unexpected(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
-		return fmt.Errorf("%w: this is no tar archive, or it was cut short: %w", errdefs.ErrInvalid, io.ErrUnexpectedEOF)
+		return fmt.Errorf("%w: this is no tar archive, or it was cut short: %w", errdefs.ErrInvalid,
+			io.ErrUnexpectedEOF)
 	}
 	return err
 }

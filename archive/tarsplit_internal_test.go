@@ -14,7 +14,8 @@ func TestAppendBase64(t *testing.T) {
 		for i := r.IntN(100); i < len(b); i += 1 + r.IntN(100) {
 			b[i] = byte(r.Uint32())
 		}
-		if got, want := string(appendBase64([]byte("before"), b)), "before"+base64.StdEncoding.EncodeToString(b); got != want {
+		if got, want := string(appendBase64([]byte("before"), b)), "before"+
+			base64.StdEncoding.EncodeToString(b); got != want {
 			t.Fatalf("%x: got %s, want %s", b, got, want)
 		}
 	}

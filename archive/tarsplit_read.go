@@ -14,8 +14,9 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// splitLineMax bounds one line of a tar-split stream, in bytes. The largest hold, in base64, a megabyte of padding or the headers of one
-// member: a PAX header, a long name and a long link name, each of a megabyte at most.
+// splitLineMax bounds one line of a tar-split stream, in bytes. The largest hold, in
+// base64, a megabyte of padding or the headers of one member: a PAX header, a long name
+// and a long link name, each of a megabyte at most.
 const splitLineMax = 8 << 20
 
 // The types of tar-split's lines (github.com/vbatts/tar-split, tar/storage).
@@ -32,8 +33,9 @@ type splitEntry struct {
 	payload []byte // a segment's bytes, or the CRC-64 of a file's content; valid until the next line is read
 }
 
-// splitReader reads the lines of an uncompressed tar-split stream. Each is a flat JSON object: a type, a name (in "name_raw" as base64
-// when it is not UTF-8), a size, a payload in base64, and a position, which counts the lines.
+// splitReader reads the lines of an uncompressed tar-split stream. Each is a flat JSON
+// object: a type, a name (in "name_raw" as base64 when it is not UTF-8), a size, a
+// payload in base64, and a position, which counts the lines.
 type splitReader struct {
 	in   *bufio.Reader
 	long []byte // a line that is longer than in's buffer
@@ -45,7 +47,8 @@ func newSplitReader(r io.Reader) *splitReader {
 	return &splitReader{in: bufio.NewReaderSize(r, 128<<10)}
 }
 
-// next returns the next line, or io.EOF after the last. What breaks the format is errdefs.ErrCorrupt.
+// next returns the next line, or io.EOF after the last. What breaks the format is
+// errdefs.ErrCorrupt.
 func (r *splitReader) next() (splitEntry, error) {
 	for {
 		line, err := r.readLine()
@@ -72,7 +75,8 @@ func (r *splitReader) readLine() ([]byte, error) {
 	r.long = append(r.long[:0], line...)
 	for err == bufio.ErrBufferFull {
 		if len(r.long) > splitLineMax {
-			return nil, fmt.Errorf("tar-split line %d: %w: longer than %d bytes", r.line+1, errdefs.ErrCorrupt, splitLineMax)
+			return nil, fmt.Errorf("tar-split line %d: %w: longer than %d bytes", r.line+1, errdefs.ErrCorrupt,
+				splitLineMax)
 		}
 		line, err = r.in.ReadSlice('\n')
 		r.long = append(r.long, line...)
@@ -146,7 +150,8 @@ func (r *splitReader) parse(line []byte) (splitEntry, error) {
 	return e, nil
 }
 
-// jsonLine takes a flat JSON object apart. Decoding the lines of a layer with encoding/json takes longer than reading its files.
+// jsonLine takes a flat JSON object apart. Decoding the lines of a layer with
+// encoding/json takes longer than reading its files.
 type jsonLine struct{ rest []byte }
 
 func (p *jsonLine) space() {
@@ -188,8 +193,8 @@ func (p *jsonLine) number() (int64, bool) {
 	return v, err == nil
 }
 
-// plain reports whether the bytes of a string stand for themselves: printable ASCII without escapes. Names of other alphabets take the
-// longer way through encoding/json.
+// plain reports whether the bytes of a string stand for themselves: printable ASCII
+// without escapes. Names of other alphabets take the longer way through encoding/json.
 func plain(s []byte) bool {
 	for _, c := range s {
 		if c < ' ' || c > '~' || c == '\\' {
@@ -220,7 +225,8 @@ func (p *jsonLine) base64(buf []byte) ([]byte, bool) {
 	}
 	n, err := base64.StdEncoding.Decode(buf[:cap(buf)], text)
 	want -= len(text) - len(bytes.TrimRight(text, "="))
-	return buf[:n], err == nil && n == want && len(text)%4 == 0 // it would pass over line ends, which no JSON string has
+	// it would pass over line ends, which no JSON string has
+	return buf[:n], err == nil && n == want && len(text)%4 == 0
 }
 
 // text takes a string. Most have no escapes and come back as they lie in the line.

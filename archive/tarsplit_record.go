@@ -14,23 +14,30 @@ import (
 	"github.com/shalestore/shale/internal/crc64"
 )
 
-// A tar-split file (github.com/vbatts/tar-split) is what is left of a tar when the files' contents are taken out: gzip'd JSON, a record a line.
+// A tar-split file (github.com/vbatts/tar-split) is what is left of a tar when the files'
+// contents are taken out: gzip'd JSON, a record a line.
 //
 //	{"type":2,"payload":"<base64>","position":0}                                 bytes of the tar as they are: headers, padding, the end
 //	{"type":1,"name":"a","size":6,"payload":"<base64 of CRC-64>","position":1}   here goes the content of the file "a"
 //
-// Together with the layer's files it gives the tar back, byte for byte. Every tool that shares the store reads and writes this form, so the
-// records are the very ones that tar-split's own packer would write. In three cases that packer gives up or loses bytes, and the recorder puts
-// the content itself among the bytes of the tar instead, which every reader understands:
+// Together with the layer's files it gives the tar back, byte for byte. Every tool that
+// shares the store reads and writes this form, so the records are the very ones that
+// tar-split's own packer would write. In three cases that packer gives up or loses bytes,
+// and the recorder puts the content itself among the bytes of the tar instead, which
+// every reader understands:
 //
-//   - a second member of the same name: tar-split refuses to write or read two records of one name;
-//   - a sparse file: a record stands for the expanded file, which is not what was in the tar;
+//   - a second member of the same name: tar-split refuses to write or read two records of
+//     one name;
+//   - a sparse file: a record stands for the expanded file, which is not what was in the
+//     tar;
 //   - content that does not become a file of the layer, such as that of a whiteout.
 
-// maxSegment bounds the bytes in one record of type 2, and with it the memory of writer and reader.
+// maxSegment bounds the bytes in one record of type 2, and with it the memory of writer
+// and reader.
 const maxSegment = 1 << 20
 
-// splitRecorder encodes the records and hands them to a goroutine that compresses them. All methods do nothing on a nil recorder.
+// splitRecorder encodes the records and hands them to a goroutine that compresses them.
+// All methods do nothing on a nil recorder.
 type splitRecorder struct {
 	pending  []byte // of the tar, not yet in a record
 	out      []byte
@@ -47,7 +54,8 @@ type splitRecorder struct {
 const splitBufferSize = 128 << 10
 
 func newSplitRecorder() *splitRecorder {
-	s := &splitRecorder{full: make(chan []byte, 2), empty: make(chan []byte, 4), names: newHashSet(), seed: maphash.MakeSeed()}
+	s := &splitRecorder{full: make(chan []byte, 2), empty: make(chan []byte, 4), names: newHashSet(),
+		seed: maphash.MakeSeed()}
 	for range 3 {
 		s.empty <- make([]byte, 0, splitBufferSize+4096)
 	}
@@ -55,7 +63,8 @@ func newSplitRecorder() *splitRecorder {
 	return s
 }
 
-// compress writes what the recorder encodes to w until the recorder is closed. Level 1 is what the other tools use; the file is read seldom.
+// compress writes what the recorder encodes to w until the recorder is closed. Level 1 is
+// what the other tools use; the file is read seldom.
 func (s *splitRecorder) compress(w io.Writer) error {
 	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 	if err != nil {
@@ -87,7 +96,8 @@ func (s *splitRecorder) raw(b []byte) {
 	s.pending = append(s.pending, b...)
 }
 
-// inlined reports whether the content of h has to go among the bytes of the tar, because its name has come before.
+// inlined reports whether the content of h has to go among the bytes of the tar, because
+// its name has come before.
 func (s *splitRecorder) inlined(h *header) bool {
 	return s != nil && !s.names.add(maphash.String(s.seed, path.Clean(h.name)))
 }
@@ -149,7 +159,8 @@ func (s *splitRecorder) segment() {
 	s.pending = s.pending[:0]
 }
 
-// appendBase64 appends b in base64. Headers and padding are zeros for the most part, which need no encoding.
+// appendBase64 appends b in base64. Headers and padding are zeros for the most part,
+// which need no encoding.
 func appendBase64(out, b []byte) []byte {
 	const (
 		zeros  = 24 // bytes looked at together: whole words, and whole groups of three
@@ -201,7 +212,8 @@ func (s *splitRecorder) close() {
 	close(s.full)
 }
 
-// appendJSONString appends s as encoding/json would encode it. Names of printable ASCII, nearly all, need no look at that package.
+// appendJSONString appends s as encoding/json would encode it. Names of printable ASCII,
+// nearly all, need no look at that package.
 func appendJSONString(out []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {

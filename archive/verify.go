@@ -18,13 +18,16 @@ import (
 
 // VerifyOptions says what a layer's directory is to be held against.
 type VerifyOptions struct {
-	// Content are the directories in which the files' content is looked for, in this order: see Replay.
+	// Content are the directories in which the files' content is looked for, in this
+	// order: see Replay.
 	Content []string
-	// Own are the directories that hold the layer's own files, the newest first. Overlay layers whose owners were translated have several, and then
-	// also hold copies of what is beneath them.
+	// Own are the directories that hold the layer's own files, the newest first. Overlay
+	// layers whose owners were translated have several, and then also hold copies of what
+	// is beneath them.
 	Own []string
-	// Beneath are the recipes of the layers beneath, the lowest first, for a driver whose layers hold a copy of those. It isn't used with
-	// whiteouts in overlay's form. Without it, for a layer that has a parent, Partial must be set.
+	// Beneath are the recipes of the layers beneath, the lowest first, for a driver whose
+	// layers hold a copy of those. It isn't used with whiteouts in overlay's form.
+	// Without it, for a layer that has a parent, Partial must be set.
 	Beneath []io.Reader
 	// Partial: Own may hold more than the recipe tells.
 	Partial bool
@@ -32,19 +35,23 @@ type VerifyOptions struct {
 	Whiteouts WhiteoutForm
 	// IDMap is the mapping of the owners on disk.
 	IDMap idtools.Mapping
-	// AnyOwner and AnyTime leave owners and times out. ForceMask leaves out type, owner and mode of the files that don't carry their true ones in an attribute.
+	// AnyOwner and AnyTime leave owners and times out. ForceMask leaves out type, owner
+	// and mode of the files that don't carry their true ones in an attribute.
 	AnyOwner, AnyTime, ForceMask bool
 	// NoDevices: whoever unpacked the layer may not have been allowed to make devices.
 	NoDevices bool
-	// MaxBytes bounds the length of the tar: the one that is recorded, when it is known; 0 means the bound of Apply.
+	// MaxBytes bounds the length of the tar: the one that is recorded, when it is known;
+	// 0 means the bound of Apply.
 	MaxBytes int64
-	// Progress is called now and then with the bytes of the tar read so far; nil for none.
+	// Progress is called now and then with the bytes of the tar read so far; nil for
+	// none.
 	Progress func(read int64)
 }
 
 // Verification is what Verify has found.
 type Verification struct {
-	// DiffID and DiffSize are of the tar, put together again. They mean nothing when there are Damages of Content or Recipe.
+	// DiffID and DiffSize are of the tar, put together again. They mean nothing when
+	// there are Damages of Content or Recipe.
 	DiffID   digest.Digest
 	DiffSize int64
 	// Damages are in the order of the tar, then in that of the directory.
@@ -59,9 +66,11 @@ type Verification struct {
 type Damage struct {
 	// Path is absolute within the layer; "" is the recipe itself.
 	Path string
-	// What says how it differs: "+" for a file too many, "-" for one that is missing, else field by field "mode:0644→0755".
+	// What says how it differs: "+" for a file too many, "-" for one that is missing,
+	// else field by field "mode:0644→0755".
 	What string
-	// Content tells that bytes of the tar are lost. Without it the tar can be put together, and the directory made anew from it.
+	// Content tells that bytes of the tar are lost. Without it the tar can be put
+	// together, and the directory made anew from it.
 	Content bool
 }
 
@@ -86,14 +95,19 @@ func (v Verification) Exact() bool {
 	return v.More == 0 && !slices.ContainsFunc(v.Damages, func(d Damage) bool { return d.Content })
 }
 
-// Verify puts a layer's tar together as Replay does, but goes on after damage, and compares the layer's directory with what the tar says: names, types,
-// owners, modes, times to the second, sizes, link targets, devices, capabilities and the attributes of users. The root itself is left out: its attributes
-// are the parent's, or the tar's, or neither, as releases of containers/storage have it. Verify changes nothing, holds nothing open but what it
-// reads, and keeps some 200 bytes in memory for each member of the tar.
+// Verify puts a layer's tar together as Replay does, but goes on after damage, and
+// compares the layer's directory with what the tar says: names, types, owners, modes,
+// times to the second, sizes, link targets, devices, capabilities and the attributes of
+// users. The root itself is left out: its attributes are the parent's, or the tar's, or
+// neither, as releases of containers/storage have it. Verify changes nothing, holds
+// nothing open but what it reads, and keeps some 200 bytes in memory for each member of
+// the tar.
 //
-// Damage is no error: errors are a directory that can't be read, and a context that has ended.
+// Damage is no error: errors are a directory that can't be read, and a context that has
+// ended.
 func Verify(ctx context.Context, recipe io.Reader, opts VerifyOptions) (Verification, error) {
-	v := &verifier{opts: opts, expect: newExpectation(opts.Whiteouts == RemoveWhiteouts), uids: newIDSet(), gids: newIDSet()}
+	v := &verifier{opts: opts, expect: newExpectation(opts.Whiteouts == RemoveWhiteouts), uids: newIDSet(),
+		gids: newIDSet()}
 	for _, beneath := range opts.Beneath {
 		if err := v.read(ctx, beneath, nil); err != nil {
 			return v.result, err
@@ -133,7 +147,8 @@ func (v *verifier) damage(d Damage) {
 	v.result.Damages = append(v.result.Damages, d)
 }
 
-// read goes through the tar that a recipe stands for. Without content, zeros take the place of all files.
+// read goes through the tar that a recipe stands for. Without content, zeros take the
+// place of all files.
 func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string) error {
 	pool, err := newBlockPool()
 	if err != nil {
@@ -172,7 +187,8 @@ func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string)
 	src := newSource(ctx, stream, pool, limits.withDefaults(), progress)
 	src.start(stages.Go)
 
-	tr := &tarReader{in: &blockStream{ctx: ctx, pieces: src.pieces, end: &src.end}, limit: Limits{}.withDefaults().MaxEntries}
+	tr := &tarReader{in: &blockStream{ctx: ctx, pieces: src.pieces, end: &src.end},
+		limit: Limits{}.withDefaults().MaxEntries}
 	err = v.members(tr, func(name string) (uint64, bool) {
 		names.Lock()
 		defer names.Unlock()
@@ -221,7 +237,8 @@ func describeLoss(why error) string {
 // cleanName is a member's name as a path below the layer's root.
 func cleanName(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
 
-// members reads the members of a tar into the expectation. recorded tells the checksum of a file whose content the recipe leaves to the tree.
+// members reads the members of a tar into the expectation. recorded tells the checksum of
+// a file whose content the recipe leaves to the tree.
 func (v *verifier) members(tr *tarReader, recorded func(name string) (uint64, bool)) error {
 	for {
 		h, err := tr.next()
@@ -231,7 +248,8 @@ func (v *verifier) members(tr *tarReader, recorded func(name string) (uint64, bo
 		if err != nil {
 			return fmt.Errorf("the tar that the recipe gives is broken: %w", err)
 		}
-		if base := path.Base(h.name); v.own && h.typeflag != tar.TypeXGlobalHeader && !strings.HasPrefix(base, whiteoutPrefix) {
+		if base := path.Base(h.name); v.own && h.typeflag != tar.TypeXGlobalHeader &&
+			!strings.HasPrefix(base, whiteoutPrefix) {
 			v.uids.add(uint32(h.uid))
 			v.gids.add(uint32(h.gid))
 		}
@@ -253,8 +271,9 @@ func (v *verifier) members(tr *tarReader, recorded func(name string) (uint64, bo
 		if crc, ok := recorded(cleanName(h.name)); ok {
 			n.crc, n.checked = crc, v.own
 		} else {
-			// A second member of one name and the like: its content is in the recipe, and nobody has looked at the tree's yet. Where the content
-			// belongs in a file with holes, only its size is compared.
+			// A second member of one name and the like: its content is in the recipe, and
+			// nobody has looked at the tree's yet. Where the content belongs in a file
+			// with holes, only its size is compared.
 			n.crc, n.checked = sum, h.sparse != nil
 		}
 	}

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attributes compares owner, mode and time with every header that describes the file; one that fits is enough, field by field.
+// attributes compares owner, mode and time with every header that describes the file; one
+// that fits is enough, field by field.
 func (c *treeCheck) attributes(n *expected, st *unix.Stat_t, overridden bool, differ func(string, ...any)) {
 	fits := func(test func(attributesOf) bool) bool { return slices.ContainsFunc(n.as, test) }
 	last := n.as[len(n.as)-1]
@@ -30,14 +31,18 @@ func (c *treeCheck) attributes(n *expected, st *unix.Stat_t, overridden bool, di
 		}
 	}
 	hasACL := func(as attributesOf) bool { // which sets the group's bits as well
-		return slices.ContainsFunc(as.xattrs, func(x xattr) bool { return strings.HasPrefix(x.name, "system.posix_acl_") })
+		return slices.ContainsFunc(as.xattrs, func(x xattr) bool {
+			return strings.HasPrefix(x.name,
+				"system.posix_acl_")
+		})
 	}
 	mode := st.Mode & 0o7777
 	if n.kind != tar.TypeSymlink && (!c.opts.ForceMask || overridden) &&
 		!fits(func(as attributesOf) bool { return as.mode == mode || hasACL(as) }) {
 		differ("mode:%04o→%04o", last.mode, mode)
 	}
-	if !c.opts.AnyTime && !n.timeless && (len(c.opts.Own) == 1 || !n.isDir()) && // containers/storage loses those of directories when it changes owners
+	// containers/storage loses those of directories when it changes owners
+	if !c.opts.AnyTime && !n.timeless && (len(c.opts.Own) == 1 || !n.isDir()) &&
 		!fits(func(as attributesOf) bool { return sameRecordedTime(as.mtime.sec, st.Mtim.Sec) }) {
 		differ("mtime:%d→%d", last.mtime.sec, st.Mtim.Sec)
 	}
@@ -55,13 +60,15 @@ func (c *treeCheck) shown(id uint32, user bool) uint32 {
 	return id
 }
 
-// sameRecordedTime compares whole seconds, which every file system keeps. Times before 1970 are 1970 where containers/storage has unpacked, and those
-// that don't fit 32 bits are whatever the file system makes of them.
+// sameRecordedTime compares whole seconds, which every file system keeps. Times before
+// 1970 are 1970 where containers/storage has unpacked, and those that don't fit 32 bits
+// are whatever the file system makes of them.
 func sameRecordedTime(recorded, found int64) bool {
 	return recorded == found || recorded < 0 && found == 0 || recorded != int64(int32(recorded))
 }
 
-// extended compares the attributes that a tar carries: capabilities and those of users. One that the file system can't hold isn't missed.
+// extended compares the attributes that a tar carries: capabilities and those of users.
+// One that the file system can't hold isn't missed.
 func (c *treeCheck) extended(n *expected, file xattrFile, differ func(string, ...any)) error {
 	if n.kind != tar.TypeReg && n.kind != tar.TypeDir {
 		return nil
@@ -91,7 +98,8 @@ func (c *treeCheck) extended(n *expected, file xattrFile, differ func(string, ..
 		case !there && slices.Contains(recorded[name], ""): // containers/storage doesn't see these in a tar
 		case !there && possible:
 			differ("-%s", name)
-		case there && !slices.ContainsFunc(recorded[name], func(want string) bool { return sameAttribute(name, want, value) }):
+		case there && !slices.ContainsFunc(recorded[name],
+			func(want string) bool { return sameAttribute(name, want, value) }):
 			differ("%s", name)
 		}
 	}
@@ -123,7 +131,8 @@ func (c *treeCheck) attribute(file xattrFile, name string) (value string, there,
 	return "", false, err == unix.ENODATA, nil
 }
 
-// sameAttribute compares values. The kernel gives a capability the form, and the user namespace, that fit who reads it.
+// sameAttribute compares values. The kernel gives a capability the form, and the user
+// namespace, that fit who reads it.
 func sameAttribute(name, want, got string) bool {
 	const bits = 4 // after the magic number: what is permitted and inheritable
 	if name == "security.capability" && len(want) >= capSizeV2 && len(got) >= capSizeV2 {

@@ -69,20 +69,25 @@ func TestVerifyWhatApplyMade(t *testing.T) {
 		"the same name again":          {file("a", 5), file("a", 9), file("./a", 0)},
 		"a name of several kinds":      {file("a", 5), dir("a/"), file("a/b", 1), symlink("a", "b"), file("a", 4)},
 		"through a symlink":            {dir("d/"), symlink("l", "d"), file("l/f", 6), file("d/g", 2)},
-		"hard links":                   {file("a", 5), link("b", "a"), link("c", "./b"), {Name: "d", Typeflag: tar.TypeLink, Linkname: "/a", Mode: 0o4755, Uid: stranger}},
-		"hard link to a symlink":       {symlink("a", "nowhere"), link("b", "a")},
-		"hard link whose target goes":  {file("a", 5), link("b", "a"), file("a", 7)},
-		"whiteouts":                    {dir("d/"), file("d/.wh.a", 0), file(".wh.b", 0), file("d/.wh..wh..opq", 0), file("d/c", 3)},
-		"a whiteout of its own":        {file("a", 5), file(".wh.a", 0)},
-		"a file after its whiteout":    {file(".wh.a", 0), file("a", 5), file(".wh.d", 0), dir("d/"), file("d/f", 1)},
-		"a whiteout with content":      {file(".wh.a", 7), file("b", 1)},
-		"AUFS's own":                   {dir(".wh..wh.plnk/"), file(".wh..wh.plnk/1.2", 5), file(".wh..wh.aufs", 0), file("a", 1)},
-		"devices and a FIFO": {{Name: "c", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 5}, {Name: "b", Typeflag: tar.TypeBlock, Devmajor: 7},
+		"hard links": {file("a", 5), link("b", "a"), link("c", "./b"),
+			{Name: "d", Typeflag: tar.TypeLink, Linkname: "/a", Mode: 0o4755, Uid: stranger}},
+		"hard link to a symlink":      {symlink("a", "nowhere"), link("b", "a")},
+		"hard link whose target goes": {file("a", 5), link("b", "a"), file("a", 7)},
+		"whiteouts": {dir("d/"), file("d/.wh.a", 0), file(".wh.b", 0), file("d/.wh..wh..opq", 0),
+			file("d/c", 3)},
+		"a whiteout of its own":     {file("a", 5), file(".wh.a", 0)},
+		"a file after its whiteout": {file(".wh.a", 0), file("a", 5), file(".wh.d", 0), dir("d/"), file("d/f", 1)},
+		"a whiteout with content":   {file(".wh.a", 7), file("b", 1)},
+		"AUFS's own": {dir(".wh..wh.plnk/"), file(".wh..wh.plnk/1.2", 5), file(".wh..wh.aufs", 0),
+			file("a", 1)},
+		"devices and a FIFO": {{Name: "c", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 5},
+			{Name: "b", Typeflag: tar.TypeBlock, Devmajor: 7},
 			{Name: "p", Typeflag: tar.TypeFifo}, {Name: "zero", Typeflag: tar.TypeChar}},
 	} {
 		data := tarOf(t, headers...)
 		for form, opts := range map[string]archive.ApplyOptions{
-			"overlay": {Whiteouts: overlay}, "copies": {Whiteouts: archive.RemoveWhiteouts}, "literal": {Whiteouts: archive.LiteralWhiteouts},
+			"overlay": {Whiteouts: overlay}, "copies": {Whiteouts: archive.RemoveWhiteouts},
+			"literal": {Whiteouts: archive.LiteralWhiteouts},
 		} {
 			t.Run(name+" "+form, func(t *testing.T) {
 				dir, recipe := applied(t, data, opts)
@@ -95,13 +100,15 @@ func TestVerifyWhatApplyMade(t *testing.T) {
 	}
 }
 
-// A recipe is read with distrust: whatever it says, Verify ends, with damage and without harm.
+// A recipe is read with distrust: whatever it says, Verify ends, with damage and without
+// harm.
 func TestVerifyHostileRecipes(t *testing.T) {
 	testutil.Root(t)
 	data := tarOf(t, tar.Header{Name: "a", Mode: 0o644, Size: 1000}, tar.Header{Name: "b", Mode: 0o644, Size: 10})
 	dir, recipe := applied(t, data, archive.ApplyOptions{Whiteouts: archive.OverlayTrusted})
 	for n := 0; n < len(recipe); n += max(len(recipe)/40, 1) {
-		if v := verify(t, recipe[:n], dir, archive.VerifyOptions{Whiteouts: archive.OverlayTrusted}); v.Exact() && v.DiffID == digest.FromBytes(data) {
+		if v := verify(t, recipe[:n], dir, archive.VerifyOptions{Whiteouts: archive.OverlayTrusted}); v.Exact() &&
+			v.DiffID == digest.FromBytes(data) {
 			t.Errorf("cut after %d of %d bytes: sound", n, len(recipe))
 		}
 	}
@@ -112,7 +119,8 @@ func TestVerifyHostileRecipes(t *testing.T) {
 		"no JSON":                "{",
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := verify(t, gzipped(t, lines), dir, archive.VerifyOptions{Whiteouts: archive.OverlayTrusted, MaxBytes: 1 << 20})
+			v := verify(t, gzipped(t, lines), dir, archive.VerifyOptions{Whiteouts: archive.OverlayTrusted,
+				MaxBytes: 1 << 20})
 			if v.Exact() {
 				t.Errorf("%+v", v)
 			}
@@ -120,7 +128,8 @@ func TestVerifyHostileRecipes(t *testing.T) {
 	}
 }
 
-// Of a tree that was changed all over, as many differences are listed as fit and the others counted.
+// Of a tree that was changed all over, as many differences are listed as fit and the
+// others counted.
 func TestVerifyCountsWhatItDoesNotList(t *testing.T) {
 	testutil.Root(t)
 	data := tarOf(t, tar.Header{Name: "a", Mode: 0o644, Size: 3})

@@ -23,9 +23,11 @@ func (v *verifier) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c := treeCheck{verifier: v, ids: ids, xattrs: newXattrBuffers(), strangers: v.opts.Partial || v.expect.unclear || len(v.opts.Own) > 1}
+	c := treeCheck{verifier: v, ids: ids, xattrs: newXattrBuffers(), strangers: v.opts.Partial || v.expect.unclear ||
+		len(v.opts.Own) > 1}
 	c.opaqueAttr = overlayXattrs(v.opts.Whiteouts == OverlayUser).opaque
-	// The kernel shows trusted attributes to the host's root alone, and an ordinary user's store has none.
+	// The kernel shows trusted attributes to the host's root alone, and an ordinary
+	// user's store has none.
 	c.opaqueShown = v.opts.Whiteouts == OverlayUser || !proc.userns && !v.opts.NoDevices
 	if proc.userns || v.opts.Whiteouts == OverlayUser {
 		v.opts.NoDevices = true
@@ -84,7 +86,8 @@ func (c *treeCheck) tree(ctx context.Context, dir string) error {
 	return w.err
 }
 
-// entry compares the walk's current entry with what dir is expected to have of that name, which it returns.
+// entry compares the walk's current entry with what dir is expected to have of that name,
+// which it returns.
 func (c *treeCheck) entry(w *walk, dir *expected) (*expected, error) {
 	path := "/" + w.path
 	if name, ok := strings.CutPrefix(w.name, whiteoutPrefix); ok { // the form for mount programs
@@ -96,7 +99,8 @@ func (c *treeCheck) entry(w *walk, dir *expected) (*expected, error) {
 			return nil, nil
 		}
 	}
-	// Mount programs keep a whiteout as a file beside what it is about, so it tells nothing of the name it bears.
+	// Mount programs keep a whiteout as a file beside what it is about, so it tells
+	// nothing of the name it bears.
 	literal := c.opts.Whiteouts == LiteralWhiteouts
 	n := dir.children[w.name]
 	if n != nil && n.kind == kindWhiteout && literal && !isWhiteout(&w.st) {
@@ -141,7 +145,8 @@ func (c *treeCheck) node(path string, n *expected, file xattrFile, st *unix.Stat
 		}
 	}
 	if n.opaque && c.top && c.opaqueShown {
-		if value, _, err := c.xattrs.get(file, c.opaqueAttr); err == nil && string(value) != "y" && !c.literalOpaque(at, name) {
+		if value, _, err := c.xattrs.get(file, c.opaqueAttr); err == nil && string(value) != "y" &&
+			!c.literalOpaque(at, name) {
 			differ("opaque:y→%s", value)
 		}
 	}
@@ -186,7 +191,8 @@ func (c *treeCheck) override(n *expected, file xattrFile, st *unix.Stat_t) (bool
 	return true, nil
 }
 
-// contentOf compares sizes, targets and device numbers, and the content of files that hasn't been compared yet.
+// contentOf compares sizes, targets and device numbers, and the content of files that
+// hasn't been compared yet.
 func (c *treeCheck) contentOf(n *expected, st *unix.Stat_t, at int, name string, differ func(string, ...any)) error {
 	switch n.kind {
 	case tar.TypeReg:
@@ -249,7 +255,8 @@ func (c *treeCheck) missing(path string, dir *expected) {
 		switch {
 		case device && c.opts.NoDevices, n.kind == kindImplied && len(n.children) == 0:
 		case n.kind == tar.TypeReg && n.checked && n.size > 0:
-			// Its content was missed while the tar was put together, or found in a layer beneath, which mounts show as well.
+			// Its content was missed while the tar was put together, or found in a layer
+			// beneath, which mounts show as well.
 			if !c.noted(at) {
 				c.damage(Damage{Path: at, What: "-"})
 			}

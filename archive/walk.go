@@ -8,11 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pathMax bounds the names that a walk forms. Go's tar readers take no longer one, as a PAX header ends at 1 MiB.
+// pathMax bounds the names that a walk forms. Go's tar readers take no longer one, as a
+// PAX header ends at 1 MiB.
 const pathMax = 1<<20 - 4096
 
-// walk goes through a tree, each directory before its content, names in byte order: the order of fs.WalkDir, which is that of
-// containers/storage's layer tars. It is an iterator:
+// walk goes through a tree, each directory before its content, names in byte order: the
+// order of fs.WalkDir, which is that of containers/storage's layer tars. It is an
+// iterator:
 //
 //	for w.next(ctx) {
 //		... w.dir, w.name, w.path ...
@@ -53,17 +55,20 @@ func newWalk(root *dirRef) (*walk, error) {
 	return &walk{stack: stack, frames: []walkFrame{{list: list}}}, nil
 }
 
-// beneath makes the paths of a walk that has not begun be those of what lies in the directory path.
+// beneath makes the paths of a walk that has not begun be those of what lies in the
+// directory path.
 func (w *walk) beneath(path string) {
 	w.prefix = append(append(w.prefix, path...), '/')
 }
 
 func (w *walk) close() { w.stack.close() }
 
-// depth is how many directories lie between the root and the current entry: 0 for an entry of the root.
+// depth is how many directories lie between the root and the current entry: 0 for an
+// entry of the root.
 func (w *walk) depth() int { return len(w.frames) - 1 }
 
-// descend makes the next entry the first one inside the current one, which must be a directory.
+// descend makes the next entry the first one inside the current one, which must be a
+// directory.
 func (w *walk) descend() { w.into = true }
 
 // siblings are all the entries of the current entry's directory.
@@ -72,11 +77,13 @@ func (w *walk) siblings() []dirent { return w.frames[len(w.frames)-1].list }
 // at is the current entry's place among its siblings.
 func (w *walk) at() int { return w.frames[len(w.frames)-1].next - 1 }
 
-// parent is the path of the current entry's directory with a final slash; "" for the root.
+// parent is the path of the current entry's directory with a final slash; "" for the
+// root.
 func (w *walk) parent() string { return string(w.prefix) }
 
-// next moves to the next entry. It returns false at the end and when something failed, which w.err then tells. Entries that vanish
-// before they are looked at are passed over, as in a live container they may.
+// next moves to the next entry. It returns false at the end and when something failed,
+// which w.err then tells. Entries that vanish before they are looked at are passed over,
+// as in a live container they may.
 func (w *walk) next(ctx context.Context) bool {
 	if w.err = ctx.Err(); w.err != nil {
 		return false
@@ -105,7 +112,8 @@ func (w *walk) next(ctx context.Context) bool {
 		f.next++
 		w.dir, w.name, w.typ, w.hasSt = w.stack.top(), e.name, e.typ, false
 		if len(w.prefix)+len(e.name) > pathMax {
-			w.err = fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", w.prefix, errdefs.ErrInvalid, pathMax)
+			w.err = fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", w.prefix, errdefs.ErrInvalid,
+				pathMax)
 			return false
 		}
 		w.path = string(append(w.prefix, e.name...))
@@ -156,7 +164,8 @@ func (w *walk) enter() bool {
 	return true
 }
 
-// ancestor is the path of the directory that lies level directories below the root and above the current entry.
+// ancestor is the path of the directory that lies level directories below the root and
+// above the current entry.
 func (w *walk) ancestor(level int) string {
 	f := w.frames[level+1]
 	end := f.base

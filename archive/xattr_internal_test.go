@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Before Linux 6.13 attributes are listed through /proc, with the same result and as little regard for links.
+// Before Linux 6.13 attributes are listed through /proc, with the same result and as
+// little regard for links.
 func TestXattrsOfOldKernels(t *testing.T) {
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "f=x user.one=1 user.two=2", "l->f", "p|")
@@ -30,7 +31,8 @@ func TestXattrsOfOldKernels(t *testing.T) {
 		before.old = true
 		got, err := now.list(xattrAt(root.fd, name))
 		want, errBefore := before.list(xattrAt(root.fd, name))
-		if err != nil || errBefore != nil || string(got) != string(want) || (name == "f") != strings.Contains(string(got), "user.two\x00") {
+		if err != nil || errBefore != nil || string(got) != string(want) ||
+			(name == "f") != strings.Contains(string(got), "user.two\x00") {
 			t.Errorf("%s: %q, %v; before %q, %v", name, got, err, want, errBefore)
 		}
 	}

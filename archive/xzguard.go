@@ -8,13 +8,16 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// maxXzDictionary is what xz -9 uses. An xz block announces how much of its output a decoder must be able to look back at, up to 4 GiB, and
-// the decoder allocates that at once; so whoever sends a layer of a hundred bytes would take as much of our memory.
+// maxXzDictionary is what xz -9 uses. An xz block announces how much of its output a
+// decoder must be able to look back at, up to 4 GiB, and the decoder allocates that at
+// once; so whoever sends a layer of a hundred bytes would take as much of our memory.
 const maxXzDictionary = 64 << 20
 
-// xzGuard passes an xz file on and reads along (the .xz file format, version 1.2.1): of every block of every stream in it, it sees the header before the decoder
-// does, and ends with an error at one that wants too large a dictionary. It finds the blocks by walking over the LZMA2 chunks, whose
-// headers say how long they are. Whether anything else is right is for the decoder to say.
+// xzGuard passes an xz file on and reads along (the .xz file format, version 1.2.1): of
+// every block of every stream in it, it sees the header before the decoder does, and ends
+// with an error at one that wants too large a dictionary. It finds the blocks by walking
+// over the LZMA2 chunks, whose headers say how long they are. Whether anything else is
+// right is for the decoder to say.
 type xzGuard struct {
 	in    *bufio.Reader
 	next  func() error // reads the next piece of structure into ahead
@@ -51,7 +54,8 @@ func (g *xzGuard) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// take reads n bytes of structure. At the end of the input it hands on what there is: the decoder knows what to say of that.
+// take reads n bytes of structure. At the end of the input it hands on what there is: the
+// decoder knows what to say of that.
 func (g *xzGuard) take(n int) ([]byte, error) {
 	start := len(g.ahead)
 	g.ahead = append(g.ahead, make([]byte, n)...)
@@ -67,7 +71,8 @@ func (g *xzGuard) take(n int) ([]byte, error) {
 	return g.ahead[start:], err
 }
 
-// errCut says that the input has ended within a piece of structure, which is passed on as far as it goes.
+// errCut says that the input has ended within a piece of structure, which is passed on as
+// far as it goes.
 var errCut = fmt.Errorf("cut short")
 
 func passCut(err error) error {
@@ -169,7 +174,8 @@ func checkXzFilters(header []byte) error {
 		}
 		bits := properties[0]
 		if dictionary := uint64(2|bits&1) << (bits/2 + 11); dictionary > maxXzDictionary {
-			return fmt.Errorf("xz block: %w: it wants a dictionary of %d MiB, and the limit is %d MiB", errdefs.ErrInvalid, dictionary>>20, maxXzDictionary>>20)
+			return fmt.Errorf("xz block: %w: it wants a dictionary of %d MiB, and the limit is %d MiB",
+				errdefs.ErrInvalid, dictionary>>20, maxXzDictionary>>20)
 		}
 	}
 	return nil
@@ -242,7 +248,8 @@ func (g *xzGuard) indexCount() (err error) {
 	return nil
 }
 
-// indexNumber passes one number on, and after the last one the padding, the checksum and the stream's footer.
+// indexNumber passes one number on, and after the last one the padding, the checksum and
+// the stream's footer.
 func (g *xzGuard) indexNumber() error {
 	if g.numbers == 0 {
 		g.skip = -g.block&3 + 4 + 12

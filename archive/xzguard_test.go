@@ -34,7 +34,8 @@ func throughGuard(data []byte) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// Whatever xz itself writes comes through as it is: several blocks, several streams, padding between them, each kind of check; and also what is cut or damaged.
+// Whatever xz itself writes comes through as it is: several blocks, several streams,
+// padding between them, each kind of check; and also what is cut or damaged.
 func TestXzGuardPassesOn(t *testing.T) {
 	data := append(testutil.Noise("xz", 300_000), bytes.Repeat([]byte("compressible "), 50_000)...)
 	for name, packed := range map[string][]byte{
@@ -56,15 +57,18 @@ func TestXzGuardPassesOn(t *testing.T) {
 	}
 }
 
-// A dictionary beyond the limit is refused before the decoder sees it, in the first block, in a later one and in a second stream.
+// A dictionary beyond the limit is refused before the decoder sees it, in the first
+// block, in a later one and in a second stream.
 func TestXzGuardRefusesLargeDictionaries(t *testing.T) {
 	data := testutil.Noise("xz", 100_000)
 	small := xzPacked(t, data, "--block-size=65536")
 	huge := bytes.Clone(xzPacked(t, data))
-	// The block header is 12 bytes long: size, flags, the filter's ID, the size of its properties, the dictionary's code, padding, CRC-32.
+	// The block header is 12 bytes long: size, flags, the filter's ID, the size of its
+	// properties, the dictionary's code, padding, CRC-32.
 	huge[16] = 37
 	binary.LittleEndian.PutUint32(huge[20:], crc32.ChecksumIEEE(huge[12:20]))
-	for name, packed := range map[string][]byte{"first block": huge, "second stream": append(bytes.Clone(small), huge...), "later block": spliceBlock(t, small, huge)} {
+	for name, packed := range map[string][]byte{"first block": huge,
+		"second stream": append(bytes.Clone(small), huge...), "later block": spliceBlock(t, small, huge)} {
 		_, err := throughGuard(packed)
 		if !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), "1536 MiB, and the limit is 64 MiB") {
 			t.Errorf("%s: %v", name, err)
@@ -79,7 +83,8 @@ func TestXzGuardRefusesLargeDictionaries(t *testing.T) {
 	}
 }
 
-// spliceBlock puts the blocks of another file behind those of the first, instead of its index.
+// spliceBlock puts the blocks of another file behind those of the first, instead of its
+// index.
 func spliceBlock(t *testing.T, first, other []byte) []byte {
 	t.Helper()
 	g := newXzGuard(bufio.NewReader(bytes.NewReader(first)))
