@@ -100,7 +100,8 @@ func BenchmarkWarm(b *testing.B) {
 	}
 }
 
-// One record of 5,000 changes, as seen by a process that lives on and by one that was just started.
+// One record of 5,000 changes, as seen by a process that lives on and by one that was
+// just started.
 func BenchmarkUpdate(b *testing.B) {
 	dir := fill(b, 5000)
 	l := imageLayer(2500)
@@ -112,7 +113,8 @@ func BenchmarkUpdate(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
 				l.DiffSize++
-				err := open().Update(context.Background(), func(tx *catalog.WriteTx[layers.Layer]) error { return tx.Replace(l) })
+				err := open().Update(context.Background(),
+					func(tx *catalog.WriteTx[layers.Layer]) error { return tx.Replace(l) })
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -10,37 +10,42 @@ import (
 	"github.com/shalestore/shale/internal/lockfile"
 )
 
-// Catalog is a lock and the files of records it protects. It is safe for concurrent use; two catalogs never share anything but the files.
+// Catalog is a lock and the files of records it protects. It is safe for concurrent use;
+// two catalogs never share anything but the files.
 type Catalog[R any] struct {
 	schema Schema[R]
 	lock   string
 	files  []File
 	decode *decoder
-	// readOnly catalogs belong to another store: nothing of them is made or written here, their lock file included.
+	// readOnly catalogs belong to another store: nothing of them is made or written here,
+	// their lock file included.
 	readOnly bool
 
 	mu    sync.Mutex // guards state while it is checked and loaded
 	state *state     // what the files held when the lock was last given back; nil when nothing is known
 }
 
-// New describes a catalog. It does no I/O: the lock file is created at the first transaction and a file of records by the
-// first save that has something to put into it.
+// New describes a catalog. It does no I/O: the lock file is created at the first
+// transaction and a file of records by the first save that has something to put into it.
 func New[R any](schema Schema[R], lock string, files ...File) *Catalog[R] {
 	return &Catalog[R]{schema: schema, lock: lock, files: files, decode: newDecoder(reflect.TypeFor[R]())}
 }
 
-// NewReadOnly describes a catalog of a store that only others write, if anyone. Its lock is taken where there is a lock file; where there is
-// none, as on a read-only file system, there can be nobody to lock out. Update returns errdefs.ErrReadOnly.
+// NewReadOnly describes a catalog of a store that only others write, if anyone. Its lock
+// is taken where there is a lock file; where there is none, as on a read-only file
+// system, there can be nobody to lock out. Update returns errdefs.ErrReadOnly.
 func NewReadOnly[R any](schema Schema[R], lock string, files ...File) *Catalog[R] {
 	c := New(schema, lock, files...)
 	c.readOnly = true
 	return c
 }
 
-// View runs fn with the lock shared. The transaction is over when fn returns: after that its methods only return errors.
-// While it waits for the lock View ends with ctx's error when ctx does.
+// View runs fn with the lock shared. The transaction is over when fn returns: after that
+// its methods only return errors. While it waits for the lock View ends with ctx's error
+// when ctx does.
 //
-// fn must not start an Update of the same catalog: that would wait for the lock that View holds.
+// fn must not start an Update of the same catalog: that would wait for the lock that View
+// holds.
 func (c *Catalog[R]) View(ctx context.Context, fn func(tx *ReadTx[R]) error) error {
 	held, err := c.acquire(ctx, lockfile.Shared)
 	if err != nil {
@@ -51,7 +56,8 @@ func (c *Catalog[R]) View(ctx context.Context, fn func(tx *ReadTx[R]) error) err
 	if err != nil {
 		return err
 	}
-	// The file lock keeps writers out already, so nobody ever waits for this one; it tells Go's memory model the same.
+	// The file lock keeps writers out already, so nobody ever waits for this one; it
+	// tells Go's memory model the same.
 	st.inUse.RLock()
 	defer st.inUse.RUnlock()
 	tx := &ReadTx[R]{c: c, st: st}
@@ -59,8 +65,10 @@ func (c *Catalog[R]) View(ctx context.Context, fn func(tx *ReadTx[R]) error) err
 	return fn(tx)
 }
 
-// Recall runs fn with what the files held when this process last had the lock, and takes no lock. Others may have changed anything since, so what fn finds is a
-// guess, which a transaction has to prove. It reports whether fn was run: not where nothing is remembered, or somebody is changing it.
+// Recall runs fn with what the files held when this process last had the lock, and takes
+// no lock. Others may have changed anything since, so what fn finds is a guess, which a
+// transaction has to prove. It reports whether fn was run: not where nothing is
+// remembered, or somebody is changing it.
 func (c *Catalog[R]) Recall(fn func(tx *ReadTx[R])) bool {
 	c.mu.Lock()
 	st := c.state
@@ -75,9 +83,10 @@ func (c *Catalog[R]) Recall(fn func(tx *ReadTx[R])) bool {
 	return true
 }
 
-// Update runs fn with the lock exclusive, and saves what it changed when it returns nil. When fn returns an error, all changes
-// since the last successful Save are dropped and Update returns that error. After an error of the save itself nobody can say
-// whether the change is there; the next transaction finds out by reading.
+// Update runs fn with the lock exclusive, and saves what it changed when it returns nil.
+// When fn returns an error, all changes since the last successful Save are dropped and
+// Update returns that error. After an error of the save itself nobody can say whether the
+// change is there; the next transaction finds out by reading.
 func (c *Catalog[R]) Update(ctx context.Context, fn func(tx *WriteTx[R]) error) (err error) {
 	if c.readOnly {
 		return fmt.Errorf("records of kind %s locked by %s: %w", c.schema.Kind, c.lock, errdefs.ErrReadOnly)
@@ -136,7 +145,9 @@ func (c *Catalog[R]) fresh(held locks) (*state, error) {
 	return st, nil
 }
 
-// tokenTells reports whether an unchanged token means unchanged files. One that nobody ever wrote means nothing, and another store may have been put in a read-only one's place.
+// tokenTells reports whether an unchanged token means unchanged files. One that nobody
+// ever wrote means nothing, and another store may have been put in a read-only one's
+// place.
 func (c *Catalog[R]) tokenTells(token lockfile.Token) bool {
 	return c.schema.TokenTells && !c.readOnly && token != lockfile.Token{}
 }

@@ -43,7 +43,8 @@ func TestInsertAndLookUp(t *testing.T) {
 		if err := tx.Insert(layers.Layer{ID: "abc"}, 0); !errors.Is(err, errdefs.ErrDuplicateID) {
 			t.Errorf("second abc: %v", err)
 		}
-		if err := tx.Insert(layers.Layer{ID: "x", Names: []string{"one"}}, 0); !errors.Is(err, errdefs.ErrDuplicateName) {
+		if err := tx.Insert(layers.Layer{ID: "x", Names: []string{"one"}}, 0); !errors.Is(err,
+			errdefs.ErrDuplicateName) {
 			t.Errorf("second one: %v", err)
 		}
 		return nil
@@ -57,7 +58,8 @@ func TestInsertAndLookUp(t *testing.T) {
 	}
 	for _, c := range []*catalog.Catalog[layers.Layer]{c, layerCatalog(dir)} {
 		err = c.View(ctx, func(tx *catalog.ReadTx[layers.Layer]) error {
-			for ref, want := range map[string]string{"abc": "abc", "one": "abc", "abd": "abd", "ab": "", "": "", "z": ""} {
+			for ref, want := range map[string]string{"abc": "abc", "one": "abc", "abd": "abd", "ab": "", "": "",
+				"z": ""} {
 				l, err := tx.Lookup(ref)
 				if l.ID != want || (want == "") != errors.Is(err, errdefs.ErrNotFound) {
 					t.Errorf("%q: got %q, %v, want %q", ref, l.ID, err, want)

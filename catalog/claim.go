@@ -8,8 +8,9 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// CheckFree reports whether a record with this ID and these names could be inserted: errdefs.ErrDuplicateID, together with the record that has it,
-// errdefs.ErrDuplicateName, or errdefs.ErrInvalid for what can't be an ID. An empty ID is always free.
+// CheckFree reports whether a record with this ID and these names could be inserted:
+// errdefs.ErrDuplicateID, together with the record that has it, errdefs.ErrDuplicateName,
+// or errdefs.ErrInvalid for what can't be an ID. An empty ID is always free.
 func (tx *ReadTx[R]) CheckFree(id string, names []string) (R, error) {
 	var none R
 	kind := tx.c.schema.Kind
@@ -28,7 +29,8 @@ func (tx *ReadTx[R]) CheckFree(id string, names []string) (R, error) {
 	for _, name := range names {
 		holder, err := tx.Named(name)
 		if err == nil {
-			return none, fmt.Errorf("%s name %q: %w by %s", kind, name, errdefs.ErrDuplicateName, tx.c.schema.ID(&holder))
+			return none, fmt.Errorf("%s name %q: %w by %s", kind, name, errdefs.ErrDuplicateName,
+				tx.c.schema.ID(&holder))
 		}
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return none, err
@@ -37,7 +39,8 @@ func (tx *ReadTx[R]) CheckFree(id string, names []string) (R, error) {
 	return none, nil
 }
 
-// TakeNames takes names away from all records but the one with this ID, which is about to get them.
+// TakeNames takes names away from all records but the one with this ID, which is about to
+// get them.
 func (tx *WriteTx[R]) TakeNames(names []string, id string) error {
 	for _, name := range names {
 		holder, err := tx.Named(name)
@@ -50,7 +53,8 @@ func (tx *WriteTx[R]) TakeNames(names []string, id string) error {
 		if tx.c.schema.ID(&holder) == id {
 			continue
 		}
-		rest := slices.DeleteFunc(slices.Clone(tx.c.schema.Names(&holder)), func(other string) bool { return other == name })
+		rest := slices.DeleteFunc(slices.Clone(tx.c.schema.Names(&holder)),
+			func(other string) bool { return other == name })
 		tx.c.schema.SetNames(&holder, rest)
 		if err := tx.Replace(holder); err != nil {
 			return err

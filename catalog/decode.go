@@ -11,10 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// decoder turns records into structs several times faster than encoding/json, by doing only what nearly every record
-// needs: exact member names, strings without escapes, whole numbers, times. It relies on the scanner having accepted
-// the record. Whatever else turns up goes to encoding/json, a field or the whole record, so that there is one meaning of a record
-// and not two.
+// decoder turns records into structs several times faster than encoding/json, by doing
+// only what nearly every record needs: exact member names, strings without escapes, whole
+// numbers, times. It relies on the scanner having accepted the record. Whatever else
+// turns up goes to encoding/json, a field or the whole record, so that there is one
+// meaning of a record and not two.
 type decoder struct {
 	fields map[string]field
 	known  []string
@@ -33,7 +34,8 @@ func newDecoder(t reflect.Type) *decoder {
 	}
 	for i, f := range reflect.VisibleFields(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if name == "" || name == "-" || f.Anonymous || len(f.Index) != 1 || strings.Contains(options, "string") || i >= 64 {
+		if name == "" || name == "-" || f.Anonymous || len(f.Index) != 1 || strings.Contains(options, "string") ||
+			i >= 64 {
 			continue
 		}
 		d.fields[name] = field{number: i, index: f.Index, set: setterFor(f.Type)}
@@ -52,7 +54,8 @@ func (d *decoder) decode(raw []byte, v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// quick decodes a record in which every member is either a field, by its very name and only once, or unknown.
+// quick decodes a record in which every member is either a field, by its very name and
+// only once, or unknown.
 func (d *decoder) quick(raw []byte, s reflect.Value) bool {
 	var seen uint64
 	sc := scanner{data: raw}
@@ -77,7 +80,8 @@ func (d *decoder) quick(raw []byte, s reflect.Value) bool {
 	return end >= 0
 }
 
-// setterFor returns how to set a field of a type from JSON, nil for what encoding/json has to do.
+// setterFor returns how to set a field of a type from JSON, nil for what encoding/json
+// has to do.
 func setterFor(t reflect.Type) func(reflect.Value, []byte) bool {
 	p := reflect.PointerTo(t)
 	switch {

@@ -10,7 +10,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// memberNamesOf returns the names of the JSON members of a struct type. Fields of other types have none.
+// memberNamesOf returns the names of the JSON members of a struct type. Fields of other
+// types have none.
 func memberNamesOf(t reflect.Type) []string {
 	var names []string
 	if t.Kind() != reflect.Struct {
@@ -31,8 +32,9 @@ func memberNamesOf(t reflect.Type) []string {
 	return names
 }
 
-// encode makes the element of a record: the members R knows, in its order and as encoding/json writes them, and behind
-// them the members of before, the record's former element, that R does not know. before may be nil.
+// encode makes the element of a record: the members R knows, in its order and as
+// encoding/json writes them, and behind them the members of before, the record's former
+// element, that R does not know. before may be nil.
 func (c *Catalog[R]) encode(r *R, before *element) (*element, error) {
 	raw, err := json.Marshal(r)
 	if err != nil {
@@ -50,7 +52,8 @@ func (c *Catalog[R]) encode(r *R, before *element) (*element, error) {
 	return &elements[0], nil
 }
 
-// appendUnknown adds the members of the object before that are not known to the object raw.
+// appendUnknown adds the members of the object before that are not known to the object
+// raw.
 func appendUnknown(raw, before []byte, known []string) []byte {
 	s := scanner{data: before}
 	s.members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {

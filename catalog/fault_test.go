@@ -14,8 +14,10 @@ import (
 
 func TestDamageIsRefusedAndLeftAlone(t *testing.T) {
 	for _, tt := range []struct{ name, data, want string }{
-		{"cut short", `[{"id":"a",` + stamped + `},{"id":"b`, "byte 53 (line 1): expected the end of a string, the file ends there"},
-		{"zeros after a power cut", strings.Repeat("\x00", 100), `byte 0 (line 1): expected an array of records, found "\x00`},
+		{"cut short", `[{"id":"a",` + stamped + `},{"id":"b`,
+			"byte 53 (line 1): expected the end of a string, the file ends there"},
+		{"zeros after a power cut", strings.Repeat("\x00", 100),
+			`byte 0 (line 1): expected an array of records, found "\x00`},
 		{"on the third line", "[\n{\"id\":\"a\"},\n{\"id\":}\n]", `byte 20 (line 3): expected a value, found "}`},
 		{"not an array", `{"id":"a"}`, "byte 0 (line 1): expected an array"},
 		{"two arrays", `[][]`, "byte 2 (line 1): expected nothing after the array"},
@@ -32,7 +34,8 @@ func TestDamageIsRefusedAndLeftAlone(t *testing.T) {
 			for range 2 {
 				err := c.View(context.Background(), func(tx *readTx) error { _, err := tx.All(); return err })
 				if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), tt.want) ||
-					!strings.Contains(err.Error(), filepath.Join(dir, "layers.json")) || !strings.Contains(err.Error(), "repair") {
+					!strings.Contains(err.Error(), filepath.Join(dir, "layers.json")) ||
+					!strings.Contains(err.Error(), "repair") {
 					t.Errorf("View: %v, want %q", err, tt.want)
 				}
 				err = c.Update(context.Background(), func(tx *writeTx) error {

@@ -8,7 +8,8 @@ import (
 	"github.com/shalestore/shale/internal/lockfile"
 )
 
-// locks are what a transaction holds: the catalog's own lock, then those of the files that have one of their own.
+// locks are what a transaction holds: the catalog's own lock, then those of the files
+// that have one of their own.
 type locks []*lockfile.Lock
 
 // acquire takes all locks of the catalog, in the order of New.

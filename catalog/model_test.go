@@ -31,7 +31,8 @@ func smallCatalog(dir string) *catalog.Catalog[small] {
 		SetNames: func(s *small, names []string) { s.Names = names },
 		Keys:     func(s *small) []catalog.Key { return []catalog.Key{{Kind: "group", Value: s.Group}} },
 	}, filepath.Join(dir, "layers.lock"),
-		catalog.File{Path: filepath.Join(dir, "0.json"), Volatile: true}, catalog.File{Path: filepath.Join(dir, "1.json"), Volatile: true})
+		catalog.File{Path: filepath.Join(dir, "0.json"), Volatile: true},
+		catalog.File{Path: filepath.Join(dir, "1.json"), Volatile: true})
 }
 
 // model is what the files should hold, done the plain way.
@@ -73,8 +74,8 @@ func (m *model) clash(s small) bool {
 	return slices.ContainsFunc(s.Names, func(n string) bool { o := m.owner(n); return o != "" && o != s.ID })
 }
 
-// Random changes by two catalogs that live on and by a program that rewrites the files give what the model says, at every step, for
-// them and for a newcomer.
+// Random changes by two catalogs that live on and by a program that rewrites the files
+// give what the model says, at every step, for them and for a newcomer.
 func TestRandomHistories(t *testing.T) {
 	for seed := range uint64(12) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
@@ -106,7 +107,8 @@ func randomRecord(rnd *rand.Rand) small {
 	return s
 }
 
-// change makes a transaction of some random changes, and what they should do to the model.
+// change makes a transaction of some random changes, and what they should do to the
+// model.
 func change(t *testing.T, rnd *rand.Rand, c *catalog.Catalog[small], m *model) *model {
 	t.Helper()
 	next, stop := m.clone(), errors.New("stop")
@@ -172,7 +174,8 @@ func expect(t *testing.T, err, want error) {
 	}
 }
 
-// rewrite is another program: it decodes a file, changes something and writes it whole, indented for a change.
+// rewrite is another program: it decodes a file, changes something and writes it whole,
+// indented for a change.
 func rewrite(t *testing.T, rnd *rand.Rand, dir string, m *model) {
 	t.Helper()
 	file := rnd.IntN(2)
@@ -215,10 +218,12 @@ func compare(t *testing.T, rnd *rand.Rand, c *catalog.Catalog[small], m *model) 
 				}
 			}
 			found, err := tx.Find("group", s.Group)
-			if len(found) != len(group) || slices.ContainsFunc(found, func(r small) bool { return !slices.Contains(group, r.ID) }) {
+			if len(found) != len(group) || slices.ContainsFunc(found,
+				func(r small) bool { return !slices.Contains(group, r.ID) }) {
 				t.Errorf("group %q is %v, %v, want %v", s.Group, found, err, group)
 			}
-			if got, err := tx.Lookup(s.ID[:1]); (err == nil) != (len(prefix) == 1) || err == nil && got.ID != prefix[0] {
+			if got, err := tx.Lookup(s.ID[:1]); (err == nil) != (len(prefix) == 1) || err == nil &&
+				got.ID != prefix[0] {
 				t.Errorf("prefix %s is %q, %v, want one of %v", s.ID[:1], got.ID, err, prefix)
 			}
 		}

@@ -8,15 +8,17 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Mountpoint says where a layer is mounted, and for how many users. It is a record of mountpoints.json.
+// Mountpoint says where a layer is mounted, and for how many users. It is a record of
+// mountpoints.json.
 type Mountpoint struct {
 	ID    string `json:"id"`
 	Path  string `json:"path"` // absolute
 	Count int    `json:"count"`
 }
 
-// Mountpoints is the table of mounts that all processes on a store share. It lives in the run root, which does not
-// survive a reboot, so it is never synced. Its lock is taken only while the lock of the layers is held.
+// Mountpoints is the table of mounts that all processes on a store share. It lives in the
+// run root, which does not survive a reboot, so it is never synced. Its lock is taken
+// only while the lock of the layers is held.
 type Mountpoints struct {
 	table *Catalog[Mountpoint]
 }
@@ -63,7 +65,8 @@ func (m *Mountpoints) Update(ctx context.Context, fn func(tx *MountsWriteTx) err
 // Salvage keeps what can be read of a damaged table, like Catalog.Salvage.
 func (m *Mountpoints) Salvage(ctx context.Context) ([]Salvaged, error) { return m.table.Salvage(ctx) }
 
-// Get returns where the layer is mounted. For a layer that is not mounted it returns a Mountpoint with only the ID set.
+// Get returns where the layer is mounted. For a layer that is not mounted it returns a
+// Mountpoint with only the ID set.
 func (t MountsTx) Get(id string) (Mountpoint, error) {
 	m, err := t.tx.Get(id)
 	if errors.Is(err, errdefs.ErrNotFound) {
@@ -90,7 +93,8 @@ func (t MountsTx) All() ([]Mountpoint, error) { return t.tx.All() }
 // Save writes what was changed so far, before the transaction ends.
 func (t MountsWriteTx) Save() error { return t.tx.Save() }
 
-// Set enters a mount, in place of what the table says of that layer so far. A count of 0 or an empty path takes it out.
+// Set enters a mount, in place of what the table says of that layer so far. A count of 0
+// or an empty path takes it out.
 func (t MountsWriteTx) Set(m Mountpoint) error {
 	_, err := t.tx.FileOf(m.ID)
 	known := err == nil

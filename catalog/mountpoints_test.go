@@ -29,9 +29,11 @@ func TestMountpoints(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a, b := catalog.Mountpoint{ID: "a", Path: "/r/a/merged", Count: 1}, catalog.Mountpoint{ID: "b", Path: "/r/b/merged", Count: 2}
+	a, b := catalog.Mountpoint{ID: "a", Path: "/r/a/merged", Count: 1}, catalog.Mountpoint{ID: "b", Path: "/r/b/merged",
+		Count: 2}
 	set(a, b)
-	if got, want := content(t, dir, "mountpoints.json"), `[{"id":"a","path":"/r/a/merged","count":1},{"id":"b","path":"/r/b/merged","count":2}]`; got != want {
+	if got, want := content(t, dir, "mountpoints.json"),
+		`[{"id":"a","path":"/r/a/merged","count":1},{"id":"b","path":"/r/b/merged","count":2}]`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	a.Count = 5
@@ -40,7 +42,9 @@ func TestMountpoints(t *testing.T) {
 	if got, want := content(t, dir, "mountpoints.json"), `[{"id":"a","path":"/r/a/merged","count":5}]`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if err := os.WriteFile(path, []byte(`[{"id":"a","path":"/r/a/merged","count":5},{"id":"b","path":"/b","count":0},{"id":"c","count":1}]`), 0o600); err != nil {
+	if err := os.WriteFile(path,
+		[]byte(`[{"id":"a","path":"/r/a/merged","count":5},{"id":"b","path":"/b","count":0},{"id":"c","count":1}]`),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	err := m.View(context.Background(), func(tx *catalog.MountsTx) error {
@@ -64,7 +68,8 @@ func TestMountpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	set(catalog.Mountpoint{ID: "c", Path: "/c", Count: 1})
-	if got, want := content(t, dir, "mountpoints.json"), `[{"id":"a","path":"/r/a/merged","count":5},{"id":"c","path":"/c","count":1}]`; got != want {
+	if got, want := content(t, dir, "mountpoints.json"),
+		`[{"id":"a","path":"/r/a/merged","count":5},{"id":"c","path":"/c","count":1}]`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

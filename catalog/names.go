@@ -7,11 +7,12 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// A name belongs to one record. Files made by racing or older programs can break that, and then the later record has the name, in
-// what we read at once and in the files after the next save.
+// A name belongs to one record. Files made by racing or older programs can break that,
+// and then the later record has the name, in what we read at once and in the files after
+// the next save.
 
-// owners returns which element has which name. The index is made at the first call and kept up to date from then on. On
-// error it returns the element that is to blame.
+// owners returns which element has which name. The index is made at the first call and
+// kept up to date from then on. On error it returns the element that is to blame.
 func (st *state) owners() (map[string]*element, *element, error) {
 	st.nameOnce.Do(func() {
 		st.names = make(map[string]*element)
@@ -46,7 +47,8 @@ func (e *element) nameList() ([]string, error) {
 	return names, nil
 }
 
-// claim returns the names of an element that is about to take its place, unless another record has one of them.
+// claim returns the names of an element that is about to take its place, unless another
+// record has one of them.
 func (tx *WriteTx[R]) claim(e *element) ([]string, error) {
 	if tx.c.schema.Names == nil {
 		return nil, nil
@@ -61,7 +63,8 @@ func (tx *WriteTx[R]) claim(e *element) ([]string, error) {
 	}
 	for _, name := range names {
 		if owner := owners[name]; owner != nil && owner.id != e.id {
-			return nil, fmt.Errorf("%s %q: %w: %q is a name of %s", tx.c.schema.Kind, e.id, errdefs.ErrDuplicateName, name, owner.id)
+			return nil, fmt.Errorf("%s %q: %w: %q is a name of %s", tx.c.schema.Kind, e.id, errdefs.ErrDuplicateName,
+				name, owner.id)
 		}
 	}
 	return names, nil
@@ -95,7 +98,8 @@ func (tx *WriteTx[R]) loseNames(e *element) error {
 	return nil
 }
 
-// settleNames takes names out of the records that lost them to a later one, so that the files say it too.
+// settleNames takes names out of the records that lost them to a later one, so that the
+// files say it too.
 func (tx *WriteTx[R]) settleNames() error {
 	if tx.c.schema.Names == nil {
 		return nil

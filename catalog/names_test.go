@@ -14,7 +14,8 @@ import (
 func TestNamesBelongToTheLaterRecord(t *testing.T) {
 	dir := t.TempDir()
 	c := layerCatalog(dir)
-	put(t, dir, "layers.json", `[{"id":"a","names":["one","two"],`+stamped+`},{"id":"b","names":["two","three"],`+stamped+`}]`)
+	put(t, dir, "layers.json", `[{"id":"a","names":["one","two"],`+stamped+`},{"id":"b","names":["two","three"],`+
+		stamped+`}]`)
 	put(t, dir, "volatile-layers.json", `[{"id":"v","names":["three"],`+stamped+`}]`)
 	check := func(c *catalog.Catalog[layers.Layer]) {
 		t.Helper()
@@ -38,7 +39,8 @@ func TestNamesBelongToTheLaterRecord(t *testing.T) {
 		t.Errorf("a read wrote: %s", got)
 	}
 	update(t, c, func(tx *writeTx) error { return tx.Insert(layers.Layer{ID: "n"}, 1) })
-	if got, want := content(t, dir, "layers.json"), `[{"id":"a","names":["one"],`+stamped+`},{"id":"b","names":["two"],`+stamped+`}]`; got != want {
+	if got, want := content(t, dir, "layers.json"), `[{"id":"a","names":["one"],`+stamped+
+		`},{"id":"b","names":["two"],`+stamped+`}]`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	check(c)
@@ -48,13 +50,15 @@ func TestNamesBelongToTheLaterRecord(t *testing.T) {
 func TestNamesMove(t *testing.T) {
 	c := layerCatalog(t.TempDir())
 	update(t, c, func(tx *writeTx) error {
-		return errors.Join(tx.Insert(layers.Layer{ID: "a", Names: []string{"x", "y"}}, 0), tx.Insert(layers.Layer{ID: "b"}, 0))
+		return errors.Join(tx.Insert(layers.Layer{ID: "a", Names: []string{"x", "y"}}, 0),
+			tx.Insert(layers.Layer{ID: "b"}, 0))
 	})
 	update(t, c, func(tx *writeTx) error {
 		if err := tx.Replace(layers.Layer{ID: "b", Names: []string{"x"}}); !errors.Is(err, errdefs.ErrDuplicateName) {
 			t.Errorf("taking a name: %v, want ErrDuplicateName", err)
 		}
-		return errors.Join(tx.Replace(layers.Layer{ID: "a", Names: []string{"y"}}), tx.Replace(layers.Layer{ID: "b", Names: []string{"x"}}))
+		return errors.Join(tx.Replace(layers.Layer{ID: "a", Names: []string{"y"}}),
+			tx.Replace(layers.Layer{ID: "b", Names: []string{"x"}}))
 	})
 	update(t, c, func(tx *writeTx) error {
 		return errors.Join(tx.Remove("a"), tx.Insert(layers.Layer{ID: "c", Names: []string{"y"}}, 0))
@@ -98,7 +102,8 @@ func TestHiddenRecords(t *testing.T) {
 	dir := t.TempDir()
 	c := layerCatalog(dir)
 	put(t, dir, "layers.json", `[{"id":"abc","names":["n"],"parent":"p",`+stamped+`,"flags":{"incomplete":true}},`+
-		`{"id":"abd",`+stamped+`,"flags":{"incomplete":false,"x":1}},{"id":"u",`+stamped+`,"flags":{"incom\u0070lete":true}}]`)
+		`{"id":"abd",`+stamped+`,"flags":{"incomplete":false,"x":1}},{"id":"u",`+stamped+
+		`,"flags":{"incom\u0070lete":true}}]`)
 	update(t, c, func(tx *writeTx) error {
 		for _, ref := range []string{"abc", "n", "u"} {
 			if r, err := tx.Lookup(ref); !errors.Is(err, errdefs.ErrNotFound) {
@@ -140,8 +145,10 @@ func TestHiddenRecords(t *testing.T) {
 func TestFindWhateverTheSpelling(t *testing.T) {
 	dir := t.TempDir()
 	c := layerCatalog(dir)
-	put(t, dir, "layers.json", `[{"id":"a","parent":"p/q",`+stamped+`},{"id":"b","parent":"p\/q",`+stamped+`},{"id":"c","parent":"\u0070/q",`+stamped+`},`+
-		`{"id":"d","metadata":"p/q",`+stamped+`},{"id":"e","parent":"<ä>",`+stamped+`},{"id":"f","parent":"\u003cä\u003e",`+stamped+`}]`)
+	put(t, dir, "layers.json", `[{"id":"a","parent":"p/q",`+stamped+`},{"id":"b","parent":"p\/q",`+stamped+
+		`},{"id":"c","parent":"\u0070/q",`+stamped+`},`+
+		`{"id":"d","metadata":"p/q",`+stamped+`},{"id":"e","parent":"<ä>",`+stamped+
+		`},{"id":"f","parent":"\u003cä\u003e",`+stamped+`}]`)
 	view(t, c, func(tx *readTx) error {
 		for value, want := range map[string]string{"p/q": "a b c", "<ä>": "e f", "": "d", "x": ""} {
 			if found, err := tx.Find("parent", value); ids(found) != want || err != nil {

@@ -31,8 +31,10 @@ func containerCatalog(dir string) *catalog.Catalog[containers.Container] {
 		ID:       func(c *containers.Container) string { return c.ID },
 		Names:    func(c *containers.Container) []string { return c.Names },
 		SetNames: func(c *containers.Container, names []string) { c.Names = names },
-		Keys:     func(c *containers.Container) []catalog.Key { return []catalog.Key{{Kind: "layer", Value: c.LayerID}} },
-		Alias:    "layer",
+		Keys: func(c *containers.Container) []catalog.Key {
+			return []catalog.Key{{Kind: "layer", Value: c.LayerID}}
+		},
+		Alias: "layer",
 	}, filepath.Join(dir, "containers.lock"),
 		catalog.File{Path: filepath.Join(dir, "containers.json")},
 		catalog.File{Path: filepath.Join(dir, "volatile-containers.json"), Volatile: true})
@@ -51,7 +53,8 @@ func TestPeerRecordsRoundTrip(t *testing.T) {
 	base := first(p.run("import-layer", "-f", tar, "-n", "base", "-n", "quo\"te<&>ä"))
 	mapped := first(p.run("import-layer", "-f", gz, "--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"))
 	p.run("create-layer", "-l", "system_u:object_r:container_file_t:s0:c1,c2", base)
-	image := first(p.run("create-image", "-n", "docker.io/library/test:latest", "-m", `{"signature-sizes":[1,2],"x":"<&>"}`, base))
+	image := first(p.run("create-image", "-n", "docker.io/library/test:latest", "-m",
+		`{"signature-sizes":[1,2],"x":"<&>"}`, base))
 	data := filepath.Join(t.TempDir(), "data")
 	if err := os.WriteFile(data, []byte(`{"schemaVersion":2}`), 0o600); err != nil {
 		t.Fatal(err)
@@ -67,7 +70,8 @@ func TestPeerRecordsRoundTrip(t *testing.T) {
 
 	roundTrip(t, layerCatalog(p.dir("layers")), p.dir("layers"), "layers.json", "volatile-layers.json")
 	roundTrip(t, imageCatalog(p.dir("images")), p.dir("images"), "images.json")
-	roundTrip(t, containerCatalog(p.dir("containers")), p.dir("containers"), "containers.json", "volatile-containers.json")
+	roundTrip(t, containerCatalog(p.dir("containers")), p.dir("containers"), "containers.json",
+		"volatile-containers.json")
 
 	// And the peer sees what we change.
 	err := layerCatalog(p.dir("layers")).Update(context.Background(), func(tx *writeTx) error {
@@ -81,34 +85,36 @@ func TestPeerRecordsRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Split(p.run("get-names", base), "\n"); !slices.Equal(got, []string{"base", "quo\"te<&>ä", "ours"}) {
+	if got := strings.Split(p.run("get-names", base), "\n"); !slices.Equal(got,
+		[]string{"base", "quo\"te<&>ä", "ours"}) {
 		t.Errorf("the peer sees the names %q", got)
 	}
 	if got := p.run("metadata", "-q", "ours"); got != "by us" {
 		t.Errorf("the peer sees the metadata %q", got)
 	}
-	err = containerCatalog(p.dir("containers")).Update(context.Background(), func(tx *catalog.WriteTx[containers.Container]) error {
-		two, err := tx.Lookup("two")
-		if err != nil || two.ID != volatile || two.Flags["Volatile"] != true {
-			t.Errorf("container two: %+v, %v", two, err)
-		}
-		if i, err := tx.FileOf(two.ID); i != 1 || err != nil {
-			t.Errorf("the volatile container is in file %d, %v", i, err)
-		}
-		byLayer, err := tx.Lookup(two.LayerID)
-		if err != nil || byLayer.ID != two.ID {
-			t.Errorf("by its layer: %q, %v", byLayer.ID, err)
-		}
-		one, err := tx.Lookup("one")
-		if err != nil {
-			return err
-		}
-		if err := tx.Remove(one.ID); err != nil {
-			return err
-		}
-		two.Names = append(two.Names, "three")
-		return tx.Replace(two)
-	})
+	err = containerCatalog(p.dir("containers")).Update(context.Background(),
+		func(tx *catalog.WriteTx[containers.Container]) error {
+			two, err := tx.Lookup("two")
+			if err != nil || two.ID != volatile || two.Flags["Volatile"] != true {
+				t.Errorf("container two: %+v, %v", two, err)
+			}
+			if i, err := tx.FileOf(two.ID); i != 1 || err != nil {
+				t.Errorf("the volatile container is in file %d, %v", i, err)
+			}
+			byLayer, err := tx.Lookup(two.LayerID)
+			if err != nil || byLayer.ID != two.ID {
+				t.Errorf("by its layer: %q, %v", byLayer.ID, err)
+			}
+			one, err := tx.Lookup("one")
+			if err != nil {
+				return err
+			}
+			if err := tx.Remove(one.ID); err != nil {
+				return err
+			}
+			two.Names = append(two.Names, "three")
+			return tx.Replace(two)
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,7 +99,8 @@ func known(t *testing.T, dir string) map[string]bool {
 	return found
 }
 
-// Killed at any moment, a writer leaves a file that reads, with every record that it has announced.
+// Killed at any moment, a writer leaves a file that reads, with every record that it has
+// announced.
 func TestKilledWriter(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 200 {
@@ -138,7 +139,8 @@ func TestKilledWriter(t *testing.T) {
 	t.Logf("%d acknowledged records survived", len(acknowledged))
 }
 
-// Killed at each step of a save in turn: the record is there or it isn't, and everyone who remembers the old state notices.
+// Killed at each step of a save in turn: the record is there or it isn't, and everyone
+// who remembers the old state notices.
 func TestDeathAtEachStep(t *testing.T) {
 	for _, tt := range []struct {
 		step    string
@@ -148,7 +150,8 @@ func TestDeathAtEachStep(t *testing.T) {
 		c := layerCatalog(dir)
 		update(t, c, func(tx *writeTx) error { return tx.Insert(layers.Layer{ID: "before"}, 0) })
 		lock := content(t, dir, "layers.lock")
-		if err := actor("die at", dir, tt.step, "1", "new").Run(); err == nil || !strings.Contains(err.Error(), "killed") {
+		if err := actor("die at", dir, tt.step, "1", "new").Run(); err == nil ||
+			!strings.Contains(err.Error(), "killed") {
 			t.Fatalf("%s: %v, want it killed", tt.step, err)
 		}
 		if content(t, dir, "layers.lock") == lock {
@@ -178,7 +181,8 @@ func TestDeathAtEachSystemCall(t *testing.T) {
 		before := len(known(t, dir))
 		id := strings.Trim(tt.call, "/^")
 		cmd := actor("insert", dir, id)
-		cmd.Args = append([]string{strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=" + tt.call, "-e", "inject=" + tt.call + ":signal=KILL", os.Args[0]}, cmd.Args[1:]...)
+		cmd.Args = append([]string{strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=" + tt.call, "-e", "inject=" +
+			tt.call + ":signal=KILL", os.Args[0]}, cmd.Args[1:]...)
 		cmd.Path = strace
 		out, err := cmd.CombinedOutput()
 		if strings.Contains(string(out), "PTRACE") {
@@ -194,13 +198,15 @@ func TestDeathAtEachSystemCall(t *testing.T) {
 	}
 }
 
-// The order that makes a change safe next to others and next to a power cut, as the kernel sees it: token, content, rename, directory.
+// The order that makes a change safe next to others and next to a power cut, as the
+// kernel sees it: token, content, rename, directory.
 func TestOrderOfSystemCalls(t *testing.T) {
 	strace := testutil.Tool(t, "strace", "strace")
 	dir := t.TempDir()
 	log := filepath.Join(dir, "log")
 	cmd := actor("insert", dir, "id")
-	cmd.Args = append([]string{strace, "-f", "-y", "-o", log, "-e", "trace=pwrite64,write,fdatasync,fsync,/^rename,fcntl,close", os.Args[0]}, cmd.Args[1:]...)
+	cmd.Args = append([]string{strace, "-f", "-y", "-o", log, "-e",
+		"trace=pwrite64,write,fdatasync,fsync,/^rename,fcntl,close", os.Args[0]}, cmd.Args[1:]...)
 	cmd.Path = strace
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if strings.Contains(string(out), "PTRACE") {
@@ -214,7 +220,8 @@ func TestOrderOfSystemCalls(t *testing.T) {
 	}
 	var calls []string
 	for line := range strings.Lines(string(data)) {
-		m := regexp.MustCompile(`(pwrite64|write|fdatasync|fsync|rename)\w*\(|F_OFD_SETLKW?, \{l_type=(F_\w+)|(close)\(\d+<\S+\.lock>`).FindStringSubmatch(line)
+		m := regexp.MustCompile(
+			`(pwrite64|write|fdatasync|fsync|rename)\w*\(|F_OFD_SETLKW?, \{l_type=(F_\w+)|(close)\(\d+<\S+\.lock>`).FindStringSubmatch(line)
 		if m != nil && strings.Contains(line, dir) {
 			calls = append(calls, m[1]+m[2]+m[3])
 		}
@@ -225,7 +232,8 @@ func TestOrderOfSystemCalls(t *testing.T) {
 	}
 }
 
-// Eight processes, every second one the peer's CLI, add names to one record: each adds to what the one before it wrote.
+// Eight processes, every second one the peer's CLI, add names to one record: each adds to
+// what the one before it wrote.
 func TestNoLostUpdateBesideThePeer(t *testing.T) {
 	p := newPeer(t)
 	id := p.run("create-layer")
@@ -244,7 +252,8 @@ func TestNoLostUpdateBesideThePeer(t *testing.T) {
 		go func() {
 			errs <- func() error {
 				for i := range peerRounds {
-					if out, err := p.command("add-names", "-n", fmt.Sprintf("theirs-%d-%d", w, i), id).CombinedOutput(); err != nil {
+					if out, err := p.command("add-names", "-n", fmt.Sprintf("theirs-%d-%d", w, i),
+						id).CombinedOutput(); err != nil {
 						return fmt.Errorf("%w: %s", err, out)
 					}
 				}
@@ -286,7 +295,8 @@ func newPeer(t *testing.T) *peer {
 func (p *peer) dir(kind string) string { return filepath.Join(p.root, "vfs-"+kind) }
 
 func (p *peer) command(args ...string) *exec.Cmd {
-	return exec.Command(p.path, append([]string{"--graph", p.root, "--run", p.runs, "--storage-driver", "vfs"}, args...)...)
+	return exec.Command(p.path, append([]string{"--graph", p.root, "--run", p.runs, "--storage-driver", "vfs"},
+		args...)...)
 }
 
 // run returns what the CLI says, without the last newline.

@@ -10,10 +10,12 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// ReadTx reads the records of a catalog while its lock is held. Several goroutines may use it at once. After the closure that was given
-// it has returned, all methods return an error.
+// ReadTx reads the records of a catalog while its lock is held. Several goroutines may
+// use it at once. After the closure that was given it has returned, all methods return an
+// error.
 //
-// Records that the schema calls hidden are not there for any method but Hidden. What a method returns belongs to the caller.
+// Records that the schema calls hidden are not there for any method but Hidden. What a
+// method returns belongs to the caller.
 type ReadTx[R any] struct {
 	c     *Catalog[R]
 	st    *state
@@ -45,9 +47,10 @@ func (tx *ReadTx[R]) Get(id string) (R, error) {
 	return *r, nil
 }
 
-// Lookup returns the record that ref means to a person: the one with that ID, else the one with that name, else the one
-// with that key of the schema's Alias, else the only one whose ID starts with it. Otherwise it returns errdefs.ErrNotFound, for a prefix
-// of several IDs too.
+// Lookup returns the record that ref means to a person: the one with that ID, else the
+// one with that name, else the one with that key of the schema's Alias, else the only one
+// whose ID starts with it. Otherwise it returns errdefs.ErrNotFound, for a prefix of
+// several IDs too.
 func (tx *ReadTx[R]) Lookup(ref string) (R, error) {
 	var none R
 	if err := tx.check(); err != nil {
@@ -150,7 +153,8 @@ func (tx *ReadTx[R]) Find(kind, value string) ([]R, error) {
 	return found, nil
 }
 
-// holds returns a quick test for whether a record's JSON may contain a string. It errs on the side of yes.
+// holds returns a quick test for whether a record's JSON may contain a string. It errs on
+// the side of yes.
 func holds(value string) func(e *element) bool {
 	spellings := [][]byte{[]byte(value)}
 	for _, c := range []byte(value) {
@@ -166,12 +170,14 @@ func holds(value string) func(e *element) bool {
 	}
 }
 
-// escapes reports whether the record has escape sequences that may stand for any ASCII character.
+// escapes reports whether the record has escape sequences that may stand for any ASCII
+// character.
 func (e *element) escapes() bool {
 	return e.remember(escapeSought, escapeFound, func() bool { return bytes.Contains(e.raw, []byte(`\u00`)) })
 }
 
-// What remember remembers: in a store of thousands of layers every change asks all records the same.
+// What remember remembers: in a store of thousands of layers every change asks all
+// records the same.
 const (
 	escapeSought = 1 << iota
 	escapeFound
@@ -179,7 +185,8 @@ const (
 	markFound
 )
 
-// remember asks what doesn't change as long as the record doesn't, the first time. Several goroutines may ask at once.
+// remember asks what doesn't change as long as the record doesn't, the first time.
+// Several goroutines may ask at once.
 func (e *element) remember(sought, found uint32, ask func() bool) bool {
 	known := atomic.LoadUint32(&e.known)
 	if known&sought == 0 {
@@ -235,7 +242,8 @@ func (tx *ReadTx[R]) Hidden() ([]R, error) {
 	return hidden, nil
 }
 
-// FileOf returns the index of the file, as given to New, in which the record with this ID stands, hidden or not.
+// FileOf returns the index of the file, as given to New, in which the record with this ID
+// stands, hidden or not.
 func (tx *ReadTx[R]) FileOf(id string) (int, error) {
 	if err := tx.check(); err != nil {
 		return 0, err
@@ -259,7 +267,8 @@ func (tx *ReadTx[R]) elements() func(yield func(*element) bool) {
 	}
 }
 
-// visible decodes an element, nil if there is none or it is hidden, and takes from it the names that a later record has too.
+// visible decodes an element, nil if there is none or it is hidden, and takes from it the
+// names that a later record has too.
 func (tx *ReadTx[R]) visible(e *element) (*R, error) {
 	if e == nil {
 		return nil, nil

@@ -14,14 +14,17 @@ import (
 	"github.com/shalestore/shale/internal/step"
 )
 
-// Contradiction is something in the files that no program writes, and that readers get over by a rule.
+// Contradiction is something in the files that no program writes, and that readers get
+// over by a rule.
 type Contradiction struct {
 	ID   string // of the record that loses
 	What string
 }
 
-// Contradictions lists the names that more than one record has, where the later one has it for all who read, and the IDs that come twice, where the
-// first record counts. A record that has no ID, or one that can't be, is errdefs.ErrCorrupt: readers may go past it, and nothing should be done by its name.
+// Contradictions lists the names that more than one record has, where the later one has
+// it for all who read, and the IDs that come twice, where the first record counts. A
+// record that has no ID, or one that can't be, is errdefs.ErrCorrupt: readers may go past
+// it, and nothing should be done by its name.
 func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
 	if err := tx.check(); err != nil {
 		return nil, err
@@ -34,7 +37,8 @@ func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
 	var found []Contradiction
 	for i := range tx.st.files {
 		for _, id := range tx.st.files[i].hidden {
-			found = append(found, Contradiction{id, fmt.Sprintf("there is another record with its ID, in %s", tx.c.files[i].Path)})
+			found = append(found, Contradiction{id, fmt.Sprintf("there is another record with its ID, in %s",
+				tx.c.files[i].Path)})
 		}
 	}
 	if tx.c.schema.Names == nil {
@@ -56,14 +60,16 @@ func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
 		}
 		for _, name := range names {
 			if owner := owners[name]; owner != e {
-				found = append(found, Contradiction{e.id, fmt.Sprintf("its name %q is also that of %s", name, owner.id)})
+				found = append(found, Contradiction{e.id, fmt.Sprintf("its name %q is also that of %s", name,
+					owner.id)})
 			}
 		}
 	}
 	return found, nil
 }
 
-// Settle has the next save write the files as everyone reads them, without contradictions.
+// Settle has the next save write the files as everyone reads them, without
+// contradictions.
 func (tx *WriteTx[R]) Settle() error {
 	if err := tx.check(); err != nil {
 		return err
@@ -93,8 +99,9 @@ type Salvaged struct {
 	Kept int    // records
 }
 
-// Salvage takes out of damaged files what can be read: the records before the first fault of the grammar, without those that aren't of this kind. What the file
-// was stays beside it, as <name>.damaged. Files that are sound aren't touched.
+// Salvage takes out of damaged files what can be read: the records before the first fault
+// of the grammar, without those that aren't of this kind. What the file was stays beside
+// it, as <name>.damaged. Files that are sound aren't touched.
 //
 // It is for someone who has decided so: the records behind the fault are lost with it.
 func (c *Catalog[R]) Salvage(ctx context.Context) (all []Salvaged, err error) {
@@ -145,7 +152,8 @@ func (c *Catalog[R]) legible(data []byte) ([]element, bool) {
 	}
 	fits := slices.DeleteFunc(all, func(e element) bool {
 		var names []string
-		bad := c.checkID(e.id) != nil || c.decode.decode(e.raw, new(R)) != nil || e.names != nil && json.Unmarshal(e.names, &names) != nil
+		bad := c.checkID(e.id) != nil || c.decode.decode(e.raw, new(R)) != nil || e.names != nil &&
+			json.Unmarshal(e.names, &names) != nil
 		sound = sound && !bad
 		return bad
 	})

@@ -14,9 +14,12 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// What is whole in a damaged file is kept, wherever the damage is, and the file as it was as well; a sound file isn't touched.
+// What is whole in a damaged file is kept, wherever the damage is, and the file as it was
+// as well; a sound file isn't touched.
 func TestSalvage(t *testing.T) {
-	const a, b, c = `{"id":"a","created":"0001-01-01T00:00:00Z"}`, `{"id":"b","names":["b"],"created":"0001-01-01T00:00:00Z"}`, `{"id":"c","created":"0001-01-01T00:00:00Z","later":[1,{}]}`
+	const a, b, c = `{"id":"a","created":"0001-01-01T00:00:00Z"}`,
+		`{"id":"b","names":["b"],"created":"0001-01-01T00:00:00Z"}`,
+		`{"id":"c","created":"0001-01-01T00:00:00Z","later":[1,{}]}`
 	all := "[" + a + "," + b + "," + c + "]"
 	type test struct {
 		name, data string
@@ -35,7 +38,8 @@ func TestSalvage(t *testing.T) {
 	}
 	for n := 1; n < len(all); n += 7 {
 		var want []string
-		for id, end := range map[string]int{"a": 1 + len(a), "b": 2 + len(a) + len(b), "c": 3 + len(a) + len(b) + len(c)} {
+		for id, end := range map[string]int{"a": 1 + len(a), "b": 2 + len(a) + len(b), "c": 3 + len(a) + len(b) +
+			len(c)} {
 			if n >= end {
 				want = append(want, id)
 			}
@@ -87,7 +91,8 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
-// Two records with one name or one ID are named, the losers, and are settled as everyone reads them.
+// Two records with one name or one ID are named, the losers, and are settled as everyone
+// reads them.
 func TestContradictions(t *testing.T) {
 	ctx, dir := context.Background(), t.TempDir()
 	const when = `,"created":"0001-01-01T00:00:00Z"}`

@@ -23,12 +23,14 @@ type Changes interface {
 	saved(err error)
 }
 
-// SaveTogether makes everything durable that was changed so far in these transactions, before they end: a deletion saves before it takes the
-// files of a layer away. Files without a change are not written. After an error all these transactions are over, and whether the
-// changes are on disk is for the next ones to find out.
+// SaveTogether makes everything durable that was changed so far in these transactions,
+// before they end: a deletion saves before it takes the files of a layer away. Files
+// without a change are not written. After an error all these transactions are over, and
+// whether the changes are on disk is for the next ones to find out.
 //
-// The files are renamed into place one after the other, in the order of the arguments, and synced in that order: whoever finds the change of a later one
-// finds that of the earlier ones too, after a kill. So the number of syncs is that of one save, not of all.
+// The files are renamed into place one after the other, in the order of the arguments,
+// and synced in that order: whoever finds the change of a later one finds that of the
+// earlier ones too, after a kill. So the number of syncs is that of one save, not of all.
 func SaveTogether(all ...Changes) error {
 	err := saveTogether(all)
 	for _, tx := range all {
@@ -58,11 +60,13 @@ func saveTogether(all []Changes) (err error) {
 	return publish(editions)
 }
 
-// Save makes everything that was changed so far durable, before the transaction ends; see SaveTogether.
+// Save makes everything that was changed so far durable, before the transaction ends; see
+// SaveTogether.
 func (tx *WriteTx[R]) Save() error { return SaveTogether(tx) }
 
-// SyncBefore has a whole file system synced before the records saved next are seen: they promise what was written there. Where it is the
-// one that the records are on, they need no syncs of their own then.
+// SyncBefore has a whole file system synced before the records saved next are seen: they
+// promise what was written there. Where it is the one that the records are on, they need
+// no syncs of their own then.
 func (tx *WriteTx[R]) SyncBefore(fs *fsat.Syncer) { tx.after = append(tx.after, fs) }
 
 // edition is what one transaction wants to have in its files.
@@ -89,7 +93,8 @@ func (e *edition) close() (err error) {
 	return err
 }
 
-// stage writes the files aside. The token comes first, so that nobody can hold the old content to be current.
+// stage writes the files aside. The token comes first, so that nobody can hold the old
+// content to be current.
 func (tx *WriteTx[R]) stage() (*edition, error) {
 	if err := tx.check(); err != nil {
 		return nil, err
@@ -102,7 +107,8 @@ func (tx *WriteTx[R]) stage() (*edition, error) {
 	}
 	for i, f := range tx.c.files {
 		if size := tx.st.files[i].size(); tx.dirty[i] && size > maxFileSize {
-			return nil, fmt.Errorf("save %s: %w: its %d bytes are more than the limit of %d", f.Path, errdefs.ErrInvalid, size, maxFileSize)
+			return nil, fmt.Errorf("save %s: %w: its %d bytes are more than the limit of %d", f.Path,
+				errdefs.ErrInvalid, size, maxFileSize)
 		}
 	}
 	token, err := tx.locks.touch()
@@ -149,7 +155,8 @@ func prepare(path string, fill func(*bufio.Writer) error) (*atomicfile.Next, err
 	return next, err
 }
 
-// publish renames what is written aside into place, durably where that is asked for: first the contents, then the names.
+// publish renames what is written aside into place, durably where that is asked for:
+// first the contents, then the names.
 func publish(editions []*edition) error {
 	var barrier fsat.Barrier
 	for _, e := range editions {

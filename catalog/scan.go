@@ -16,9 +16,9 @@ type element struct {
 	known uint32 // atomic: what remember has found out about raw
 }
 
-// scan finds the records of a file in one pass. It accepts exactly what encoding/json accepts as an array of objects
-// (RFC 8259, any bytes in strings), except for its own limit of nesting, so a file that passes here is safe to cut at
-// the places found.
+// scan finds the records of a file in one pass. It accepts exactly what encoding/json
+// accepts as an array of objects (RFC 8259, any bytes in strings), except for its own
+// limit of nesting, so a file that passes here is safe to cut at the places found.
 func scan(data []byte) ([]element, *fault) {
 	if len(data) == 0 {
 		return nil, nil
@@ -89,7 +89,8 @@ func (s *scanner) takeID(e *element, i, end int) bool {
 		return false
 	}
 	if text := s.data[i+1 : end-1]; len(text) > 0 && bytes.IndexByte(text, '\\') < 0 && utf8.Valid(text) {
-		// Nothing ever writes to a file's bytes once they are read, so thousands of IDs need not be copied.
+		// Nothing ever writes to a file's bytes once they are read, so thousands of IDs
+		// need not be copied.
 		e.id = unsafe.String(&text[0], len(text))
 	} else {
 		e.id = unquote(s.data[i:end])
@@ -105,8 +106,9 @@ const (
 	memberNames
 )
 
-// memberAt recognises the members that matter. Letter case does not, as with encoding/json, which folds by Unicode: the only other
-// letter that folds to one of these is U+017F, a long s.
+// memberAt recognises the members that matter. Letter case does not, as with
+// encoding/json, which folds by Unicode: the only other letter that folds to one of these
+// is U+017F, a long s.
 func (s *scanner) memberAt(i, end int, plain bool) member {
 	key := s.data[i+1 : end-1]
 	if !plain {

@@ -10,7 +10,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// What the scanner says about a file must be what encoding/json says about it, since that is what decodes the records.
+// What the scanner says about a file must be what encoding/json says about it, since that
+// is what decodes the records.
 type idAndNames struct {
 	ID    string   `json:"id"`
 	Names []string `json:"names"`
@@ -65,11 +66,15 @@ var files = []string{
 	`[{"id":"a","id":"b","iD":null}]`, `[{"id":"ä\"<>&"}]`, "[{\"id\":\"\xff\"}]", `[{"id":""}]`,
 	`[{"id":"a","n":[0,-0,1,-12.5e+3,0.1E-7,true,false,null,"",{"x":[{}]}]}]`,
 	`[{"names":["a"],"names":[]}]`, `[{"names":["a"],"names":null}]`, `[{"names":5,"id":"a"}]`,
-	`[{"id":5}]`, `[{"id":{}}]`, `[null]`, `[1]`, `[[]]`, `{}`, `"x"`, `[`, `[{`, `[{"id"`, `[{"id":`, `[{"id":"a`, `[{"id":"a"`, `[{"id":"a"}`,
+	`[{"id":5}]`, `[{"id":{}}]`, `[null]`, `[1]`, `[[]]`, `{}`, `"x"`, `[`, `[{`, `[{"id"`, `[{"id":`, `[{"id":"a`,
+	`[{"id":"a"`, `[{"id":"a"}`,
 	`[{"id":"a"},]`, `[,{"id":"a"}]`, `[{"id":"a",}]`, `[{"id":"a"} {"id":"b"}]`, `[{"id":"a"}]x`, `[{"id":"a"}][]`,
-	"[{\"id\":\"a\nb\"}]", "[{\"id\":\"a\x00\"}]", `[{"id":"\x"}]`, `[{"id":"\u12"}]`, `[{"id":"\u12g4"}]`, `[{id:"a"}]`,
-	`[{"a":01}]`, `[{"a":-}]`, `[{"a":1.}]`, `[{"a":.5}]`, `[{"a":1e}]`, `[{"a":+1}]`, `[{"a":tru}]`, `[{"a":nul}]`, `[{"a":NaN}]`,
-	"\xef\xbb\xbf[]", strings.Repeat("\x00", 64), `[{"a":` + strings.Repeat("[", 2000), `[{"a":` + strings.Repeat(`{"a":`, 2000),
+	"[{\"id\":\"a\nb\"}]", "[{\"id\":\"a\x00\"}]", `[{"id":"\x"}]`, `[{"id":"\u12"}]`, `[{"id":"\u12g4"}]`,
+	`[{id:"a"}]`,
+	`[{"a":01}]`, `[{"a":-}]`, `[{"a":1.}]`, `[{"a":.5}]`, `[{"a":1e}]`, `[{"a":+1}]`, `[{"a":tru}]`, `[{"a":nul}]`,
+	`[{"a":NaN}]`,
+	"\xef\xbb\xbf[]", strings.Repeat("\x00", 64), `[{"a":` + strings.Repeat("[", 2000), `[{"a":` +
+		strings.Repeat(`{"a":`, 2000),
 	`[{"a":` + strings.Repeat("[", 990) + strings.Repeat("]", 990) + `}]`,
 }
 
@@ -79,14 +84,16 @@ func TestScanAgreesWithEncodingJSON(t *testing.T) {
 		_, fault := scan([]byte(data))
 		var records []map[string]any
 		err := json.Unmarshal([]byte(data), &records)
-		strict := err != nil || strings.Contains(data, `[null]`) || strings.Contains(data, `"id":5`) || strings.Contains(data, `"id":{`)
+		strict := err != nil || strings.Contains(data, `[null]`) || strings.Contains(data, `"id":5`) ||
+			strings.Contains(data, `"id":{`)
 		if data != "" && (fault != nil) != strict {
 			t.Errorf("%.80q: fault %v, encoding/json %v", data, fault, err)
 		}
 	}
 }
 
-// Nothing but a whole file passes: every proper prefix of a file with records has a fault, and exactly at its end.
+// Nothing but a whole file passes: every proper prefix of a file with records has a
+// fault, and exactly at its end.
 func TestScanOfTruncatedFile(t *testing.T) {
 	whole := `[{"id":"a\u0041","names":["x"],"n":[1,-2.5e3,true,null],"o":{"k":"v"}},{"id":"b"}]`
 	for n := 1; n < len(whole); n++ {
@@ -100,7 +107,8 @@ func TestScanOfTruncatedFile(t *testing.T) {
 	}
 }
 
-// Every single byte changed: either it is still the JSON that encoding/json sees, or it is refused.
+// Every single byte changed: either it is still the JSON that encoding/json sees, or it
+// is refused.
 func TestScanOfFlippedBytes(t *testing.T) {
 	whole := []byte(`[{"id":"a","names":["x"],"n":[1,-2.5e3,true]},{"id":"b"}]`)
 	for i := range whole {

@@ -5,8 +5,9 @@ import (
 	"math/bits"
 )
 
-// scanner checks the grammar of JSON without building anything. Its methods take the position where something should start and return
-// the one behind it, or -1 once there is a fault; the position stays in a register that way, and that is half the speed.
+// scanner checks the grammar of JSON without building anything. Its methods take the
+// position where something should start and return the one behind it, or -1 once there is
+// a fault; the position stays in a register that way, and that is half the speed.
 type scanner struct {
 	data  []byte
 	fault *fault // the first one
@@ -83,8 +84,9 @@ func (s *scanner) value(i, depth int) int {
 	}
 }
 
-// members scans an object and calls visit, unless that is nil, for each member with the positions of its name, quotes included,
-// and of its value. A visit that has called fail ends the scan by returning false.
+// members scans an object and calls visit, unless that is nil, for each member with the
+// positions of its name, quotes included, and of its value. A visit that has called fail
+// ends the scan by returning false.
 func (s *scanner) members(i, depth int, visit func(name, nameEnd int, plain bool, value, valueEnd int) bool) int {
 	if depth > maxDepth {
 		return s.fail(i, "less nesting")
@@ -191,8 +193,9 @@ func (s *scanner) digits(i int) int {
 	return i
 }
 
-// str scans a string; plain says that it has no escapes. Most of a file is inside strings, so this looks at eight bytes
-// at a time for the three things that matter there: a quote, a backslash, a control character.
+// str scans a string; plain says that it has no escapes. Most of a file is inside
+// strings, so this looks at eight bytes at a time for the three things that matter there:
+// a quote, a backslash, a control character.
 func (s *scanner) str(i int) (end int, plain bool) {
 	const (
 		ones  = 0x0101010101010101
@@ -205,7 +208,8 @@ func (s *scanner) str(i int) (end int, plain bool) {
 			w := binary.LittleEndian.Uint64(data[i:])
 			quote := w ^ ones*'"'
 			slash := w ^ ones*'\\'
-			// In each term the lowest bit set marks the first byte of its kind; bits above it can be false alarms.
+			// In each term the lowest bit set marks the first byte of its kind; bits
+			// above it can be false alarms.
 			hit := ((quote-ones)&^quote | (slash-ones)&^slash | (w-ones*0x20)&^w) & highs
 			if hit != 0 {
 				i += bits.TrailingZeros64(hit) / 8
@@ -234,7 +238,8 @@ func (s *scanner) str(i int) (end int, plain bool) {
 	}
 }
 
-// escapeLen returns the length of the escape sequence that b starts with, 0 if it is none.
+// escapeLen returns the length of the escape sequence that b starts with, 0 if it is
+// none.
 func escapeLen(b []byte) int {
 	if len(b) < 2 {
 		return 0

@@ -7,7 +7,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Reader finds records: those of one catalog, or with a Stack those of several. Its methods are those of ReadTx.
+// Reader finds records: those of one catalog, or with a Stack those of several. Its
+// methods are those of ReadTx.
 type Reader[R any] interface {
 	Get(id string) (R, error)
 	Lookup(ref string) (R, error)
@@ -20,16 +21,20 @@ type Reader[R any] interface {
 // Below is a catalog of another root that is looked into after the store's own.
 type Below[R any] struct {
 	*Catalog[R]
-	// Tx is a transaction of the catalog that is under way already, or nil for Stack to begin one.
+	// Tx is a transaction of the catalog that is under way already, or nil for Stack to
+	// begin one.
 	Tx *ReadTx[R]
 	// Mark notes in a record where it was found.
 	Mark func(*R)
 }
 
-// Stack calls fn with a Reader of tx and of the catalogs below it, which it locks for that time, shared and in their order (format, sections 1.3 and 11).
+// Stack calls fn with a Reader of tx and of the catalogs below it, which it locks for
+// that time, shared and in their order (format, sections 1.3 and 11).
 //
-// A record counts where it is found first. One that is found below by a name is passed over if a catalog above has a record with its ID:
-// the name was taken away there. All and Find give the records of all catalogs, one after the other; Hidden and Contradictions speak of tx alone.
+// A record counts where it is found first. One that is found below by a name is passed
+// over if a catalog above has a record with its ID: the name was taken away there. All
+// and Find give the records of all catalogs, one after the other; Hidden and
+// Contradictions speak of tx alone.
 func Stack[R any](ctx context.Context, tx *ReadTx[R], below []Below[R], fn func(Reader[R]) error) error {
 	if len(below) == 0 {
 		return fn(tx)

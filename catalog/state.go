@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// state is what the files of a catalog hold. Views share it, and change nothing but its indexes; an Update changes it in
-// place, and drops it if the change does not reach the disk.
+// state is what the files of a catalog hold. Views share it, and change nothing but its
+// indexes; an Update changes it in place, and drops it if the change does not reach the
+// disk.
 type state struct {
 	token lockfile.Token
 	files []fileState
@@ -93,8 +94,9 @@ func load(files []File) (*state, error) {
 	return st, nil
 }
 
-// take keeps the first of several elements with one ID. No program writes such files; they come from copies put back by
-// hand, and all that matters is that everyone sees the same record.
+// take keeps the first of several elements with one ID. No program writes such files;
+// they come from copies put back by hand, and all that matters is that everyone sees the
+// same record.
 func (f *fileState) take(elements []element, ids map[string]*element) {
 	f.elements = make([]*element, 0, len(elements))
 	for k := range elements {
@@ -127,7 +129,8 @@ func readFile(path string) ([]byte, stamp, error) {
 		return nil, stamp{}, refused(path, "its type: it is not a regular file")
 	}
 	if st.Size > maxFileSize {
-		return nil, stamp{}, refused(path, fmt.Sprintf("byte %d: a file of records has at most %d bytes", maxFileSize, maxFileSize))
+		return nil, stamp{}, refused(path, fmt.Sprintf("byte %d: a file of records has at most %d bytes", maxFileSize,
+			maxFileSize))
 	}
 	data := make([]byte, st.Size)
 	if _, err := io.ReadFull(f, data); err != nil {

@@ -102,7 +102,8 @@ func TestUnchangedRecordsKeepTheirBytes(t *testing.T) {
 		r.Metadata = "<new>"
 		return tx.Replace(r)
 	})
-	if got, want := content(t, dir, "layers.json"), `[`+odd+`,{"id":"b","metadata":"\u003cnew\u003e",`+stamped+`}]`; got != want {
+	if got, want := content(t, dir, "layers.json"), `[`+odd+`,{"id":"b","metadata":"\u003cnew\u003e",`+stamped+
+		`}]`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if _, err := os.Lstat(filepath.Join(dir, "volatile-layers.json")); !errors.Is(err, os.ErrNotExist) {
@@ -113,7 +114,8 @@ func TestUnchangedRecordsKeepTheirBytes(t *testing.T) {
 func TestUnknownMembersSurvive(t *testing.T) {
 	dir := t.TempDir()
 	c := layerCatalog(dir)
-	put(t, dir, "layers.json", `[{"future":{"a": [1, 2]},"id":"a","NAMES":["x"],"created":"2026-01-02T03:04:05Z","\u0074omorrow":null,"Metadata":"old"}]`)
+	put(t, dir, "layers.json",
+		`[{"future":{"a": [1, 2]},"id":"a","NAMES":["x"],"created":"2026-01-02T03:04:05Z","\u0074omorrow":null,"Metadata":"old"}]`)
 	for range 2 {
 		update(t, c, func(tx *writeTx) error {
 			r, err := tx.Lookup("x")
@@ -123,7 +125,8 @@ func TestUnknownMembersSurvive(t *testing.T) {
 			r.Metadata = "new"
 			return tx.Replace(r)
 		})
-		want := `[{"id":"a","names":["x"],"metadata":"new",` + stamped + `,"future":{"a": [1, 2]},"\u0074omorrow":null}]`
+		want := `[{"id":"a","names":["x"],"metadata":"new",` + stamped +
+			`,"future":{"a": [1, 2]},"\u0074omorrow":null}]`
 		if got := content(t, dir, "layers.json"); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
@@ -190,7 +193,8 @@ func TestOwnWritesAreNotReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	c := layerCatalog(dir)
 	update(t, c, func(tx *writeTx) error { return tx.Insert(layers.Layer{ID: "a"}, 0) })
-	// A file that can't be read, put there in a way nobody could notice: same inode, size and times.
+	// A file that can't be read, put there in a way nobody could notice: same inode, size
+	// and times.
 	path := filepath.Join(dir, "layers.json")
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -208,7 +212,8 @@ func TestOwnWritesAreNotReadAgain(t *testing.T) {
 	view(t, c, func(tx *readTx) error { _, err := tx.Get("a"); return err })
 }
 
-// When the closure fails nothing has happened: not in the files, not for the next transaction, and no reader reloads.
+// When the closure fails nothing has happened: not in the files, not for the next
+// transaction, and no reader reloads.
 func TestFailedUpdate(t *testing.T) {
 	dir := t.TempDir()
 	c := layerCatalog(dir)
@@ -333,7 +338,8 @@ func TestWaitEndsWithTheContext(t *testing.T) {
 	}
 }
 
-// Two catalogs of one process and several goroutines on each: none loses an update of another.
+// Two catalogs of one process and several goroutines on each: none loses an update of
+// another.
 func TestConcurrentUpdates(t *testing.T) {
 	dir := t.TempDir()
 	cs := []*catalog.Catalog[layers.Layer]{layerCatalog(dir), layerCatalog(dir)}

@@ -17,7 +17,8 @@ import (
 )
 
 // together changes two catalogs and saves them in one go.
-func together(ctx context.Context, l *catalog.Catalog[layers.Layer], c *catalog.Catalog[containers.Container], id string) error {
+func together(ctx context.Context, l *catalog.Catalog[layers.Layer], c *catalog.Catalog[containers.Container],
+	id string) error {
 	return l.Update(ctx, func(ltx *writeTx) error {
 		return c.Update(ctx, func(ctx *catalog.WriteTx[containers.Container]) error {
 			if err := ltx.Insert(layers.Layer{ID: id}, 0); err != nil {
@@ -31,7 +32,8 @@ func together(ctx context.Context, l *catalog.Catalog[layers.Layer], c *catalog.
 	})
 }
 
-// At every step of a common save the files show a later catalog's change only beside the earlier one's.
+// At every step of a common save the files show a later catalog's change only beside the
+// earlier one's.
 func TestSaveTogether(t *testing.T) {
 	layerDir, containerDir := t.TempDir(), t.TempDir()
 	shows := func(path string) bool {
@@ -53,7 +55,8 @@ func TestSaveTogether(t *testing.T) {
 	if err := together(ctx, l, c, "one"); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"", "", "layer ", "layer container"}; !slices.Equal(slices.Compact(seen), slices.Compact(want)) {
+	if want := []string{"", "", "layer ", "layer container"}; !slices.Equal(slices.Compact(seen),
+		slices.Compact(want)) {
 		t.Errorf("the files showed %q, want %q", seen, want)
 	}
 	// Others see it, and so do these.
@@ -74,7 +77,8 @@ func TestSaveTogetherFailsBeforeItShowsAnything(t *testing.T) {
 	if err := os.WriteFile(inTheWay, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := catalog.New(catalog.Schema[containers.Container]{Kind: "container", ID: func(c *containers.Container) string { return c.ID }},
+	c := catalog.New(catalog.Schema[containers.Container]{Kind: "container",
+		ID: func(c *containers.Container) string { return c.ID }},
 		filepath.Join(dir, "containers.lock"), catalog.File{Path: filepath.Join(inTheWay, "containers.json")})
 	l := layerCatalog(dir)
 	if err := together(t.Context(), l, c, "one"); err == nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/shalestore/shale/internal/fsat"
 )
 
-// WriteTx changes the records of a catalog while its lock is held exclusively. It sees its own changes. It is not safe for
-// concurrent use.
+// WriteTx changes the records of a catalog while its lock is held exclusively. It sees
+// its own changes. It is not safe for concurrent use.
 type WriteTx[R any] struct {
 	ReadTx[R]
 	ctx    context.Context // only for the steps that tests watch: once begun, a save is not called off
@@ -20,14 +20,16 @@ type WriteTx[R any] struct {
 	broken error          // why nothing can be saved any more
 }
 
-// Insert adds a record at the end of a file, given by its index in the arguments of New. It returns errdefs.ErrDuplicateID or
-// errdefs.ErrDuplicateName if a record, even a hidden one, has the ID or one of the names.
+// Insert adds a record at the end of a file, given by its index in the arguments of New.
+// It returns errdefs.ErrDuplicateID or errdefs.ErrDuplicateName if a record, even a
+// hidden one, has the ID or one of the names.
 func (tx *WriteTx[R]) Insert(r R, file int) error {
 	if err := tx.check(); err != nil {
 		return err
 	}
 	if file < 0 || file >= len(tx.c.files) {
-		return fmt.Errorf("%s %q: %w: the catalog has no file %d", tx.c.schema.Kind, tx.c.schema.ID(&r), errdefs.ErrInvalid, file)
+		return fmt.Errorf("%s %q: %w: the catalog has no file %d", tx.c.schema.Kind, tx.c.schema.ID(&r),
+			errdefs.ErrInvalid, file)
 	}
 	e, err := tx.encode(&r, nil)
 	if err != nil {
@@ -48,8 +50,9 @@ func (tx *WriteTx[R]) Insert(r R, file int) error {
 	return nil
 }
 
-// Replace puts r in the place of the record with its ID. Members of that record which R does not know stay. It returns
-// errdefs.ErrNotFound if there is none, and errdefs.ErrDuplicateName if another record has one of the names.
+// Replace puts r in the place of the record with its ID. Members of that record which R
+// does not know stay. It returns errdefs.ErrNotFound if there is none, and
+// errdefs.ErrDuplicateName if another record has one of the names.
 func (tx *WriteTx[R]) Replace(r R) error {
 	if err := tx.check(); err != nil {
 		return err
@@ -75,7 +78,8 @@ func (tx *WriteTx[R]) Replace(r R) error {
 	return nil
 }
 
-// Remove takes out the record with this ID, hidden or not, or returns errdefs.ErrNotFound.
+// Remove takes out the record with this ID, hidden or not, or returns
+// errdefs.ErrNotFound.
 func (tx *WriteTx[R]) Remove(id string) error {
 	if err := tx.check(); err != nil {
 		return err
