@@ -19,7 +19,8 @@ type usageError struct {
 
 func (e usageError) Error() string { return e.message }
 
-// advised is an error of which the command knows better than advice what can be done about it.
+// advised is an error of which the command knows better than advice what can be done
+// about it.
 type advised struct {
 	error
 	advice string
@@ -37,9 +38,11 @@ func advice(err error) string {
 		return "usage: " + usage.usage
 	case errors.As(err, &known):
 		return known.advice
-	case (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && !errors.Is(err, errdefs.ErrInvalid): // what is invalid are limits that are too small
+	case (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && !errors.Is(err, errdefs.ErrInvalid):
+		// what is invalid are limits that are too small
 		return "the disk is full: `shale gc` removes what interrupted commands left, deleting images frees more"
-	case permission && !errors.Is(err, errdefs.ErrInvalid) && idtools.IsRootless(os.LookupEnv): // of invalid input the input has to change
+	case permission && !errors.Is(err, errdefs.ErrInvalid) && idtools.IsRootless(os.LookupEnv):
+		// of invalid input the input has to change
 		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
 	case errors.Is(err, errdefs.ErrNotFound) && strings.Contains(err.Error(), "data item"):
 		return "`shale list-layer-data`, `shale list-image-data` and `shale list-container-data` list what there is"

@@ -13,10 +13,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// dataLimit bounds an item of an image or a container, which the store handles in one piece. Layers' items are streams.
+// dataLimit bounds an item of an image or a container, which the store handles in one
+// piece. Layers' items are streams.
 const dataLimit = 1 << 30
 
-// bigData is the family of commands about the data items of one kind of object. Layers have no sizes and digests: these are nil then.
+// bigData is the family of commands about the data items of one kind of object. Layers
+// have no sizes and digests: these are nil then.
 type bigData struct {
 	p        *program
 	kind     string // "image"
@@ -39,7 +41,8 @@ func (p *program) layerData() bigData {
 func (p *program) imageData() bigData {
 	return bigData{
 		p: p, kind: "image", article: "an image", complete: p.completeImages,
-		list: (*store.Store).ImageBigDataNames, size: (*store.Store).ImageBigDataSize, digest: (*store.Store).ImageBigDataDigest,
+		list: (*store.Store).ImageBigDataNames, size: (*store.Store).ImageBigDataSize,
+		digest: (*store.Store).ImageBigDataDigest,
 		get: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
 			return inMemory(s.ImageBigData(ctx, ref, key))
 		},
@@ -52,7 +55,8 @@ func (p *program) imageData() bigData {
 func (p *program) containerData() bigData {
 	return bigData{
 		p: p, kind: "container", article: "a container", complete: p.completeContainers,
-		list: (*store.Store).ContainerBigDataNames, size: (*store.Store).ContainerBigDataSize, digest: (*store.Store).ContainerBigDataDigest,
+		list: (*store.Store).ContainerBigDataNames, size: (*store.Store).ContainerBigDataSize,
+		digest: (*store.Store).ContainerBigDataDigest,
 		get: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
 			return inMemory(s.ContainerBigData(ctx, ref, key))
 		},
@@ -65,7 +69,8 @@ func inMemory(data []byte, err error) (io.ReadCloser, error) {
 }
 
 // fromMemory reads an item whole before it is set.
-func fromMemory(set func(*store.Store, context.Context, string, string, []byte) error) func(*store.Store, context.Context, string, string, io.Reader) error {
+func fromMemory(set func(*store.Store, context.Context, string, string, []byte) error) func(*store.Store,
+	context.Context, string, string, io.Reader) error {
 	return func(s *store.Store, ctx context.Context, ref, key string, r io.Reader) error {
 		data, err := readUpTo(r, dataLimit)
 		if err != nil {
@@ -85,10 +90,11 @@ func (d bigData) commands() []*cobra.Command {
 
 func (d bigData) listCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:               "list-" + d.kind + "-data [flags] " + d.placeholder(),
-		Aliases:           []string{"list" + d.kind + "data"},
-		Short:             "List the data items of " + d.article,
-		Long:              "Lists the keys of the data items that are kept with " + d.article + ", such as manifests and configs.",
+		Use:     "list-" + d.kind + "-data [flags] " + d.placeholder(),
+		Aliases: []string{"list" + d.kind + "data"},
+		Short:   "List the data items of " + d.article,
+		Long: "Lists the keys of the data items that are kept with " + d.article +
+			", such as manifests and configs.",
 		Example:           "  shale list-" + d.kind + "-data " + d.sample(),
 		Args:              arguments(1, 1),
 		ValidArgsFunction: d.complete,
@@ -175,7 +181,8 @@ func (d bigData) digestCommand() *cobra.Command {
 }
 
 // factCommand prints what is known of an item without its content.
-func factCommand[T int64 | digest.Digest](d bigData, what, long string, tell func(*store.Store, context.Context, string, string) (T, error)) *cobra.Command {
+func factCommand[T int64 | digest.Digest](d bigData, what, long string, tell func(*store.Store, context.Context, string,
+	string) (T, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:               "get-" + d.kind + "-data-" + what + " " + d.placeholder() + " KEY",
 		Aliases:           []string{"get" + d.kind + "data" + what},
@@ -195,7 +202,8 @@ func factCommand[T int64 | digest.Digest](d bigData, what, long string, tell fun
 	}
 }
 
-// missing tells whether it is the object or its item that does not exist, in words that scripts for containers-storage look for.
+// missing tells whether it is the object or its item that does not exist, in words that
+// scripts for containers-storage look for.
 func (d bigData) missing(ctx context.Context, s *store.Store, ref, key string, err error) error {
 	if !errors.Is(err, errdefs.ErrNotFound) {
 		return err

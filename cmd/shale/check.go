@@ -64,7 +64,8 @@ store is sound.`,
 		if *repair || *force {
 			repaired, failed = s.Repair(ctx, report, store.RepairOptions{CheckOptions: opts, Force: *force})
 			if errors.Is(failed, errdefs.ErrInUse) {
-				failed = advised{failed, "what is mounted can be repaired once it is unmounted; what a container needs is deleted with --force only, and the container with it"}
+				failed = advised{failed,
+					"what is mounted can be repaired once it is unmounted; what a container needs is deleted with --force only, and the container with it"}
 			}
 			line.clear()
 			left = repaired.Left
@@ -82,7 +83,8 @@ store is sound.`,
 	return command
 }
 
-// verdict is the error for what is wrong with the store, if anything is, with what can be done about it.
+// verdict is the error for what is wrong with the store, if anything is, with what can be
+// done about it.
 func verdict(left store.Report, repaired, force bool) error {
 	if left.Empty() {
 		return nil
@@ -124,7 +126,8 @@ func verdict(left store.Report, repaired, force bool) error {
 	return errors.New(strings.Join(append([]string{strings.Join(parts, ", ")}, advice...), "; "))
 }
 
-// printReport prints the findings as containers-storage does, which scripts look for, and under each object what can be done.
+// printReport prints the findings as containers-storage does, which scripts look for, and
+// under each object what can be done.
 func (p *program) printReport(report store.Report) {
 	for _, object := range report.Objects() {
 		var remedies []string
@@ -170,7 +173,8 @@ func appendNew(list []string, s string) []string {
 	return append(list, s)
 }
 
-// reportJSON is what --json prints: the members of containers-storage's report, with texts where that has empty objects, and the findings in full.
+// reportJSON is what --json prints: the members of containers-storage's report, with
+// texts where that has empty objects, and the findings in full.
 func reportJSON(report store.Report, done []store.Action) any {
 	type damages map[string][]string
 	all := struct {

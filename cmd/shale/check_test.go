@@ -18,7 +18,8 @@ func TestCheckAndGC(t *testing.T) {
 		t.Errorf("of a sound store: %q", out)
 	}
 	got := s.try("check", "--max", "0")
-	if want := " layer " + layer + ": layer not referenced by any images or containers\n"; got.status != 1 || !strings.Contains(got.stdout, want) ||
+	if want := " layer " + layer + ": layer not referenced by any images or containers\n"; got.status != 1 ||
+		!strings.Contains(got.stdout, want) ||
 		!strings.Contains(got.stderr, "1 damaged; `shale check --repair`") {
 		t.Errorf("%+v", got)
 	}
@@ -39,12 +40,15 @@ func TestCheckAndGC(t *testing.T) {
 		Layers, ROLayers, Images, ROImages, Containers, Files map[string][]string
 		Findings                                              []struct{ Kind, ID, What, Remedy string }
 	}
-	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.status != 1 || len(report.Layers[stray]) != 1 || len(report.Findings) != 2 ||
-		len(report.Images[image]) != 1 || report.Images[image][0] != "image "+image+": data item \"item\": image data item is missing" {
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil || got.status != 1 ||
+		len(report.Layers[stray]) != 1 || len(report.Findings) != 2 ||
+		len(report.Images[image]) != 1 || report.Images[image][0] != "image "+image+
+		": data item \"item\": image data item is missing" {
 		t.Errorf("%v: %+v", err, got)
 	}
 
-	if got = s.try("gc", "--dry-run"); got.status != 0 || !strings.Contains(got.stdout, stray) || !strings.Contains(got.stdout, "to be freed") {
+	if got = s.try("gc", "--dry-run"); got.status != 0 || !strings.Contains(got.stdout, stray) ||
+		!strings.Contains(got.stdout, "to be freed") {
 		t.Errorf("%+v", got)
 	}
 	if out := s.must("storage-layers"); !strings.Contains(out, stray) {

@@ -15,25 +15,31 @@ const completionTime = 2 * time.Second
 // proposal is an ID or a name that could stand on the command line.
 type proposal struct{ word, about string }
 
-func (p *program) completeLayers(command *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (p *program) completeLayers(command *cobra.Command, args []string, prefix string) ([]cobra.Completion,
+	cobra.ShellCompDirective) {
 	return p.completeFrom(command, args, prefix, proposeLayers)
 }
 
-func (p *program) completeImages(command *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (p *program) completeImages(command *cobra.Command, args []string, prefix string) ([]cobra.Completion,
+	cobra.ShellCompDirective) {
 	return p.completeFrom(command, args, prefix, proposeImages)
 }
 
-func (p *program) completeContainers(command *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (p *program) completeContainers(command *cobra.Command, args []string, prefix string) ([]cobra.Completion,
+	cobra.ShellCompDirective) {
 	return p.completeFrom(command, args, prefix, proposeContainers)
 }
 
-func (p *program) completeAny(command *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (p *program) completeAny(command *cobra.Command, args []string, prefix string) ([]cobra.Completion,
+	cobra.ShellCompDirective) {
 	return p.completeFrom(command, args, prefix, proposeLayers, proposeImages, proposeContainers)
 }
 
-// completeFrom proposes names, and IDs once the word begins like one: a person who has typed nothing wants no list of hexadecimal. What
-// goes wrong is kept to ourselves, in the middle of somebody's command line.
-func (p *program) completeFrom(command *cobra.Command, args []string, prefix string, sources ...func(context.Context, *store.Store) []proposal) ([]cobra.Completion, cobra.ShellCompDirective) {
+// completeFrom proposes names, and IDs once the word begins like one: a person who has
+// typed nothing wants no list of hexadecimal. What goes wrong is kept to ourselves, in
+// the middle of somebody's command line.
+func (p *program) completeFrom(command *cobra.Command, args []string, prefix string,
+	sources ...func(context.Context, *store.Store) []proposal) ([]cobra.Completion, cobra.ShellCompDirective) {
 	const files = cobra.ShellCompDirectiveNoFileComp
 	if command.Args != nil && command.Args(command, append(args, prefix)) != nil {
 		return nil, files // one argument more would be too many

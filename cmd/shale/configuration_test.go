@@ -75,7 +75,8 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
-// A key that Shale doesn't know may belong to a newer program: it is worth a warning and no more.
+// A key that Shale doesn't know may belong to a newer program: it is worth a warning and
+// no more.
 func TestConfigWarns(t *testing.T) {
 	path := confFile(t, conf+"novelty = 1\n")
 	got := in(t, "", "config")
@@ -100,8 +101,10 @@ mount_program = "/bin/true"
 `} {
 		confFile(t, text)
 		dir := t.TempDir()
-		// With roots of its own the peer reads the file only to print it; without, it would open the store that the file describes.
-		there := &stores{t: t, flags: []string{"--graph", dir + "/root", "--run", dir + "/run", "--storage-driver", "vfs"}}
+		// With roots of its own the peer reads the file only to print it; without, it
+		// would open the store that the file describes.
+		there := &stores{t: t, flags: []string{"--graph", dir + "/root", "--run", dir + "/run", "--storage-driver",
+			"vfs"}}
 		sameOutput(t, []string{"config", text}, in(t, "", "config"), runPeer(t, path, there, "", "config"))
 	}
 }

@@ -29,7 +29,8 @@ is in a directory goes into the target, which is made if it is missing.`,
 		Args:              arguments(2, -1),
 		ValidArgsFunction: p.completeLayers,
 	}
-	owner := command.Flags().StringP("chown", "o", "", "make `UID[:GID]` the owner of the copies; GID is UID when it isn't given")
+	owner := command.Flags().StringP("chown", "o", "",
+		"make `UID[:GID]` the owner of the copies; GID is UID when it isn't given")
 	jsonFlag(command) // accepted as containers-storage does; there is nothing to print
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		var options store.CopyOptions
@@ -69,7 +70,8 @@ func parseOwner(value string) (archive.Owner, error) {
 	for i, text := range []string{uid, gid} {
 		id, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return archive.Owner{}, fmt.Errorf("--chown %s: %q is no numeric ID; names are known only inside the layer", value, text)
+			return archive.Owner{}, fmt.Errorf("--chown %s: %q is no numeric ID; names are known only inside the layer",
+				value, text)
 		}
 		ids[i] = uint32(id)
 	}

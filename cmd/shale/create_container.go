@@ -31,9 +31,12 @@ no image; the container's layer has then no parent.`,
 	flags := command.Flags()
 	flags.StringArrayVarP(&options.Names, "name", "n", nil, "give the container the name `NAME`; may be repeated")
 	flags.StringVarP(&options.ID, "id", "i", "", "give the container this `ID` (default: 64 random hexadecimal digits)")
-	flags.BoolVar(&options.Volatile, "volatile", false, "the container need not survive a crash or a reboot: its files are never synced")
-	size := flags.String("size", "", "its files may take `SIZE` at most, such as 10G, on a file system with project quotas; 0 for no limit (default: storage.conf's size)")
-	inodes := flags.Uint64("inodes", 0, "it may have `NUMBER` files and directories at most; 0 for no limit (default: storage.conf's inodes)")
+	flags.BoolVar(&options.Volatile, "volatile", false,
+		"the container need not survive a crash or a reboot: its files are never synced")
+	size := flags.String("size", "",
+		"its files may take `SIZE` at most, such as 10G, on a file system with project quotas; 0 for no limit (default: storage.conf's size)")
+	inodes := flags.Uint64("inodes", 0,
+		"it may have `NUMBER` files and directories at most; 0 for no limit (default: storage.conf's inodes)")
 	auto := flags.Bool("auto-userns", false, "map IDs that no other container has, as many as the image needs")
 	metadata := metadataFlags(command)
 	ids := idMappingFlags(command)

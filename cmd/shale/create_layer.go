@@ -36,7 +36,8 @@ indented below, its names. Mount the layer to fill it.`,
 	return command
 }
 
-// layerFlags are the flags by which create-layer and import-layer describe the layer they make.
+// layerFlags are the flags by which create-layer and import-layer describe the layer they
+// make.
 type layerFlags struct {
 	names    []string
 	id       string
@@ -51,7 +52,8 @@ func (p *program) layerFlags(command *cobra.Command) *layerFlags {
 	flags.StringArrayVarP(&wanted.names, "name", "n", nil, "give the layer the name `NAME`; may be repeated")
 	flags.StringVarP(&wanted.id, "id", "i", "", "give the layer this `ID` (default: 64 random hexadecimal digits)")
 	flags.StringVarP(&wanted.label, "label", "l", "", "mount the layer with the SELinux label `LABEL`")
-	flags.BoolVarP(&wanted.readOnly, "readonly", "r", false, "the layer is an image's: not to be written to once it is filled")
+	flags.BoolVarP(&wanted.readOnly, "readonly", "r", false,
+		"the layer is an image's: not to be written to once it is filled")
 	wanted.ids = idMappingFlags(command)
 	return wanted
 }

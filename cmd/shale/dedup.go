@@ -19,10 +19,12 @@ are shared now.`,
   shale dedup --hash-method sha256`,
 		Args: arguments(0, 0),
 	}
-	method := command.Flags().String("hash-method", "crc", "compare files that have the same `METHOD`: size, crc or sha256")
+	method := command.Flags().String("hash-method", "crc",
+		"compare files that have the same `METHOD`: size, crc or sha256")
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
-		by, ok := map[string]store.DedupBy{"size": store.DedupBySize, "crc": store.DedupByCRC, "sha256": store.DedupBySHA256}[*method]
+		by, ok := map[string]store.DedupBy{"size": store.DedupBySize, "crc": store.DedupByCRC,
+			"sha256": store.DedupBySHA256}[*method]
 		if !ok {
 			return fmt.Errorf("--hash-method %s: there are size, crc and sha256", *method)
 		}

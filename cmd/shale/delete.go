@@ -46,7 +46,8 @@ then. The commands delete-layer, delete-image and delete-container are the safe 
 }
 
 // deletion completes one of the three commands that say nothing about what went well.
-func (p *program) deletion(command *cobra.Command, remove func(*store.Store, context.Context, string) error) *cobra.Command {
+func (p *program) deletion(command *cobra.Command,
+	remove func(*store.Store, context.Context, string) error) *cobra.Command {
 	command.Args = arguments(1, -1)
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {

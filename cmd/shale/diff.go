@@ -40,7 +40,8 @@ unless a flag says how to compress it.`,
 		for _, choice := range []struct {
 			chosen      bool
 			compression archive.Compression
-		}{{*plain, archive.Uncompressed}, {*gzip, archive.Gzip}, {*zstd, archive.Zstd}, {*bzip2, archive.Bzip2}, {*xz, archive.Xz}} {
+		}{{*plain, archive.Uncompressed}, {*gzip, archive.Gzip}, {*zstd, archive.Zstd}, {*bzip2, archive.Bzip2},
+			{*xz, archive.Xz}} {
 			if choice.chosen {
 				options.Compression = &choice.compression
 			}
@@ -73,7 +74,8 @@ type output struct {
 	mine bool // the file was not there before
 }
 
-// openOutput creates path, or takes standard output for "". It won't write an archive to a terminal.
+// openOutput creates path, or takes standard output for "". It won't write an archive to
+// a terminal.
 func (p *program) openOutput(path string) (*output, error) {
 	if path == "" {
 		if p.interactive() {
@@ -108,7 +110,8 @@ func (o *output) abandon() {
 	}
 }
 
-// diffTotal is the length in bytes of the tar to come, when that is known: the layer came as one.
+// diffTotal is the length in bytes of the tar to come, when that is known: the layer came
+// as one.
 func diffTotal(ctx context.Context, s *store.Store, layer, other string) int64 {
 	if other != "" {
 		return 0

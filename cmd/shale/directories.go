@@ -8,13 +8,16 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// directories are the two commands that say where programs may keep files of their own beside an image or a container.
+// directories are the two commands that say where programs may keep files of their own
+// beside an image or a container.
 func (p *program) directories(kind string) []*cobra.Command {
 	find, findRun, complete := (*store.Store).ImageDirectory, (*store.Store).ImageRunDirectory, p.completeImages
 	if kind == "container" {
-		find, findRun, complete = (*store.Store).ContainerDirectory, (*store.Store).ContainerRunDirectory, p.completeContainers
+		find, findRun, complete = (*store.Store).ContainerDirectory, (*store.Store).ContainerRunDirectory,
+			p.completeContainers
 	}
-	build := func(middle, long string, find func(*store.Store, context.Context, string) (string, error)) *cobra.Command {
+	build := func(middle, long string, find func(*store.Store, context.Context,
+		string) (string, error)) *cobra.Command {
 		name := "get-" + kind + middle + "-dir"
 		return &cobra.Command{
 			Use:               name + " " + placeholders[kind],

@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// docs writes the manual. Man pages, docs/cli.md and --help all come from the command tree, so that they can't tell different stories.
+// docs writes the manual. Man pages, docs/cli.md and --help all come from the command
+// tree, so that they can't tell different stories.
 func (p *program) docs() *cobra.Command {
 	command := &cobra.Command{
 		Use:    "docs",
@@ -139,8 +140,10 @@ func manPage(command *cobra.Command) []byte {
 		for _, sub := range documented(command) {
 			fmt.Fprintf(&b, ".TP\n.BR shale-%s (1)\n%s\n", roff(sub.Name()), roff(sub.Short))
 		}
-		b.WriteString(".SH EXIT STATUS\n0 for success, 1 for any failure, 130 after an interrupt, 143 after a termination.\n")
-		b.WriteString(".SH FILES\n.I /etc/containers/storage.conf\nand its like say where the store is; see\n.BR containers-storage.conf (5).\n")
+		b.WriteString(
+			".SH EXIT STATUS\n0 for success, 1 for any failure, 130 after an interrupt, 143 after a termination.\n")
+		b.WriteString(
+			".SH FILES\n.I /etc/containers/storage.conf\nand its like say where the store is; see\n.BR containers-storage.conf (5).\n")
 	}
 	if command.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLE\n.EX\n%s\n.EE\n", roff(outdent(command.Example)))
@@ -182,7 +185,8 @@ func manText(b io.Writer, text string) {
 	}
 }
 
-// roff escapes what groff would take for markup: backslashes, hyphens that are to stay hyphens, and dots and quotes that begin a line.
+// roff escapes what groff would take for markup: backslashes, hyphens that are to stay
+// hyphens, and dots and quotes that begin a line.
 func roff(text string) string {
 	text = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(text)
 	lines := strings.Split(text, "\n")

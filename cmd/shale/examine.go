@@ -90,7 +90,8 @@ func (p *program) container() *cobra.Command {
 	return command
 }
 
-// findEach looks up each reference, and returns what was found beside an error about what was not.
+// findEach looks up each reference, and returns what was found beside an error about what
+// was not.
 func findEach[R any](ctx context.Context, refs []string, find func(context.Context, string) (R, error)) ([]R, error) {
 	found := []R{}
 	var failed error

@@ -27,7 +27,8 @@ exits with status 1 when one is missing.`,
 	container := flags.BoolP("container", "c", false, "only a container counts")
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		// What is printed is whether anything of that name exists; the kinds asked for decide the exit status alone, as in containers-storage.
+		// What is printed is whether anything of that name exists; the kinds asked for
+		// decide the exit status alone, as in containers-storage.
 		answers := map[string]bool{}
 		missing := false
 		for _, ref := range args {

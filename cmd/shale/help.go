@@ -1,6 +1,7 @@
 package main
 
-// helpTemplate is what --help prints, for a command and for shale itself; the text/template language and the functions are cobra's.
+// helpTemplate is what --help prints, for a command and for shale itself; the
+// text/template language and the functions are cobra's.
 const helpTemplate = `{{.Short}}.
 
   {{.UseLine}}

@@ -20,8 +20,9 @@ type input struct {
 
 func (in *input) Close() error { return in.close() }
 
-// openInput opens path, or standard input for "". Cancelling ctx ends a read that waits for a pipe or a terminal, which no signal would do
-// otherwise: Go restarts an interrupted read.
+// openInput opens path, or standard input for "". Cancelling ctx ends a read that waits
+// for a pipe or a terminal, which no signal would do otherwise: Go restarts an
+// interrupted read.
 func (p *program) openInput(ctx context.Context, path string) (*input, error) {
 	file, isFile := p.stdin.(*os.File)
 	if path == "" && !isFile {
@@ -55,7 +56,8 @@ func (p *program) openInput(ctx context.Context, path string) (*input, error) {
 	return &input{Reader: waiter, close: func() error { waiter.stop(); return closeFile() }}, nil
 }
 
-// waiter reads from a file that may keep it waiting, until its context ends: poll(2) watches the file and an eventfd(2) together.
+// waiter reads from a file that may keep it waiting, until its context ends: poll(2)
+// watches the file and an eventfd(2) together.
 type waiter struct {
 	ctx  context.Context
 	file *os.File
@@ -68,14 +70,16 @@ func newWaiter(ctx context.Context, file *os.File) (*waiter, error) {
 	if err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	wake := os.NewFile(uintptr(fd), "eventfd") // closed by its finalizer: a poll may still hold the number when stop is called
+	// closed by its finalizer: a poll may still hold the number when stop is called
+	wake := os.NewFile(uintptr(fd), "eventfd")
 	stop := context.AfterFunc(ctx, func() { wake.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0}) })
 	return &waiter{ctx: ctx, file: file, wake: wake, stop: stop}, nil
 }
 
 func (w *waiter) Read(b []byte) (int, error) {
 	for {
-		fds := []unix.PollFd{{Fd: int32(w.file.Fd()), Events: unix.POLLIN}, {Fd: int32(w.wake.Fd()), Events: unix.POLLIN}}
+		fds := []unix.PollFd{{Fd: int32(w.file.Fd()), Events: unix.POLLIN},
+			{Fd: int32(w.wake.Fd()), Events: unix.POLLIN}}
 		_, err := unix.Poll(fds, -1)
 		switch {
 		case err == unix.EINTR:
@@ -89,7 +93,8 @@ func (w *waiter) Read(b []byte) (int, error) {
 	}
 }
 
-// readAll reads the whole of a small input, such as metadata, and refuses more than limit bytes.
+// readAll reads the whole of a small input, such as metadata, and refuses more than limit
+// bytes.
 func (p *program) readAll(ctx context.Context, path string, limit int64) ([]byte, error) {
 	in, err := p.openInput(ctx, path)
 	if err != nil {

@@ -163,7 +163,8 @@ func (p *program) printLayerTable(list []layers.Layer, users layerUsers) {
 	t.flush()
 }
 
-// nullWhenEmpty makes an empty list print as null, as the Go programs that read containers-storage's output expect.
+// nullWhenEmpty makes an empty list print as null, as the Go programs that read
+// containers-storage's output expect.
 func nullWhenEmpty[T any](list []T) []T {
 	if len(list) == 0 {
 		return nil

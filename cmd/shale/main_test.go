@@ -11,7 +11,8 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// asShale makes the test binary behave as shale itself, for tests that need a process: terminals, signals, broken pipes.
+// asShale makes the test binary behave as shale itself, for tests that need a process:
+// terminals, signals, broken pipes.
 const asShale = "SHALE_TEST_AS_SHALE"
 
 func TestMain(m *testing.M) {
@@ -39,7 +40,8 @@ func in(t *testing.T, stdin string, args ...string) result {
 // process prepares shale as a process of its own.
 func process(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	// By this name an ordinary user can run it, too, who may not enter the directory where go test has put it.
+	// By this name an ordinary user can run it, too, who may not enter the directory
+	// where go test has put it.
 	command := exec.CommandContext(t.Context(), "/proc/self/exe", args...)
 	command.Env = append(os.Environ(), asShale+"=1")
 	return command
@@ -52,7 +54,8 @@ type stores struct {
 	flags []string
 }
 
-// newStore makes a store with the overlay driver, or the one in STORAGE_DRIVER, for a test that runs as root.
+// newStore makes a store with the overlay driver, or the one in STORAGE_DRIVER, for a
+// test that runs as root.
 func newStore(t *testing.T) *stores {
 	t.Helper()
 	testutil.Root(t)
@@ -61,7 +64,8 @@ func newStore(t *testing.T) *stores {
 		driver = "overlay"
 	}
 	dir := t.TempDir()
-	s := &stores{t, dir, []string{"--graph", filepath.Join(dir, "root"), "--run", filepath.Join(dir, "run"), "--storage-driver", driver}}
+	s := &stores{t, dir, []string{"--graph", filepath.Join(dir, "root"), "--run", filepath.Join(dir, "run"),
+		"--storage-driver", driver}}
 	t.Cleanup(func() {
 		for _, last := range [][]string{{"wipe"}, {"shutdown", "--force"}} {
 			if got := s.try(last...); got.status != 0 {

@@ -35,7 +35,8 @@ An ordinary user's mounts live in a user namespace: run this in "shale unshare" 
 	flags := command.Flags()
 	options := flags.StringP("opt", "o", "", "mount with `OPTIONS`, separated by commas")
 	label := flags.StringP("label", "l", "", "mount with the SELinux label `LABEL`")
-	readOnly := flags.BoolP("read-only", "r", false, "mount an image, or a layer, so that it can't be changed (also --ro)")
+	readOnly := flags.BoolP("read-only", "r", false,
+		"mount an image, or a layer, so that it can't be changed (also --ro)")
 	flags.SetNormalizeFunc(alias("ro", "read-only"))
 	maps := mapFlags(command)
 	asJSON := jsonFlag(command)
@@ -147,8 +148,8 @@ func mountOne(ctx context.Context, s *store.Store, ref string, options store.Mou
 	return s.Mount(ctx, ref, options)
 }
 
-// unmountOne unmounts a layer, a container, or what mountOne has mounted of an image, and returns whether to say so: of an image,
-// containers-storage says nothing.
+// unmountOne unmounts a layer, a container, or what mountOne has mounted of an image, and
+// returns whether to say so: of an image, containers-storage says nothing.
 func unmountOne(ctx context.Context, s *store.Store, ref string, force bool) (gone bool, err error) {
 	still, err := s.Unmount(ctx, ref, force)
 	if errors.Is(err, errdefs.ErrNotFound) {

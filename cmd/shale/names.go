@@ -70,8 +70,10 @@ one of its kind had moves.`,
 	}, "one of the new names, `NAME`; may be repeated", (*store.Store).SetNames)
 }
 
-// changeNames completes one of the three commands that take --name and print the resulting names only as JSON.
-func (p *program) changeNames(command *cobra.Command, usage string, change func(*store.Store, context.Context, string, ...string) error) *cobra.Command {
+// changeNames completes one of the three commands that take --name and print the
+// resulting names only as JSON.
+func (p *program) changeNames(command *cobra.Command, usage string, change func(*store.Store, context.Context, string,
+	...string) error) *cobra.Command {
 	command.Args = arguments(1, -1)
 	command.ValidArgsFunction = p.completeAny
 	given := command.Flags().StringArrayP("name", "n", nil, usage)

@@ -29,7 +29,8 @@ func tarOf(t *testing.T, files map[string]string) []byte {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		header := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), ModTime: time.Unix(1700000000, 0), Typeflag: tar.TypeReg}
+		header := &tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name])), ModTime: time.Unix(1700000000, 0),
+			Typeflag: tar.TypeReg}
 		if strings.HasSuffix(name, "/") {
 			header.Typeflag, header.Mode = tar.TypeDir, 0o755
 		}
@@ -46,7 +47,8 @@ func tarOf(t *testing.T, files map[string]string) []byte {
 	return b.Bytes()
 }
 
-// openTerminal makes a pseudo-terminal: what is written to the terminal can be read from the other end.
+// openTerminal makes a pseudo-terminal: what is written to the terminal can be read from
+// the other end.
 func openTerminal(t *testing.T) (end, tty *os.File) {
 	t.Helper()
 	end, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
@@ -69,7 +71,8 @@ func openTerminal(t *testing.T) (end, tty *os.File) {
 	return end, tty
 }
 
-// onTerminal runs a command with some of its streams at a terminal, and returns what appeared there.
+// onTerminal runs a command with some of its streams at a terminal, and returns what
+// appeared there.
 func onTerminal(t *testing.T, command *exec.Cmd, attach func(tty *os.File)) string {
 	t.Helper()
 	end, tty := openTerminal(t)
@@ -114,7 +117,8 @@ func TestProgressOnlyAtATerminal(t *testing.T) {
 	var id bytes.Buffer
 	watched.Stdout = &id
 	shown := onTerminal(t, watched, func(tty *os.File) { watched.Stderr = tty })
-	if !strings.Contains(shown, "importing") || !strings.Contains(shown, "B/s") || !strings.HasSuffix(shown, "\r\x1b[K") {
+	if !strings.Contains(shown, "importing") || !strings.Contains(shown, "B/s") ||
+		!strings.HasSuffix(shown, "\r\x1b[K") {
 		t.Errorf("at a terminal: %q", shown)
 	}
 	if !strings.HasSuffix(id.String(), "\n\twatched\n") {
@@ -164,7 +168,8 @@ func TestInterruptedImportLeavesNothing(t *testing.T) {
 			s.must("create-layer", "--name", "bystander")
 			before := paths(t, s.dir)
 
-			archive := tarOf(t, map[string]string{"dir/": "", "dir/file": strings.Repeat("y", 1<<20), "more": strings.Repeat("z", 1<<20)})
+			archive := tarOf(t, map[string]string{"dir/": "", "dir/file": strings.Repeat("y", 1<<20),
+				"more": strings.Repeat("z", 1<<20)})
 			r, w, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)
@@ -186,7 +191,8 @@ func TestInterruptedImportLeavesNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			command.Wait()
-			if status := command.ProcessState.ExitCode(); status != c.status || !strings.Contains(stderr.String(), "shale: import-layer: "+c.says) {
+			if status := command.ProcessState.ExitCode(); status != c.status ||
+				!strings.Contains(stderr.String(), "shale: import-layer: "+c.says) {
 				t.Errorf("status %d, %q", status, stderr.String())
 			}
 			if after := paths(t, s.dir); !slices.Equal(before, after) {
@@ -199,7 +205,8 @@ func TestInterruptedImportLeavesNothing(t *testing.T) {
 	}
 }
 
-// paths lists what is below a store's directories, without the empty places that it keeps for temporary files.
+// paths lists what is below a store's directories, without the empty places that it keeps
+// for temporary files.
 func paths(t *testing.T, dir string) []string {
 	t.Helper()
 	var all []string
@@ -222,7 +229,8 @@ func paths(t *testing.T, dir string) []string {
 func TestReaderGoesAway(t *testing.T) {
 	s := newStore(t)
 	archive := filepath.Join(t.TempDir(), "archive.tar")
-	if err := os.WriteFile(archive, tarOf(t, map[string]string{"large": strings.Repeat("x", 4<<20)}), 0o644); err != nil {
+	if err := os.WriteFile(archive, tarOf(t, map[string]string{"large": strings.Repeat("x", 4<<20)}),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	s.must("import-layer", "--name", "large", "--file", archive)
@@ -260,7 +268,8 @@ func TestFullDisk(t *testing.T) {
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	command.Run()
-	if status := command.ProcessState.ExitCode(); status != 1 || !strings.Contains(stderr.String(), "no space left on device") {
+	if status := command.ProcessState.ExitCode(); status != 1 ||
+		!strings.Contains(stderr.String(), "no space left on device") {
 		t.Errorf("status %d, %q", status, stderr.String())
 	}
 }
@@ -282,7 +291,8 @@ func TestFlagsAnywhere(t *testing.T) {
 			t.Errorf("shale %s: status %d, %q, %q", strings.Join(args, " "), got.status, got.stdout, got.stderr)
 		}
 	}
-	if got := in(t, "", append(s.flags, "--debug", "layers")...); !strings.Contains(got.stderr, "Root: "+s.dir+"/root") || !strings.Contains(got.stdout, id) {
+	if got := in(t, "", append(s.flags, "--debug", "layers")...); !strings.Contains(got.stderr, "Root: "+s.dir+
+		"/root") || !strings.Contains(got.stdout, id) {
 		t.Errorf("--debug: %q", got.stderr)
 	}
 }
@@ -296,9 +306,11 @@ func TestErrorsNameTheObject(t *testing.T) {
 		says []string
 	}{
 		{[]string{"delete-layer", "base"}, []string{"shale: delete-layer: ", base, "in use", "\n  "}},
-		{[]string{"create-layer", "--name", "base"}, []string{"shale: create-layer: ", "base", "already in use", "\n  "}},
+		{[]string{"create-layer", "--name", "base"}, []string{"shale: create-layer: ", "base", "already in use",
+			"\n  "}},
 		{[]string{"create-layer", "gone"}, []string{"shale: create-layer: ", "gone", "not known", "shale layers"}},
-		{[]string{"import-layer", "--file", "/nonexistent"}, []string{"shale: import-layer: ", "/nonexistent", "no such file"}},
+		{[]string{"import-layer", "--file", "/nonexistent"}, []string{"shale: import-layer: ", "/nonexistent",
+			"no such file"}},
 		{[]string{"import-layer", "--file", "/"}, []string{"shale: import-layer: ", "is a directory"}},
 		{[]string{"layer", "gone", "lost"}, []string{"gone", "lost"}},
 	} {

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// program is one run of shale: its streams and its global flags. There is no other state, so that tests can run many in one process.
+// program is one run of shale: its streams and its global flags. There is no other state,
+// so that tests can run many in one process.
 type program struct {
 	args   []string // the command line, without the program's name
 	stdin  io.Reader
@@ -30,7 +31,8 @@ type program struct {
 
 // run executes one command line and returns its exit status: see exitStatus.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{args: args, stdin: stdin, stdout: stdout, stderr: stderr, out: bufio.NewWriterSize(stdout, 64<<10), log: logrus.New()}
+	p := &program{args: args, stdin: stdin, stdout: stdout, stderr: stderr, out: bufio.NewWriterSize(stdout, 64<<10),
+		log: logrus.New()}
 	p.log.SetOutput(stderr)
 	ctx, stop := untilSignalled(context.Background())
 	defer stop()
@@ -57,11 +59,13 @@ func (e signalError) Error() string {
 	return "terminated"
 }
 
-// pipeStatus is what a shell reports for a program that dies of SIGPIPE. We end on our own instead, so that undo still runs.
+// pipeStatus is what a shell reports for a program that dies of SIGPIPE. We end on our
+// own instead, so that undo still runs.
 const pipeStatus = 128 + int(syscall.SIGPIPE)
 
-// untilSignalled returns a context that ends at the first SIGINT or SIGTERM, which lets the command undo what it has begun. The second
-// one kills as usual. SIGPIPE becomes the write error EPIPE.
+// untilSignalled returns a context that ends at the first SIGINT or SIGTERM, which lets
+// the command undo what it has begun. The second one kills as usual. SIGPIPE becomes the
+// write error EPIPE.
 func untilSignalled(parent context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	ends, pipes := make(chan os.Signal, 1), make(chan os.Signal, 1)
@@ -82,7 +86,8 @@ func untilSignalled(parent context.Context) (context.Context, func()) {
 	}
 }
 
-// errSaid is returned by a command that has said on stderr, or by its output, what is wrong; it only sets the exit status.
+// errSaid is returned by a command that has said on stderr, or by its output, what is
+// wrong; it only sets the exit status.
 var errSaid = errors.New("already said")
 
 // childStatus is the exit status of a program that shale ran in its own place.
@@ -90,8 +95,8 @@ type childStatus int
 
 func (s childStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// exitStatus is 0 for success, 1 for any failure, wrong usage included, 128 and the signal's number after a signal, and that of the child
-// when one ran in our place.
+// exitStatus is 0 for success, 1 for any failure, wrong usage included, 128 and the
+// signal's number after a signal, and that of the child when one ran in our place.
 func exitStatus(ctx context.Context, err error) int {
 	var signalled signalError
 	var child childStatus
@@ -108,7 +113,8 @@ func exitStatus(ctx context.Context, err error) int {
 	return 1
 }
 
-// complain says on stderr what went wrong with which command, and what to do about it where we know.
+// complain says on stderr what went wrong with which command, and what to do about it
+// where we know.
 func (p *program) complain(command *cobra.Command, cause, err error) {
 	var signalled signalError
 	var child childStatus
@@ -130,13 +136,15 @@ func (p *program) complain(command *cobra.Command, cause, err error) {
 	}
 }
 
-// printf prints to standard output. Errors stick to the buffer and show when it is flushed.
+// printf prints to standard output. Errors stick to the buffer and show when it is
+// flushed.
 func (p *program) printf(format string, args ...any) { fmt.Fprintf(p.out, format, args...) }
 
 // printJSON prints one line of JSON.
 func (p *program) printJSON(value any) error { return json.NewEncoder(p.out).Encode(value) }
 
-// interactive reports whether a person reads standard output. Only then may a command print something else than containers-storage does.
+// interactive reports whether a person reads standard output. Only then may a command
+// print something else than containers-storage does.
 func (p *program) interactive() bool { return terminal(p.stdout) != nil }
 
 // sayf prints to stderr what is no error.

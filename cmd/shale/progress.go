@@ -7,11 +7,13 @@ import (
 	"unicode/utf8"
 )
 
-// redrawEvery bounds how often a progress line is drawn: ten times a second reads as steady motion.
+// redrawEvery bounds how often a progress line is drawn: ten times a second reads as
+// steady motion.
 const redrawEvery = 100 * time.Millisecond
 
-// progress draws one line about a stream of bytes and redraws it in place. A nil *progress draws nothing, so that callers need not ask
-// whether there is a terminal. It is for one goroutine at a time.
+// progress draws one line about a stream of bytes and redraws it in place. A nil
+// *progress draws nothing, so that callers need not ask whether there is a terminal. It
+// is for one goroutine at a time.
 type progress struct {
 	out   io.Writer
 	width int
@@ -32,7 +34,8 @@ func (p *program) newProgress(verb string, total int64) *progress {
 	return &progress{out: tty, width: columns(tty), verb: verb, total: total, now: time.Now, began: time.Now()}
 }
 
-// report is the callback that store operations take: nil when nobody watches, which spares them the calls.
+// report is the callback that store operations take: nil when nobody watches, which
+// spares them the calls.
 func (g *progress) report() func(int64) {
 	if g == nil {
 		return nil
@@ -66,13 +69,16 @@ func (g *progress) clear() {
 	fmt.Fprint(g.out, "\r\x1b[K")
 }
 
-// progressLine puts the figures into words: how much, of how much, how fast, how long still.
+// progressLine puts the figures into words: how much, of how much, how fast, how long
+// still.
 func progressLine(verb string, done, total int64, elapsed time.Duration) string {
 	rate := float64(done) / max(elapsed.Seconds(), 0.001)
 	if total <= 0 || done > total {
-		return fmt.Sprintf("%s  %s  %s/s  %s", verb, bytesText(done), bytesText(int64(rate)), elapsed.Round(time.Second))
+		return fmt.Sprintf("%s  %s  %s/s  %s", verb, bytesText(done), bytesText(int64(rate)),
+			elapsed.Round(time.Second))
 	}
-	line := fmt.Sprintf("%s  %s of %s  %d%%  %s/s", verb, bytesText(done), bytesText(total), done*100/total, bytesText(int64(rate)))
+	line := fmt.Sprintf("%s  %s of %s  %d%%  %s/s", verb, bytesText(done), bytesText(total), done*100/total,
+		bytesText(int64(rate)))
 	if rate > 0 && elapsed > time.Second && done < total {
 		left := time.Duration(float64(total-done) / rate * float64(time.Second))
 		line += fmt.Sprintf("  %s left", left.Round(time.Second))

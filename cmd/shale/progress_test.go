@@ -10,7 +10,8 @@ import (
 func TestProgressIsRedrawnAtMostTenTimesASecond(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(1000, 0)
-	line := &progress{out: &out, width: 80, verb: "importing", total: 1000, now: func() time.Time { return now }, began: now}
+	line := &progress{out: &out, width: 80, verb: "importing", total: 1000, now: func() time.Time { return now },
+		began: now}
 	for i := range int64(1001) { // two seconds
 		line.update(i)
 		now = now.Add(2 * time.Millisecond)
@@ -32,7 +33,8 @@ func TestProgressIsRedrawnAtMostTenTimesASecond(t *testing.T) {
 func TestProgressLineNeverWraps(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(1000, 0)
-	line := &progress{out: &out, width: 20, verb: "importing", total: 1e12, now: func() time.Time { return now }, began: now.Add(-time.Hour)}
+	line := &progress{out: &out, width: 20, verb: "importing", total: 1e12, now: func() time.Time { return now },
+		began: now.Add(-time.Hour)}
 	line.update(5e11)
 	if text := strings.TrimSuffix(strings.TrimPrefix(out.String(), "\r"), "\x1b[K"); len(text) != 19 {
 		t.Errorf("%d characters in 20 columns: %q", len(text), text)
@@ -66,7 +68,8 @@ func TestProgressLine(t *testing.T) {
 }
 
 func TestBytesText(t *testing.T) {
-	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_949: "999.9 kB", 999_950: "1.0 MB", 87_400_000: "87.4 MB", 1<<63 - 1: "9.2 EB"} {
+	for n, want := range map[int64]string{0: "0 B", 999: "999 B", 1000: "1.0 kB", 999_949: "999.9 kB",
+		999_950: "1.0 MB", 87_400_000: "87.4 MB", 1<<63 - 1: "9.2 EB"} {
 		if got := bytesText(n); got != want {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}

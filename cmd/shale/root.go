@@ -23,11 +23,15 @@ type globalFlags struct {
 
 func (g *globalFlags) register(flags *pflag.FlagSet) {
 	flags.StringVarP(&g.graphRoot, "graph", "g", "", "keep the store in `DIR` instead of storage.conf's graphroot")
-	flags.StringVarP(&g.runRoot, "run", "R", "", "keep what need not survive a reboot in `DIR` instead of storage.conf's runroot")
+	flags.StringVarP(&g.runRoot, "run", "R", "",
+		"keep what need not survive a reboot in `DIR` instead of storage.conf's runroot")
 	flags.StringVar(&g.imageStore, "image-store", "", "keep images and their layers in `DIR`, apart from containers")
-	flags.StringVarP(&g.driver, "storage-driver", "s", "", "use the driver `NAME`: overlay or vfs (also $STORAGE_DRIVER)")
-	flags.StringArrayVar(&g.options, "storage-opt", nil, "set a driver option, `KEY=VALUE`; may be repeated (also $STORAGE_OPTS)")
-	flags.BoolVar(&g.transient, "transient-store", false, "keep the records of containers in the run root, to be forgotten at a reboot")
+	flags.StringVarP(&g.driver, "storage-driver", "s", "",
+		"use the driver `NAME`: overlay or vfs (also $STORAGE_DRIVER)")
+	flags.StringArrayVar(&g.options, "storage-opt", nil,
+		"set a driver option, `KEY=VALUE`; may be repeated (also $STORAGE_OPTS)")
+	flags.BoolVar(&g.transient, "transient-store", false,
+		"keep the records of containers in the run root, to be forgotten at a reboot")
 	flags.BoolVarP(&g.debug, "debug", "D", false, "say on stderr what is done")
 	flags.BoolVarP(&g.unshare, "unshare", "U", false, "work in a user namespace (the default for an ordinary user)")
 }
@@ -103,17 +107,21 @@ beginning of its ID when nothing else begins so.`,
 		}
 	}
 	add(groupLayers,
-		p.createLayer(), p.importLayer(), p.layers(), p.layer(), p.applyDiff(), p.applyStaged(), p.changes(), p.diff(), p.diffSize(),
+		p.createLayer(), p.importLayer(), p.layers(), p.layer(), p.applyDiff(), p.applyStaged(), p.changes(), p.diff(),
+		p.diffSize(),
 		p.copy(), p.mount(), p.unmount(), p.mounted(), p.deleteLayer(), p.layerParentOwners())
 	add(groupLayers, p.layerData().commands()...)
 	add(groupImages, p.createImage(), p.images(), p.imagesByDigest(), p.image(), p.deleteImage())
 	add(groupImages, p.imageData().commands()...)
 	add(groupImages, p.directories("image")...)
-	add(groupContainers, p.createContainer(), p.containers(), p.container(), p.deleteContainer(), p.containerParentOwners())
+	add(groupContainers, p.createContainer(), p.containers(), p.container(), p.deleteContainer(),
+		p.containerParentOwners())
 	add(groupContainers, p.containerData().commands()...)
 	add(groupContainers, p.directories("container")...)
-	add(groupAny, p.exists(), p.getNames(), p.addNames(), p.removeNames(), p.setNames(), p.metadata(), p.setMetadata(), p.delete())
-	add(groupStore, p.status(), p.configuration(), p.usage(), p.check(), p.gc(), p.dedup(), p.storageLayers(), p.createStorageLayer(), p.shutdown(), p.wipe(), p.unshare(), p.completion(), p.docs(), p.version())
+	add(groupAny, p.exists(), p.getNames(), p.addNames(), p.removeNames(), p.setNames(), p.metadata(), p.setMetadata(),
+		p.delete())
+	add(groupStore, p.status(), p.configuration(), p.usage(), p.check(), p.gc(), p.dedup(), p.storageLayers(),
+		p.createStorageLayer(), p.shutdown(), p.wipe(), p.unshare(), p.completion(), p.docs(), p.version())
 	return root
 }
 

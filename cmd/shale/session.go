@@ -10,9 +10,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// withStore makes a command's work of a function that needs the store: it enters a user namespace first where that is needed, opens the
-// store, and closes it after. What it deletes is out of the store at once; that its files are gone is waited for as long as nobody interrupts.
-func (p *program) withStore(work func(ctx context.Context, s *store.Store, args []string) error) func(*cobra.Command, []string) error {
+// withStore makes a command's work of a function that needs the store: it enters a user
+// namespace first where that is needed, opens the store, and closes it after. What it
+// deletes is out of the store at once; that its files are gone is waited for as long as
+// nobody interrupts.
+func (p *program) withStore(work func(ctx context.Context, s *store.Store, args []string) error) func(*cobra.Command,
+	[]string) error {
 	return func(command *cobra.Command, args []string) (err error) {
 		if done, err := p.reenter(command); done || err != nil {
 			return err
@@ -26,7 +29,8 @@ func (p *program) withStore(work func(ctx context.Context, s *store.Store, args 
 	}
 }
 
-// openStore opens the store that the global flags, the environment and storage.conf describe.
+// openStore opens the store that the global flags, the environment and storage.conf
+// describe.
 func (p *program) openStore(command *cobra.Command) (*store.Store, error) {
 	settings, err := p.loadConfig(p.overrides(command.Flags().Changed))
 	if err != nil {

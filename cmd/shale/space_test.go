@@ -23,7 +23,8 @@ func TestUsage(t *testing.T) {
 
 	shown := s.must("usage")
 	lines := strings.Split(shown, "\n")
-	if !strings.HasPrefix(lines[0], "IMAGE ") || !strings.HasSuffix(lines[0], " FREED") || !strings.HasPrefix(lines[1], two[:12]) {
+	if !strings.HasPrefix(lines[0], "IMAGE ") || !strings.HasSuffix(lines[0], " FREED") ||
+		!strings.HasPrefix(lines[1], two[:12]) {
 		t.Errorf("the larger image isn't first:\n%s", shown)
 	}
 	for n, line := range lines[1:3] { // right-aligned under their heads
@@ -34,7 +35,8 @@ func TestUsage(t *testing.T) {
 	if !strings.Contains(shown, "0 containers, 2 images and 2 layers take ") || !strings.Contains(shown, "\nLAYER ") {
 		t.Errorf("sums:\n%s", shown)
 	}
-	if some := s.must("usage", "--top", "1", "--sort", "name", "images"); !strings.Contains(some, "one") || strings.Contains(some, two[:12]) || strings.Contains(some, "LAYER") {
+	if some := s.must("usage", "--top", "1", "--sort", "name", "images"); !strings.Contains(some, "one") ||
+		strings.Contains(some, two[:12]) || strings.Contains(some, "LAYER") {
 		t.Errorf("one image by name:\n%s", some)
 	}
 
@@ -57,12 +59,15 @@ func TestUsage(t *testing.T) {
 	if err := d.Decode(&report); err != nil {
 		t.Fatal(err)
 	}
-	if report.Containers == nil || len(report.Images) != 2 || report.Images[0].ID != two || report.Images[0].Kind != "image" || report.Images[0].Unique.Bytes < 100_000 ||
-		report.Images[0].Shared != report.Layers[1].Total || report.Layers[0].Basis != "cache" || report.Total.Inodes == 0 || report.FileSystem.Size.Bytes == 0 {
+	if report.Containers == nil || len(report.Images) != 2 || report.Images[0].ID != two ||
+		report.Images[0].Kind != "image" || report.Images[0].Unique.Bytes < 100_000 ||
+		report.Images[0].Shared != report.Layers[1].Total || report.Layers[0].Basis != "cache" ||
+		report.Total.Inodes == 0 || report.FileSystem.Size.Bytes == 0 {
 		t.Errorf("%+v", report)
 	}
 
-	for want, args := range map[string][]string{"volumes": {"volumes"}, "--sort colour": {"--sort", "colour"}, "--top -1": {"--top", "-1"}} {
+	for want, args := range map[string][]string{"volumes": {"volumes"}, "--sort colour": {"--sort", "colour"},
+		"--top -1": {"--top", "-1"}} {
 		if got := s.try(append([]string{"usage"}, args...)...); got.status != 1 || !strings.Contains(got.stderr, want) {
 			t.Errorf("usage %v: %d, %s", args, got.status, got.stderr)
 		}

@@ -38,7 +38,8 @@ func (p *program) status() *cobra.Command {
 	return command
 }
 
-// printFacts prints on stderr, as containers-storage does, or pairs in JSON on standard output.
+// printFacts prints on stderr, as containers-storage does, or pairs in JSON on standard
+// output.
 func (p *program) printFacts(asJSON bool, facts []drivers.Property) error {
 	if asJSON {
 		pairs := make([][2]string, 0, len(facts))

@@ -12,8 +12,9 @@ type treeNode struct {
 	notes  []string
 }
 
-// drawTree prints the layers below each root as a tree in box-drawing characters, the children of a layer in the order of nodes. A root is
-// a parent that is no layer itself: "(base)", or a parent that is gone.
+// drawTree prints the layers below each root as a tree in box-drawing characters, the
+// children of a layer in the order of nodes. A root is a parent that is no layer itself:
+// "(base)", or a parent that is gone.
 func drawTree(out io.Writer, nodes []treeNode) {
 	children := map[string][]treeNode{}
 	isLayer := map[string]bool{}
@@ -33,7 +34,8 @@ func drawTree(out io.Writer, nodes []treeNode) {
 	}
 }
 
-// drawBranch draws what is below parent, each line after indent. A chain may have 500 layers, so the recursion is no danger.
+// drawBranch draws what is below parent, each line after indent. A chain may have 500
+// layers, so the recursion is no danger.
 func drawBranch(out io.Writer, children map[string][]treeNode, parent, indent string) {
 	below := children[parent]
 	for i, node := range below {

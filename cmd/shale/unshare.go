@@ -31,14 +31,16 @@ that the other commands make for them. Its exit status is COMMAND's.`,
 		if err != nil {
 			return err
 		}
-		// The command decides for itself what a signal means, so our context, which ends on one, is not for it.
+		// The command decides for itself what a signal means, so our context, which ends
+		// on one, is not for it.
 		return asChildStatus(namespace.Run(context.WithoutCancel(command.Context()), args))
 	}
 	return command
 }
 
-// reenter runs this very command line again in a user namespace, for an ordinary user who isn't in one yet or when --unshare asks for it.
-// It reports whether that has happened, and the command has thus been done.
+// reenter runs this very command line again in a user namespace, for an ordinary user who
+// isn't in one yet or when --unshare asks for it. It reports whether that has happened,
+// and the command has thus been done.
 func (p *program) reenter(command *cobra.Command) (done bool, err error) {
 	namespace, err := p.namespace()
 	if err != nil {
@@ -54,7 +56,8 @@ func (p *program) reenter(command *cobra.Command) (done bool, err error) {
 	// Most commands do very well with a single ID, and those that don't say so.
 	namespace.Warn = func(err error) { p.log.Debug(err) }
 	p.log.Debug("entering a user namespace")
-	return true, asChildStatus(namespace.Reexec(context.WithoutCancel(command.Context()), append([]string{os.Args[0]}, p.args...)))
+	return true, asChildStatus(namespace.Reexec(context.WithoutCancel(command.Context()),
+		append([]string{os.Args[0]}, p.args...)))
 }
 
 // namespace is a user namespace for whoever runs this.

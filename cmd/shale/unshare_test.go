@@ -40,7 +40,8 @@ func TestUnsharePassesSignals(t *testing.T) {
 	if !testutil.AsUser(t) {
 		return
 	}
-	command := process(t, "unshare", "sh", "-c", "trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
+	command := process(t, "unshare", "sh", "-c",
+		"trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.05; done")
 	stdout, err := command.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -54,7 +54,8 @@ With --json a list of objects of each kind, and the sums, in bytes.`,
 			return err
 		}
 		counts := [3]int{len(report.Containers), len(report.Images), len(report.Layers)}
-		for kind, list := range map[string]*[]store.Usage{"containers": &report.Containers, "images": &report.Images, "layers": &report.Layers} {
+		for kind, list := range map[string]*[]store.Usage{"containers": &report.Containers, "images": &report.Images,
+			"layers": &report.Layers} {
 			slices.SortStableFunc(*list, order)
 			if *top > 0 {
 				*list = (*list)[:min(*top, len(*list))]
@@ -81,7 +82,8 @@ func usageKinds(command *cobra.Command, args []string) error {
 	return nil
 }
 
-// usageOrders are the columns to sort by. Numbers begin with the largest, and what is equal keeps its order.
+// usageOrders are the columns to sort by. Numbers begin with the largest, and what is
+// equal keeps its order.
 var usageOrders = map[string]func(a, b store.Usage) int{
 	"size":   func(a, b store.Usage) int { return cmp.Compare(b.Total.Bytes, a.Total.Bytes) },
 	"unique": func(a, b store.Usage) int { return cmp.Compare(b.Unique.Bytes, a.Unique.Bytes) },
@@ -109,7 +111,8 @@ func (p *program) printUsage(report store.UsageReport, counts [3]int) {
 		p.printf("\n")
 	}
 	fs := report.FileSystem
-	p.printf("%s, %s and %s take %s and %s inodes.\n", count(counts[0], "container"), count(counts[1], "image"), count(counts[2], "layer"),
+	p.printf("%s, %s and %s take %s and %s inodes.\n", count(counts[0], "container"), count(counts[1], "image"),
+		count(counts[2], "layer"),
 		bytesText(report.Total.Bytes), grouped(report.Total.Inodes))
 	p.printf("Layers that nothing uses take %s of that.\n", bytesText(report.Unused.Bytes))
 	p.printf("The file system has %s, of which %s are free", bytesText(fs.Size.Bytes), bytesText(fs.Free.Bytes))

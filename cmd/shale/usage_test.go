@@ -39,7 +39,8 @@ func golden(t *testing.T, path string, got []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what the program says; go test ./cmd/shale -update rewrites it.\n%s", path, firstDifference(string(want), string(got)))
+		t.Errorf("%s is not what the program says; go test ./cmd/shale -update rewrites it.\n%s", path,
+			firstDifference(string(want), string(got)))
 	}
 }
 
@@ -64,7 +65,8 @@ func TestHelpTexts(t *testing.T) {
 		if got.status != 0 || got.stderr != "" {
 			t.Errorf("%v --help: status %d, stderr %q", args, got.status, got.stderr)
 		}
-		golden(t, filepath.Join("testdata", "help"+strings.Join(append([]string{""}, args...), "-")+".txt"), []byte(got.stdout))
+		golden(t, filepath.Join("testdata", "help"+strings.Join(append([]string{""}, args...), "-")+".txt"),
+			[]byte(got.stdout))
 	}
 }
 
@@ -74,8 +76,10 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 		if command.Hidden {
 			continue
 		}
-		if command.GroupID == "" || command.Short == "" || command.Long == "" || !strings.Contains(command.Example, command.Name()) {
-			t.Errorf("%s: group %q, short %q, long %q, example %q", command.Name(), command.GroupID, command.Short, command.Long, command.Example)
+		if command.GroupID == "" || command.Short == "" || command.Long == "" ||
+			!strings.Contains(command.Example, command.Name()) {
+			t.Errorf("%s: group %q, short %q, long %q, example %q", command.Name(), command.GroupID, command.Short,
+				command.Long, command.Example)
 		}
 		if strings.HasSuffix(command.Short, ".") {
 			t.Errorf("%s: the short text ends in a full stop, which help adds", command.Name())
@@ -120,13 +124,16 @@ func TestWrongUsage(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		got := in(t, "", append([]string{"-g", dir + "/root", "-R", dir + "/run", "-s", "vfs"}, c.args...)...)
-		if got.status != 1 || got.stdout != "" || !strings.Contains(got.stderr, c.says) || !strings.HasPrefix(got.stderr, "shale: ") {
-			t.Errorf("shale %s: status %d, stdout %q, stderr %q; want %q", strings.Join(c.args, " "), got.status, got.stdout, got.stderr, c.says)
+		if got.status != 1 || got.stdout != "" || !strings.Contains(got.stderr, c.says) ||
+			!strings.HasPrefix(got.stderr, "shale: ") {
+			t.Errorf("shale %s: status %d, stdout %q, stderr %q; want %q", strings.Join(c.args, " "), got.status,
+				got.stdout, got.stderr, c.says)
 		}
 	}
 }
 
-// flagsOfPeer are the commands of containers-storage with their flags, as its manual and --help list them.
+// flagsOfPeer are the commands of containers-storage with their flags, as its manual and
+// --help list them.
 const flagsOfPeer = `
 create-layer createlayer: name n, id i, label l, readonly r, json j, hostuidmap, hostgidmap, uidmap, gidmap, subuidmap, subgidmap
 import-layer importlayer: name n, id i, label l, readonly r, json j, file f, hostuidmap, hostgidmap, uidmap, gidmap, subuidmap, subgidmap
