@@ -12,7 +12,8 @@ import (
 )
 
 // LookupAdditionalLayer asks the additional layer stores for a layer of an image.
-func (d *driver[Cleanup, Staged]) LookupAdditionalLayer(toc digest.Digest, ref string) (graphdriver.AdditionalLayer, error) {
+func (d *driver[Cleanup, Staged]) LookupAdditionalLayer(toc digest.Digest,
+	ref string) (graphdriver.AdditionalLayer, error) {
 	return d.additional(func(stores drivers.AdditionalLayers) (drivers.AdditionalLayer, error) {
 		return stores.LookupAdditional(context.Background(), toc, ref)
 	})
@@ -25,10 +26,12 @@ func (d *driver[Cleanup, Staged]) LookupAdditionalLayerByID(id string) (graphdri
 	})
 }
 
-func (d *driver[Cleanup, Staged]) additional(find func(drivers.AdditionalLayers) (drivers.AdditionalLayer, error)) (graphdriver.AdditionalLayer, error) {
+func (d *driver[Cleanup, Staged]) additional(find func(drivers.AdditionalLayers) (drivers.AdditionalLayer, error)) (
+	graphdriver.AdditionalLayer, error) {
 	stores, ok := d.own.(drivers.AdditionalLayers)
 	if !ok {
-		return nil, fmt.Errorf("%w: the %s driver has no additional layer stores", graphdriver.ErrLayerUnknown, d.own.Name())
+		return nil, fmt.Errorf("%w: the %s driver has no additional layer stores", graphdriver.ErrLayerUnknown,
+			d.own.Name())
 	}
 	layer, err := find(stores)
 	if err != nil {
@@ -37,10 +40,12 @@ func (d *driver[Cleanup, Staged]) additional(find func(drivers.AdditionalLayers)
 	return additionalLayer{layer}, nil
 }
 
-// additionalLayer is a layer of ours with the methods of theirs: Info, Blob and Release are alike.
+// additionalLayer is a layer of ours with the methods of theirs: Info, Blob and Release
+// are alike.
 type additionalLayer struct{ drivers.AdditionalLayer }
 
-// CreateAs makes a layer that shows this one. The library holds its layer lock, and saves the record afterwards.
+// CreateAs makes a layer that shows this one. The library holds its layer lock, and saves
+// the record afterwards.
 func (l additionalLayer) CreateAs(id, parent string) error {
 	ctx := context.Background()
 	staged, err := l.Stage(ctx, parent)

@@ -17,7 +17,8 @@ import (
 	"go.podman.io/storage/pkg/idtools"
 )
 
-// Create makes an empty layer for an image. One with storage options is made as for a container: the library never asks for that, its DriverTestSetQuota does.
+// Create makes an empty layer for an image. One with storage options is made as for a
+// container: the library never asks for that, its DriverTestSetQuota does.
 func (d *driver[Cleanup, Staged]) Create(id, parent string, opts *graphdriver.CreateOpts) error {
 	return d.create(id, parent, opts, false)
 }
@@ -51,12 +52,15 @@ func readLimits(limits *drivers.Limits, options map[string]string) error {
 	return nil
 }
 
-// CreateFromTemplate makes a layer on top of template, which shows the same; what UpdateLayerIDMap then changes in it doesn't touch the template.
-func (d *driver[Cleanup, Staged]) CreateFromTemplate(id, template string, _ *idtools.IDMappings, _ string, _ *idtools.IDMappings, opts *graphdriver.CreateOpts, readWrite bool) error {
+// CreateFromTemplate makes a layer on top of template, which shows the same; what
+// UpdateLayerIDMap then changes in it doesn't touch the template.
+func (d *driver[Cleanup, Staged]) CreateFromTemplate(id, template string, _ *idtools.IDMappings, _ string,
+	_ *idtools.IDMappings, opts *graphdriver.CreateOpts, readWrite bool) error {
 	return d.create(id, template, opts, readWrite)
 }
 
-// create isn't followed by a sync of its own: as SyncMode asks, the library makes one before it calls the layer complete.
+// create isn't followed by a sync of its own: as SyncMode asks, the library makes one
+// before it calls the layer complete.
 func (d *driver[Cleanup, Staged]) create(id, parent string, opts *graphdriver.CreateOpts, writable bool) error {
 	writable = writable || opts != nil && len(opts.StorageOpt) > 0
 	stage := drivers.StageOptions{Writable: writable}
@@ -80,8 +84,9 @@ func (d *driver[Cleanup, Staged]) create(id, parent string, opts *graphdriver.Cr
 	return staged.Discard()
 }
 
-// UpdateLayerIDMap gives the layer a copy of everything beneath it with other owners. The copy is made aside and takes the layer's place as a
-// whole, so this is for layers that nothing lies on yet, as the library promises.
+// UpdateLayerIDMap gives the layer a copy of everything beneath it with other owners. The
+// copy is made aside and takes the layer's place as a whole, so this is for layers that
+// nothing lies on yet, as the library promises.
 func (d *driver[Cleanup, Staged]) UpdateLayerIDMap(id string, toContainer, toHost *idtools.IDMappings, _ string) error {
 	ctx := context.Background()
 	info, err := d.own.Stat(ctx, id)
@@ -103,7 +108,8 @@ func (d *driver[Cleanup, Staged]) UpdateLayerIDMap(id string, toContainer, toHos
 	return translate(errors.Join(err, staged.Discard()))
 }
 
-// writable reports whether a layer lies where those of containers do. Without an image store that is everywhere.
+// writable reports whether a layer lies where those of containers do. Without an image
+// store that is everywhere.
 func (d *driver[Cleanup, Staged]) writable(info drivers.Info) bool {
 	return strings.HasPrefix(info.Content, d.homes[0]+"/")
 }
@@ -154,8 +160,8 @@ func (d *driver[Cleanup, Staged]) unmountForRemoval(ctx context.Context, id stri
 	return mount.Unmount(info.MountPoint)
 }
 
-// GetTempDirRootDirs are the directories in which layers are made and deleted. The library recovers what dead processes left there, by the same
-// protocol as we do.
+// GetTempDirRootDirs are the directories in which layers are made and deleted. The
+// library recovers what dead processes left there, by the same protocol as we do.
 func (d *driver[Cleanup, Staged]) GetTempDirRootDirs() []string {
 	var dirs []string
 	for _, home := range d.homes {

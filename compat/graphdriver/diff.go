@@ -16,8 +16,10 @@ import (
 	"go.podman.io/storage/pkg/idtools"
 )
 
-// Diff writes the uncompressed tar that makes the layer out of parent, "" for all of it. Closing the stream early ends the work.
-func (d *driver[Cleanup, Staged]) Diff(id string, ids *idtools.IDMappings, parent string, parentIDs *idtools.IDMappings, mountLabel string) (io.ReadCloser, error) {
+// Diff writes the uncompressed tar that makes the layer out of parent, "" for all of it.
+// Closing the stream early ends the work.
+func (d *driver[Cleanup, Staged]) Diff(id string, ids *idtools.IDMappings, parent string, parentIDs *idtools.IDMappings,
+	mountLabel string) (io.ReadCloser, error) {
 	c, err := d.comparison(id, ids, parent, parentIDs, mountLabel)
 	if err != nil {
 		return nil, translate(err)
@@ -36,7 +38,8 @@ func (d *driver[Cleanup, Staged]) Diff(id string, ids *idtools.IDMappings, paren
 	return diffStream{r, func() { cancel(); <-done }}, nil
 }
 
-// diffStream is a pipe whose writer is gone once Close returns, and with it the mounts that it read.
+// diffStream is a pipe whose writer is gone once Close returns, and with it the mounts
+// that it read.
 type diffStream struct {
 	*io.PipeReader
 	stop func()
@@ -49,7 +52,8 @@ func (s diffStream) Close() error {
 }
 
 // Changes lists what the layer has changed against parent.
-func (d *driver[Cleanup, Staged]) Changes(id string, ids *idtools.IDMappings, parent string, parentIDs *idtools.IDMappings, mountLabel string) ([]theirs.Change, error) {
+func (d *driver[Cleanup, Staged]) Changes(id string, ids *idtools.IDMappings, parent string,
+	parentIDs *idtools.IDMappings, mountLabel string) ([]theirs.Change, error) {
 	c, err := d.comparison(id, ids, parent, parentIDs, mountLabel)
 	if err != nil {
 		return nil, translate(err)
@@ -66,7 +70,8 @@ func (d *driver[Cleanup, Staged]) Changes(id string, ids *idtools.IDMappings, pa
 }
 
 // DiffSize estimates in bytes what Diff writes.
-func (d *driver[Cleanup, Staged]) DiffSize(id string, ids *idtools.IDMappings, parent string, parentIDs *idtools.IDMappings, mountLabel string) (int64, error) {
+func (d *driver[Cleanup, Staged]) DiffSize(id string, ids *idtools.IDMappings, parent string,
+	parentIDs *idtools.IDMappings, mountLabel string) (int64, error) {
 	c, err := d.comparison(id, ids, parent, parentIDs, mountLabel)
 	if err != nil {
 		return 0, translate(err)
@@ -78,8 +83,10 @@ func (d *driver[Cleanup, Staged]) DiffSize(id string, ids *idtools.IDMappings, p
 	return size, nil
 }
 
-// comparison is what Shale's own store would make of two layers. The library's records, which tell the mappings, come as arguments.
-func (d *driver[Cleanup, Staged]) comparison(id string, ids *idtools.IDMappings, parent string, parentIDs *idtools.IDMappings, mountLabel string) (layers.Comparison, error) {
+// comparison is what Shale's own store would make of two layers. The library's records,
+// which tell the mappings, come as arguments.
+func (d *driver[Cleanup, Staged]) comparison(id string, ids *idtools.IDMappings, parent string,
+	parentIDs *idtools.IDMappings, mountLabel string) (layers.Comparison, error) {
 	ctx := context.Background()
 	c := layers.Comparison{
 		Driver: d.own, To: id, From: parent,
@@ -96,19 +103,23 @@ func (d *driver[Cleanup, Staged]) comparison(id string, ids *idtools.IDMappings,
 	if c.Info, err = d.own.Stat(ctx, id); err != nil {
 		return c, err
 	}
-	// A container whose owners are translated while it is mounted lies on layers that aren't: they appear with its owners if they are mounted with its
-	// mapping.
+	// A container whose owners are translated while it is mounted lies on layers that
+	// aren't: they appear with its owners if they are mounted with its mapping.
 	own := c.Options.IDMap
-	if !own.IsIdentity() && c.Options.OldIDMap.IsIdentity() && c.Info.Parent != "" && !c.Info.Remapped && d.SupportsShifting(ids.UIDs(), ids.GIDs()) {
+	if !own.IsIdentity() && c.Options.OldIDMap.IsIdentity() && c.Info.Parent != "" && !c.Info.Remapped &&
+		d.SupportsShifting(ids.UIDs(), ids.GIDs()) {
 		c.MountTo.IDMap = own
 	}
 	return c, nil
 }
 
-// ApplyDiff unpacks a tar onto what the layer has, and returns the size of its content in bytes.
+// ApplyDiff unpacks a tar onto what the layer has, and returns the size of its content in
+// bytes.
 //
-// A layer that is mounted is unpacked into through its mount, as what lies beneath one must not change otherwise. Elsewhere a copy of the content is
-// unpacked into, aside, and takes the content's place: the layer is always wholly the old one or wholly the new one.
+// A layer that is mounted is unpacked into through its mount, as what lies beneath one
+// must not change otherwise. Elsewhere a copy of the content is unpacked into, aside, and
+// takes the content's place: the layer is always wholly the old one or wholly the new
+// one.
 func (d *driver[Cleanup, Staged]) ApplyDiff(id string, options graphdriver.ApplyDiffOpts) (int64, error) {
 	size, err := d.applyDiff(context.Background(), id, options)
 	if err != nil {
@@ -117,7 +128,8 @@ func (d *driver[Cleanup, Staged]) ApplyDiff(id string, options graphdriver.Apply
 	return size, nil
 }
 
-func (d *driver[Cleanup, Staged]) applyDiff(ctx context.Context, id string, options graphdriver.ApplyDiffOpts) (int64, error) {
+func (d *driver[Cleanup, Staged]) applyDiff(ctx context.Context, id string, options graphdriver.ApplyDiffOpts) (
+	int64, error) {
 	info, err := d.own.Stat(ctx, id)
 	if err != nil {
 		return 0, err
@@ -172,8 +184,8 @@ func (d *driver[Cleanup, Staged]) applyOptions(options graphdriver.ApplyDiffOpts
 	return opts
 }
 
-// sizeOf is what the library records as the size of a layer's content: everything in the layer's directory, where that is the layer's alone, and
-// else what was unpacked.
+// sizeOf is what the library records as the size of a layer's content: everything in the
+// layer's directory, where that is the layer's alone, and else what was unpacked.
 func (d *driver[Cleanup, Staged]) sizeOf(ctx context.Context, id string, result archive.ApplyResult) int64 {
 	if _, ok := d.own.(drivers.Upperdir); ok {
 		if usage, err := d.own.Usage(ctx, id); err == nil {
@@ -183,8 +195,10 @@ func (d *driver[Cleanup, Staged]) sizeOf(ctx context.Context, id string, result 
 	return result.ContentSize
 }
 
-// StartStagingDiffToApply unpacks a tar for a layer that will lie on parent, while nobody holds a lock.
-func (d *driver[Cleanup, Staged]) StartStagingDiffToApply(parent string, options graphdriver.ApplyDiffOpts) (Cleanup, *Staged, int64, error) {
+// StartStagingDiffToApply unpacks a tar for a layer that will lie on parent, while nobody
+// holds a lock.
+func (d *driver[Cleanup, Staged]) StartStagingDiffToApply(parent string, options graphdriver.ApplyDiffOpts) (Cleanup,
+	*Staged, int64, error) {
 	ctx := context.Background()
 	staged, err := d.own.Stage(ctx, parent, drivers.StageOptions{IDMap: mapping(options.Mappings)})
 	if err != nil {
@@ -207,7 +221,8 @@ func (d *driver[Cleanup, Staged]) StartStagingDiffToApply(parent string, options
 	return cleanup, &Staged{Path: path}, result.ContentSize, nil
 }
 
-// CommitStagedLayer gives what was unpacked to a layer that Create has made. The library holds its layer lock.
+// CommitStagedLayer gives what was unpacked to a layer that Create has made. The library
+// holds its layer lock.
 func (d *driver[Cleanup, Staged]) CommitStagedLayer(id string, addition *Staged) error {
 	path := struct{ Path string }(*addition).Path
 	d.mu.Lock()

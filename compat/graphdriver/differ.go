@@ -13,13 +13,16 @@ import (
 	theirs "go.podman.io/storage/pkg/archive"
 )
 
-// ApplyDiffWithDiffer has a differ fill a directory with the content of a layer to be, while nobody holds a lock: the differ of the library's
-// pkg/chunked takes files from layers that have them and fetches the rest. The content is durable when this returns.
-func (d *driver[Cleanup, Staged]) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpts, differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
+// ApplyDiffWithDiffer has a differ fill a directory with the content of a layer to be,
+// while nobody holds a lock: the differ of the library's pkg/chunked takes files from
+// layers that have them and fetches the rest. The content is durable when this returns.
+func (d *driver[Cleanup, Staged]) ApplyDiffWithDiffer(options *graphdriver.ApplyDiffWithDifferOpts,
+	differ graphdriver.Differ) (graphdriver.DriverWithDifferOutput, error) {
 	ctx := context.Background()
 	stager, ok := d.own.(drivers.PullStager)
 	if !ok {
-		return graphdriver.DriverWithDifferOutput{}, translate(fmt.Errorf("partial pulls: %w by the %s driver", errdefs.ErrUnsupported, d.own.Name()))
+		return graphdriver.DriverWithDifferOutput{},
+			translate(fmt.Errorf("partial pulls: %w by the %s driver", errdefs.ErrUnsupported, d.own.Name()))
 	}
 	if options == nil {
 		options = &graphdriver.ApplyDiffWithDifferOpts{}
@@ -63,8 +66,10 @@ func (d *driver[Cleanup, Staged]) tarOptions(options *graphdriver.ApplyDiffWithD
 	return to
 }
 
-// ApplyDiffFromStagingDirectory makes what a differ has filled the content of a layer that Create has made. The library holds its layer lock.
-func (d *driver[Cleanup, Staged]) ApplyDiffFromStagingDirectory(id, _ string, output *graphdriver.DriverWithDifferOutput, _ *graphdriver.ApplyDiffWithDifferOpts) error {
+// ApplyDiffFromStagingDirectory makes what a differ has filled the content of a layer
+// that Create has made. The library holds its layer lock.
+func (d *driver[Cleanup, Staged]) ApplyDiffFromStagingDirectory(id, _ string,
+	output *graphdriver.DriverWithDifferOutput, _ *graphdriver.ApplyDiffWithDifferOpts) error {
 	pull := d.takePull(output.Target)
 	if pull == nil {
 		return fmt.Errorf("layer %s: nothing was staged in %s", id, output.Target)
@@ -77,7 +82,8 @@ func (d *driver[Cleanup, Staged]) ApplyDiffFromStagingDirectory(id, _ string, ou
 	return trash.Empty(ctx)
 }
 
-// CleanupStagingDirectory removes what a differ has filled, if that isn't a layer's by now.
+// CleanupStagingDirectory removes what a differ has filled, if that isn't a layer's by
+// now.
 func (d *driver[Cleanup, Staged]) CleanupStagingDirectory(target string) error {
 	if pull := d.takePull(target); pull != nil {
 		return pull.Discard()
@@ -93,7 +99,8 @@ func (d *driver[Cleanup, Staged]) takePull(target string) drivers.Pull {
 	return pull
 }
 
-// DifferTarget is the directory with the layer's own files, from which a differ takes those that it needs again.
+// DifferTarget is the directory with the layer's own files, from which a differ takes
+// those that it needs again.
 func (d *driver[Cleanup, Staged]) DifferTarget(id string) (string, error) {
 	info, err := d.own.Stat(context.Background(), id)
 	return info.Content, translate(err)

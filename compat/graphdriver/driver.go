@@ -18,8 +18,8 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 )
 
-// Overlay opens Shale's overlay driver. It is a graphdriver.InitFunc, to be registered as "overlay", and as "overlay2" for those who still write
-// that.
+// Overlay opens Shale's overlay driver. It is a graphdriver.InitFunc, to be registered as
+// "overlay", and as "overlay2" for those who still write that.
 func Overlay(home string, options graphdriver.Options) (graphdriver.Driver, error) {
 	return open(overlay.Name, home, options)
 }
@@ -29,8 +29,9 @@ func VFS(home string, options graphdriver.Options) (graphdriver.Driver, error) {
 	return open(vfs.Name, home, options)
 }
 
-// driver is a Driver of ours behind the methods of theirs. Some of these have types that no other module can name; but a type parameter
-// can stand for them, which newDriver has inferred. Cleanup is their func() error, and Staged their struct that holds a path.
+// driver is a Driver of ours behind the methods of theirs. Some of these have types that
+// no other module can name; but a type parameter can stand for them, which newDriver has
+// inferred. Cleanup is their func() error, and Staged their struct that holds a path.
 //
 // Their interface has no contexts: nothing that runs can be cancelled.
 type driver[Cleanup ~func() error, Staged ~struct{ Path string }] struct {
@@ -45,7 +46,8 @@ type driver[Cleanup ~func() error, Staged ~struct{ Path string }] struct {
 type settings struct {
 	own   drivers.Driver
 	apply archive.ApplyOptions
-	// homes are the driver's directories; the graph root's first, then the image store's if there is one.
+	// homes are the driver's directories; the graph root's first, then the image store's
+	// if there is one.
 	homes  []string
 	others []string // the roots of additional image stores
 }
@@ -62,7 +64,8 @@ func open(name, home string, options graphdriver.Options) (graphdriver.Driver, e
 func openOwn(name, home string, options graphdriver.Options) (graphdriver.Driver, error) {
 	root, base := filepath.Split(home)
 	if base != name && !(base == "overlay2" && name == overlay.Name) {
-		return nil, fmt.Errorf("directory %s: %w: it isn't called %s, as every program that reads this store expects", home, errdefs.ErrInvalid, name)
+		return nil, fmt.Errorf("directory %s: %w: it isn't called %s, as every program that reads this store expects",
+			home, errdefs.ErrInvalid, name)
 	}
 	cfg, _, err := config.Load(config.Overrides{
 		GraphRoot: filepath.Clean(root), RunRoot: options.RunRoot, ImageStore: options.ImageStore,
@@ -91,23 +94,28 @@ func openOwn(name, home string, options graphdriver.Options) (graphdriver.Driver
 	if cfg.ImageStore != "" {
 		homes = append(homes, filepath.Join(cfg.ImageStore, name))
 	}
-	return newDriver(graphdriver.ProtoDriver.DeferredRemove, graphdriver.ApplyDiffStaging.CommitStagedLayer, settings{own, apply, homes, cfg.AdditionalImageStores})
+	return newDriver(graphdriver.ProtoDriver.DeferredRemove, graphdriver.ApplyDiffStaging.CommitStagedLayer,
+		settings{own, apply, homes, cfg.AdditionalImageStores})
 }
 
-// newDriver makes a driver whose methods have exactly the types of the two method expressions. If a later release of the library changes its interfaces
-// this fails when the driver is opened, which the tests do.
+// newDriver makes a driver whose methods have exactly the types of the two method
+// expressions. If a later release of the library changes its interfaces this fails when
+// the driver is opened, which the tests do.
 func newDriver[Cleanup ~func() error, Staged ~struct{ Path string }](
 	_ func(graphdriver.ProtoDriver, string) (Cleanup, error),
 	_ func(graphdriver.ApplyDiffStaging, string, *Staged) error,
 	s settings,
 ) (graphdriver.Driver, error) {
-	var d any = &driver[Cleanup, Staged]{settings: s, staged: map[string]drivers.Staged{}, pulls: map[string]drivers.Pull{}}
+	var d any = &driver[Cleanup, Staged]{settings: s, staged: map[string]drivers.Staged{},
+		pulls: map[string]drivers.Pull{}}
 	if _, ok := d.(graphdriver.ApplyDiffStaging); !ok {
-		return nil, fmt.Errorf("this release of go.podman.io/storage: %w: ApplyDiffStaging isn't what it was", errdefs.ErrUnsupported)
+		return nil, fmt.Errorf("this release of go.podman.io/storage: %w: ApplyDiffStaging isn't what it was",
+			errdefs.ErrUnsupported)
 	}
 	theirs, ok := d.(graphdriver.AdditionalLayerStoreDriver)
 	if !ok {
-		return nil, fmt.Errorf("this release of go.podman.io/storage: %w: Driver isn't what it was", errdefs.ErrUnsupported)
+		return nil, fmt.Errorf("this release of go.podman.io/storage: %w: Driver isn't what it was",
+			errdefs.ErrUnsupported)
 	}
 	return theirs, nil
 }

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DiffGetter opens a layer's directories, so that the library can put its tar together from its recipe without mounting anything.
+// DiffGetter opens a layer's directories, so that the library can put its tar together
+// from its recipe without mounting anything.
 func (d *driver[Cleanup, Staged]) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 	info, err := d.own.Stat(context.Background(), id)
 	if err != nil {
@@ -21,14 +22,16 @@ func (d *driver[Cleanup, Staged]) DiffGetter(id string) (graphdriver.FileGetClos
 	return &layerFiles{id: id, dirs: append([]string{info.Content}, info.Lower...)}, nil
 }
 
-// layerFiles finds files in a layer's directory or, where a copy of everything beneath it has taken the layer's files away, in those beneath.
+// layerFiles finds files in a layer's directory or, where a copy of everything beneath it
+// has taken the layer's files away, in those beneath.
 type layerFiles struct {
 	id   string
 	dirs []string
 	fds  []int // of the first of dirs; most layers never need another
 }
 
-// Get opens a file by its name in the tar. A name that leads out of the layer finds nothing, whatever links are there.
+// Get opens a file by its name in the tar. A name that leads out of the layer finds
+// nothing, whatever links are there.
 func (f *layerFiles) Get(name string) (io.ReadCloser, error) {
 	for i := range f.dirs {
 		if i == len(f.fds) {

@@ -12,8 +12,8 @@ import (
 	graphdriver "go.podman.io/storage/drivers"
 )
 
-// Get mounts a layer, or counts one user more if this process has mounted it already or finds it mounted, and returns where. The options matter only
-// for the first.
+// Get mounts a layer, or counts one user more if this process has mounted it already or
+// finds it mounted, and returns where. The options matter only for the first.
 func (d *driver[Cleanup, Staged]) Get(id string, options graphdriver.MountOpts) (string, error) {
 	ctx := context.Background()
 	info, err := d.own.Stat(ctx, id)
@@ -24,7 +24,8 @@ func (d *driver[Cleanup, Staged]) Get(id string, options graphdriver.MountOpts) 
 	if len(options.UidMaps)+len(options.GidMaps) > 0 && d.SupportsShifting(options.UidMaps, options.GidMaps) {
 		opts.IDMap = mappingOf(options.UidMaps, options.GidMaps)
 	}
-	// "ro" gives a mount without upper directory, rather than one that can't be written to for the time being.
+	// "ro" gives a mount without upper directory, rather than one that can't be written
+	// to for the time being.
 	opts.ReadOnly = slices.Contains(options.Options, "ro")
 	if info.MountPoint == info.Content {
 		_, err := d.own.Mounts(ctx, id, opts) // refuses options
@@ -37,7 +38,8 @@ func (d *driver[Cleanup, Staged]) Get(id string, options graphdriver.MountOpts) 
 	return info.MountPoint, nil
 }
 
-func (d *driver[Cleanup, Staged]) mount(ctx context.Context, id string, info drivers.Info, opts drivers.MountOptions) error {
+func (d *driver[Cleanup, Staged]) mount(ctx context.Context, id string, info drivers.Info,
+	opts drivers.MountOptions) error {
 	specs, err := d.own.Mounts(ctx, id, opts)
 	if err != nil {
 		return err
@@ -83,10 +85,12 @@ func (d *driver[Cleanup, Staged]) Put(id string) error {
 	return nil
 }
 
-// mountCounts tells how many users each mount has in this process. The counts that last are the library's, in mountpoints.json; these keep its
-// nested uses of one layer, a diff of what is mounted for instance, from ending each other's mount.
+// mountCounts tells how many users each mount has in this process. The counts that last
+// are the library's, in mountpoints.json; these keep its nested uses of one layer, a diff
+// of what is mounted for instance, from ending each other's mount.
 //
-// A mount that was there before this process first asked has one user already, whom the library knows. A mount that went behind our back has none.
+// A mount that was there before this process first asked has one user already, whom the
+// library knows. A mount that went behind our back has none.
 type mountCounts struct {
 	mu     sync.Mutex
 	counts map[string]*mountCount
@@ -142,7 +146,8 @@ func (c *mountCounts) add(id, path string, begin func() error) error {
 	return nil
 }
 
-// remove takes off a user, and calls end if it was the last. Without any user it calls end as well, to tidy up after a mount that has gone.
+// remove takes off a user, and calls end if it was the last. Without any user it calls
+// end as well, to tidy up after a mount that has gone.
 func (c *mountCounts) remove(id, path string, end func() error) error {
 	count, err := c.look(id, path)
 	if err != nil {

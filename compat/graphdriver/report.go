@@ -19,7 +19,8 @@ func (d *driver[Cleanup, Staged]) Exists(id string) bool {
 	return err == nil || !errors.Is(err, errdefs.ErrNotFound) && !errors.Is(err, errdefs.ErrInvalid)
 }
 
-// ListLayers lists the layers on disk, in no particular order: any of them may be removed first.
+// ListLayers lists the layers on disk, in no particular order: any of them may be removed
+// first.
 func (d *driver[Cleanup, Staged]) ListLayers() ([]string, error) {
 	ids, err := d.own.List(context.Background())
 	return ids, translate(err)
@@ -34,13 +35,15 @@ func (d *driver[Cleanup, Staged]) Status() [][2]string {
 	return lines
 }
 
-// Metadata is what inspection of a container shows: LowerDir, UpperDir, WorkDir, MergedDir.
+// Metadata is what inspection of a container shows: LowerDir, UpperDir, WorkDir,
+// MergedDir.
 func (d *driver[Cleanup, Staged]) Metadata(id string) (map[string]string, error) {
 	info, err := d.own.Stat(context.Background(), id)
 	return info.Metadata, translate(err)
 }
 
-// ReadWriteDiskUsage counts what the layer itself holds, or has it counted by the file system.
+// ReadWriteDiskUsage counts what the layer itself holds, or has it counted by the file
+// system.
 func (d *driver[Cleanup, Staged]) ReadWriteDiskUsage(id string) (*directory.DiskUsage, error) {
 	if limiter, ok := d.own.(drivers.Limiter); ok {
 		if _, usage, err := limiter.Quota(context.Background(), id); err == nil {
@@ -54,8 +57,9 @@ func (d *driver[Cleanup, Staged]) ReadWriteDiskUsage(id string) (*directory.Disk
 	return &directory.DiskUsage{Size: usage.Bytes, InodeCount: usage.Inodes}, nil
 }
 
-// Cleanup removes what dead processes have left of partial pulls, and makes the driver's home an ordinary directory again. A home in which something is still
-// mounted, by whatever process, stays as it is.
+// Cleanup removes what dead processes have left of partial pulls, and makes the driver's
+// home an ordinary directory again. A home in which something is still mounted, by
+// whatever process, stays as it is.
 func (d *driver[Cleanup, Staged]) Cleanup() error {
 	ctx := context.Background()
 	if stager, ok := d.own.(drivers.PullStager); ok {
@@ -76,10 +80,12 @@ func (d *driver[Cleanup, Staged]) SyncMode() graphdriver.SyncMode {
 	return graphdriver.SyncModeFilesystem
 }
 
-// AdditionalImageStores are the roots of the read-only stores whose layers may lie beneath those of this one.
+// AdditionalImageStores are the roots of the read-only stores whose layers may lie
+// beneath those of this one.
 func (d *driver[Cleanup, Staged]) AdditionalImageStores() []string { return d.others }
 
-// Dedup has equal files of these layers share their blocks, and returns the bytes that they share then. Layers of other stores are left out.
+// Dedup has equal files of these layers share their blocks, and returns the bytes that
+// they share then. Layers of other stores are left out.
 func (d *driver[Cleanup, Staged]) Dedup(args graphdriver.DedupArgs) (graphdriver.DedupResult, error) {
 	ctx := context.Background()
 	var by dedupe.By
