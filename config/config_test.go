@@ -10,7 +10,8 @@ import (
 	"github.com/shalestore/shale/idtools"
 )
 
-// host is a made-up environment: a directory in place of / for the files that are searched, and a few variables.
+// host is a made-up environment: a directory in place of / for the files that are
+// searched, and a few variables.
 type host struct {
 	t    *testing.T
 	root string
@@ -106,11 +107,13 @@ func TestDefaultsOfAnOrdinaryUser(t *testing.T) {
 func TestSearchPathAndDropIns(t *testing.T) {
 	h := newHost(t)
 	h.write("usr/share/containers/storage.conf", "[storage]\ndriver = \"vfs\"\nrunroot = \"/never\"\n")
-	h.write("etc/containers/storage.conf", "# the host's\n[storage]\ndriver = \"overlay\"\ngraphroot = \"/srv/graph\"\n")
+	h.write("etc/containers/storage.conf",
+		"# the host's\n[storage]\ndriver = \"overlay\"\ngraphroot = \"/srv/graph\"\n")
 	h.write("usr/share/containers/storage.conf.d/10-size.conf", "[storage.options.overlay]\nsize = \"1G\"\n")
 	h.write("usr/share/containers/storage.conf.d/20-hidden.conf", "[storage]\ngraphroot = \"/hidden\"\n")
 	h.write("etc/containers/storage.conf.d/20-hidden.conf", "[storage.options.overlay]\ninodes = \"1000\"\n")
-	h.write("etc/containers/storage.rootful.conf.d/30.conf", "\n[storage.options]\nsize=\"2g\"\n[storage.options.overlay]\nsync=\"filesystem\"\n")
+	h.write("etc/containers/storage.rootful.conf.d/30.conf",
+		"\n[storage.options]\nsize=\"2g\"\n[storage.options.overlay]\nsync=\"filesystem\"\n")
 	h.write("etc/containers/storage.rootless.conf.d/40.conf", "[storage]\ngraphroot = \"/rootless\"\n")
 	h.write("etc/containers/storage.conf.d/README", "not = [toml")
 	c := h.mustLoad(config.Overrides{})

@@ -15,13 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Environment is the part of the world that decides which files are read and where a store lies by default.
+// Environment is the part of the world that decides which files are read and where a
+// store lies by default.
 type Environment struct {
 	// Lookup reads a variable, like os.LookupEnv.
 	Lookup func(name string) (value string, found bool)
-	// Root is put before /etc and /usr/share when files are searched; "" for none. Paths that variables give are taken as they are.
+	// Root is put before /etc and /usr/share when files are searched; "" for none. Paths
+	// that variables give are taken as they are.
 	Root string
-	// Caller is the user as the host sees it, and Rootless tells that there are no powers over the host.
+	// Caller is the user as the host sees it, and Rootless tells that there are no powers
+	// over the host.
 	Caller   idtools.Caller
 	Rootless bool
 }
@@ -39,8 +42,8 @@ func Process() (Environment, error) {
 	return Environment{Lookup: os.LookupEnv, Caller: caller, Rootless: rootless}, nil
 }
 
-// FindMountProgram is the path of fuse-overlayfs, found by PATH; "" when the host doesn't have it. It stands in for a mount_program that isn't set, where
-// overlayfs doesn't work.
+// FindMountProgram is the path of fuse-overlayfs, found by PATH; "" when the host doesn't
+// have it. It stands in for a mount_program that isn't set, where overlayfs doesn't work.
 func FindMountProgram() string {
 	path, err := exec.LookPath("fuse-overlayfs")
 	if err != nil || !filepath.IsAbs(path) {
@@ -55,8 +58,8 @@ func (env Environment) get(name string) string {
 	return v
 }
 
-// ownPaths reports whether the store belongs to the user rather than to the system. Root in a user namespace that a container engine made
-// has the paths of root.
+// ownPaths reports whether the store belongs to the user rather than to the system. Root
+// in a user namespace that a container engine made has the paths of root.
 func (env Environment) ownPaths() bool { return env.Rootless && env.Caller.UID != 0 }
 
 // home is the user's home directory.
@@ -71,8 +74,9 @@ func (env Environment) home() (string, error) {
 	return u.HomeDir, nil
 }
 
-// base is a directory of the XDG base directory specification: the variable, else a place under the home directory. The specification asks
-// to disregard relative paths; we refuse them, since a store that is silently elsewhere looks like a store that was lost.
+// base is a directory of the XDG base directory specification: the variable, else a place
+// under the home directory. The specification asks to disregard relative paths; we refuse
+// them, since a store that is silently elsewhere looks like a store that was lost.
 func (env Environment) base(variable, underHome string) (string, error) {
 	dir := env.get(variable)
 	if dir == "" {
@@ -110,7 +114,8 @@ func (env Environment) runtimeDir() (string, error) {
 		tmp = "/tmp"
 	}
 	dir := filepath.Join(tmp, "storage-run-"+uid)
-	// Made here and looked at afterwards: in a directory that everybody can write to, whoever comes first owns the name.
+	// Made here and looked at afterwards: in a directory that everybody can write to,
+	// whoever comes first owns the name.
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return "", fmt.Errorf("directory for runtime files: %w", err)
 	}
@@ -120,7 +125,8 @@ func (env Environment) runtimeDir() (string, error) {
 	return dir, nil
 }
 
-// private returns nil when path is a directory of this user that nobody else can write to.
+// private returns nil when path is a directory of this user that nobody else can write
+// to.
 func private(path string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
@@ -137,7 +143,8 @@ func private(path string) error {
 	return nil
 }
 
-// expand replaces $UID and any other variable in a path of a file, and resolves its symbolic links when it exists.
+// expand replaces $UID and any other variable in a path of a file, and resolves its
+// symbolic links when it exists.
 func (env Environment) expand(path string) string {
 	path = strings.ReplaceAll(path, "$UID", strconv.FormatUint(uint64(env.Caller.UID), 10))
 	path = os.Expand(path, env.get)

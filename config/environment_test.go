@@ -16,20 +16,23 @@ import (
 
 func TestEnvironment(t *testing.T) {
 	h := newHost(t)
-	h.write("etc/containers/storage.conf", "[storage]\ndriver = \"overlay\"\n[storage.options.overlay]\nsize = \"1G\"\nmountopt = \"nodev\"\n")
+	h.write("etc/containers/storage.conf",
+		"[storage]\ndriver = \"overlay\"\n[storage.options.overlay]\nsize = \"1G\"\nmountopt = \"nodev\"\n")
 	h.write("etc/containers/storage.conf.d/a.conf", "[storage]\ngraphroot = \"/dropin\"\n")
 	own := h.write("own.conf", "[storage]\ngraphroot = \"/own\"\n")
 	over := h.write("over.conf", "[storage]\nrunroot = \"/over\"\n")
 
 	h.env["STORAGE_DRIVER"] = "overlay2"
 	c, warnings, err := h.load(config.Overrides{})
-	if err != nil || c.Driver != "overlay" || len(warnings) != 1 || h.origin(c, "storage.driver") != "environment STORAGE_DRIVER" {
+	if err != nil || c.Driver != "overlay" || len(warnings) != 1 ||
+		h.origin(c, "storage.driver") != "environment STORAGE_DRIVER" {
 		t.Errorf("%q, %v, %v", c.Driver, warnings, err)
 	}
 	h.env["STORAGE_DRIVER"] = ""
 	h.env["STORAGE_OPTS"] = "overlay.inodes=5, VFS.ignore_chown_errors = true ,sync=none,zfs.anything=1"
 	c = h.mustLoad(config.Overrides{})
-	if c.Overlay.Size != 0 || c.Overlay.MountOptions != nil || c.Overlay.Inodes != 5 || c.Overlay.Sync != "none" || c.VFS.IgnoreChownErrors {
+	if c.Overlay.Size != 0 || c.Overlay.MountOptions != nil || c.Overlay.Inodes != 5 || c.Overlay.Sync != "none" ||
+		c.VFS.IgnoreChownErrors {
 		t.Errorf("STORAGE_OPTS takes the place of the files' driver options: %+v, %+v", c.Overlay, c.VFS)
 	}
 	if o := h.origin(c, "storage.options.overlay.inodes"); o != "environment STORAGE_OPTS" {
@@ -48,7 +51,8 @@ func TestEnvironment(t *testing.T) {
 		"skip_mount_home=":                "neither",
 	} {
 		h.env["STORAGE_OPTS"] = opts
-		if _, _, err := h.load(config.Overrides{}); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "environment STORAGE_OPTS") {
+		if _, _, err := h.load(config.Overrides{}); !errors.Is(err, errdefs.ErrInvalid) ||
+			!strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "environment STORAGE_OPTS") {
 			t.Errorf("STORAGE_OPTS=%s: %v", opts, err)
 		}
 	}
@@ -63,7 +67,8 @@ func TestEnvironment(t *testing.T) {
 	if want := []string{own, over}; !reflect.DeepEqual(c.Files(), want) {
 		t.Errorf("read %q, want %q", c.Files(), want)
 	}
-	for name, value := range map[string]string{"CONTAINERS_STORAGE_CONF": own + "-missing", "CONTAINERS_STORAGE_CONF_OVERRIDE": over + "-missing"} {
+	for name, value := range map[string]string{"CONTAINERS_STORAGE_CONF": own + "-missing",
+		"CONTAINERS_STORAGE_CONF_OVERRIDE": over + "-missing"} {
 		before := h.env[name]
 		h.env[name] = value
 		if _, _, err := h.load(config.Overrides{}); !errors.Is(err, fs.ErrNotExist) {
@@ -84,12 +89,14 @@ func TestEnvironment(t *testing.T) {
 	h.env["XDG_CONFIG_HOME"] = h.root + "/xdg"
 	h.write("xdg/containers/storage.conf", "[storage]\ndriver = \"vfs\"\n")
 	h.write("xdg/containers/storage.conf.d/a.conf", "[storage]\nrunroot = \"/mine\"\n")
-	if c := h.mustLoad(config.Overrides{}); c.Driver != "vfs" || c.RunRoot != "/mine" || c.GraphRoot != "/var/lib/containers/storage" {
+	if c := h.mustLoad(config.Overrides{}); c.Driver != "vfs" || c.RunRoot != "/mine" ||
+		c.GraphRoot != "/var/lib/containers/storage" {
 		t.Errorf("%+v", c)
 	}
 }
 
-// The command line switches the files off as soon as it says where the store is or how to drive it.
+// The command line switches the files off as soon as it says where the store is or how to
+// drive it.
 func TestCommandLine(t *testing.T) {
 	h := newHost(t)
 	h.write("etc/containers/storage.conf", `[storage]
@@ -108,25 +115,39 @@ auto-userns-min-size = 5
 		check func(c config.Config) bool
 	}{
 		{config.Overrides{GraphRoot: "/g", RunRoot: "/r"}, func(c config.Config) bool {
-			return c.GraphRoot == "/g" && c.RunRoot == "/r" && c.Driver == "" && c.ImageStore == "" && c.AutoUserns.MinSize == 1024 && c.Files() == nil
+			return c.GraphRoot == "/g" && c.RunRoot == "/r" && c.Driver == "" && c.ImageStore == "" &&
+				c.AutoUserns.MinSize == 1024 && c.Files() == nil
 		}},
-		{config.Overrides{GraphRoot: "/g"}, func(c config.Config) bool { return c.RunRoot == "/file/run" && c.Driver == "" }},
-		{config.Overrides{RunRoot: "/r/../s"}, func(c config.Config) bool { return c.RunRoot == "/s" && c.GraphRoot == "/file/graph" }},
+		{config.Overrides{GraphRoot: "/g"}, func(c config.Config) bool {
+			return c.RunRoot == "/file/run" &&
+				c.Driver == ""
+		}},
+		{config.Overrides{RunRoot: "/r/../s"}, func(c config.Config) bool {
+			return c.RunRoot == "/s" &&
+				c.GraphRoot == "/file/graph"
+		}},
 		{config.Overrides{Driver: "overlay"}, func(c config.Config) bool {
 			return c.Driver == "overlay" && c.GraphRoot == "/file/graph" && c.ImageStore == ""
 		}},
-		{config.Overrides{Options: []string{"overlay.mountopt=nodev,metacopy=on", ".size=1k", "vfs.sync=filesystem"}}, func(c config.Config) bool {
-			return strings.Join(c.Overlay.MountOptions, "|") == "nodev|metacopy=on" && c.Overlay.Size == 1024 && c.VFS.Sync == "filesystem"
+		{config.Overrides{Options: []string{"overlay.mountopt=nodev,metacopy=on", ".size=1k", "vfs.sync=filesystem"}},
+			func(c config.Config) bool {
+				return strings.Join(c.Overlay.MountOptions, "|") == "nodev|metacopy=on" && c.Overlay.Size == 1024 &&
+					c.VFS.Sync == "filesystem"
+			}},
+		{config.Overrides{Driver: "vfs", Options: []string{"overlay.nonsense=1", "imagestore=/tmp",
+			"ignore_chown_errors=true"}}, func(c config.Config) bool {
+			return strings.Join(c.AdditionalImageStores, "") == "/tmp" && c.VFS.IgnoreChownErrors &&
+				!c.Overlay.IgnoreChownErrors
 		}},
-		{config.Overrides{Driver: "vfs", Options: []string{"overlay.nonsense=1", "imagestore=/tmp", "ignore_chown_errors=true"}}, func(c config.Config) bool {
-			return strings.Join(c.AdditionalImageStores, "") == "/tmp" && c.VFS.IgnoreChownErrors && !c.Overlay.IgnoreChownErrors
+		{config.Overrides{Driver: "overlay", Options: []string{"vfs.nonsense=1", "additionalimagestore=/tmp,/",
+			"additionallayerstore=/tmp:ref"}}, func(c config.Config) bool {
+			return strings.Join(c.AdditionalImageStores, "|") == "/tmp|/" &&
+				c.AdditionalLayerStores[0] == config.LayerStore{Path: "/tmp", WithReference: true}
 		}},
-		{config.Overrides{Driver: "overlay", Options: []string{"vfs.nonsense=1", "additionalimagestore=/tmp,/", "additionallayerstore=/tmp:ref"}}, func(c config.Config) bool {
-			return strings.Join(c.AdditionalImageStores, "|") == "/tmp|/" && c.AdditionalLayerStores[0] == config.LayerStore{Path: "/tmp", WithReference: true}
-		}},
-		{config.Overrides{GraphRoot: "/g", RunRoot: "/r", ImageStore: "/i", TransientStore: &yes}, func(c config.Config) bool {
-			return c.ImageStore == "/i" && c.TransientStore
-		}},
+		{config.Overrides{GraphRoot: "/g", RunRoot: "/r", ImageStore: "/i", TransientStore: &yes},
+			func(c config.Config) bool {
+				return c.ImageStore == "/i" && c.TransientStore
+			}},
 	} {
 		c, warnings, err := h.load(tt.over)
 		if err != nil || warnings != nil || !tt.check(c) {
@@ -134,12 +155,14 @@ auto-userns-min-size = 5
 		}
 	}
 	file := filepath.Join(h.root, "etc/containers/storage.conf")
-	if c := h.mustLoad(config.Overrides{File: file, Driver: "overlay", RunRoot: "/r", Options: []string{"size=1k"}}); c.Driver != "overlay" ||
+	if c := h.mustLoad(config.Overrides{File: file, Driver: "overlay", RunRoot: "/r",
+		Options: []string{"size=1k"}}); c.Driver != "overlay" ||
 		c.RunRoot != "/r" || c.GraphRoot != "/file/graph" || c.ImageStore != "/file/images" || c.Overlay.Size != 1024 {
 		t.Errorf("a file that the command line names stays in force: %+v", c)
 	}
 	h.env["STORAGE_OPTS"] = ""
-	if c := h.mustLoad(config.Overrides{ImageStore: "/i", TransientStore: &no}); c.ImageStore != "/i" || c.GraphRoot != "/file/graph" || c.AutoUserns.MinSize != 5 {
+	if c := h.mustLoad(config.Overrides{ImageStore: "/i", TransientStore: &no}); c.ImageStore != "/i" ||
+		c.GraphRoot != "/file/graph" || c.AutoUserns.MinSize != 5 {
 		t.Errorf("these two flags leave the files in force: %+v", c)
 	}
 	for _, over := range []config.Overrides{
@@ -164,8 +187,10 @@ func TestFilesThatAreNoFiles(t *testing.T) {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{fifo, h.root, "/dev/zero", h.write("long", strings.Repeat("#", 300<<10)), h.write("deep", "a="+strings.Repeat("[", 250<<10))} {
-		if _, _, err := h.load(config.Overrides{File: path}); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), path) {
+	for _, path := range []string{fifo, h.root, "/dev/zero", h.write("long", strings.Repeat("#", 300<<10)),
+		h.write("deep", "a="+strings.Repeat("[", 250<<10))} {
+		if _, _, err := h.load(config.Overrides{File: path}); !errors.Is(err, errdefs.ErrInvalid) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -173,7 +198,8 @@ func TestFilesThatAreNoFiles(t *testing.T) {
 
 func TestByteOrderMark(t *testing.T) {
 	h := newHost(t)
-	if c := h.mustLoad(config.Overrides{File: h.write("storage.conf", "\ufeff[storage]\r\ndriver = \"vfs\"\r\n")}); c.Driver != "vfs" {
+	if c := h.mustLoad(config.Overrides{File: h.write("storage.conf",
+		"\ufeff[storage]\r\ndriver = \"vfs\"\r\n")}); c.Driver != "vfs" {
 		t.Errorf("driver %q", c.Driver)
 	}
 }

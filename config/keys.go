@@ -18,14 +18,16 @@ func (k kind) String() string {
 type key struct {
 	name string // with its tables
 	kind kind
-	// option is the driver option that the key stands for, "" when the store itself uses it.
+	// option is the driver option that the key stands for, "" when the store itself uses
+	// it.
 	option string
 	// unused says why a key has no effect.
 	unused string
 }
 
-// keys lists every key of storage.conf, those that become driver options in the order in which containers-storage hands them to its driver,
-// where the last one wins: what a driver's own table says wins over [storage.options].
+// keys lists every key of storage.conf, those that become driver options in the order in
+// which containers-storage hands them to its driver, where the last one wins: what a
+// driver's own table says wins over [storage.options].
 func keys() []key {
 	return []key{
 		{name: "storage.driver"},

@@ -81,7 +81,8 @@ func (l *loader) merge(e entry) {
 	l.entries[e.key.name] = e
 }
 
-// value is what the files say of a key; "" stands for nothing, as it does in storage.conf.
+// value is what the files say of a key; "" stands for nothing, as it does in
+// storage.conf.
 func (l *loader) value(name string) (string, Origin) {
 	e := l.entries[name]
 	if e.text != "" {
@@ -118,7 +119,8 @@ func (l *loader) setDriver() error {
 	return nil
 }
 
-// familyDriver reports whether containers-storage has, or once had, a driver of that name.
+// familyDriver reports whether containers-storage has, or once had, a driver of that
+// name.
 func familyDriver(name string) bool {
 	return slices.Contains([]string{"overlay", "overlay2", "btrfs", "zfs", "vfs"}, name)
 }
@@ -155,7 +157,8 @@ func (l *loader) setRoots() error {
 		return err
 	}
 	if old, at := l.value("storage.rootless_storage_path"); old != "" && l.over.GraphRoot == "" {
-		l.warnings = append(l.warnings, Warning{at, "storage.rootless_storage_path is deprecated: use storage.graphroot, which wins over it"})
+		l.warnings = append(l.warnings, Warning{at,
+			"storage.rootless_storage_path is deprecated: use storage.graphroot, which wins over it"})
 		if c.GraphRoot == "" && l.env.ownPaths() {
 			if err := l.rootOfFiles(&c.GraphRoot, "storage.rootless_storage_path"); err != nil {
 				return err
@@ -217,7 +220,8 @@ func (l *loader) setImageStore() error {
 		return wrong(at, "storage.imagestore", "%q is not an absolute path", v)
 	}
 	if c.ImageStore = filepath.Clean(v); c.ImageStore == c.GraphRoot {
-		return wrong(at, "storage.imagestore", "%s is the graph root as well; leave it out or give it a place of its own", v)
+		return wrong(at, "storage.imagestore",
+			"%s is the graph root as well; leave it out or give it a place of its own", v)
 	}
 	return nil
 }
@@ -245,7 +249,8 @@ func (l *loader) setOthers() error {
 	c.AutoUserns.MaxSize = l.number(table+"auto-userns-max-size", defaultAutoMax)
 	if c.AutoUserns.MinSize > c.AutoUserns.MaxSize {
 		_, at := l.value(table + "auto-userns-min-size")
-		return wrong(at, table+"auto-userns-min-size", "%d is more than auto-userns-max-size, %d", c.AutoUserns.MinSize, c.AutoUserns.MaxSize)
+		return wrong(at, table+"auto-userns-min-size", "%d is more than auto-userns-max-size, %d", c.AutoUserns.MinSize,
+			c.AutoUserns.MaxSize)
 	}
 
 	const pull = table + "pull_options."
@@ -259,7 +264,8 @@ func (l *loader) setOthers() error {
 		if v == "" {
 			continue
 		}
-		// Other spellings of true, "1" or "yes", are false for containers-storage: nobody means that.
+		// Other spellings of true, "1" or "yes", are false for containers-storage: nobody
+		// means that.
 		switch strings.ToLower(v) {
 		case "true":
 			*dst = true

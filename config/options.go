@@ -13,8 +13,9 @@ import (
 	"github.com/shalestore/shale/mount"
 )
 
-// driverOption is one option on its way to a driver. The files, STORAGE_OPTS and --storage-opt all give such options, and what one of them says of an
-// option is said in the same words in the others.
+// driverOption is one option on its way to a driver. The files, STORAGE_OPTS and
+// --storage-opt all give such options, and what one of them says of an option is said in
+// the same words in the others.
 type driverOption struct {
 	driver string // whose option it is; "" for that of whatever driver is used
 	name   string
@@ -67,7 +68,8 @@ func (l *loader) fileOptions() []driverOption {
 	return opts
 }
 
-// splitOptions parses "key=value" and "driver.key=value" strings. Spaces around key and value don't count, nor does the case of the key.
+// splitOptions parses "key=value" and "driver.key=value" strings. Spaces around key and
+// value don't count, nor does the case of the key.
 func splitOptions(args []string, at Origin) ([]driverOption, error) {
 	var opts []driverOption
 	for _, arg := range args {
@@ -95,8 +97,9 @@ func splitOptions(args []string, at Origin) ([]driverOption, error) {
 	return opts, nil
 }
 
-// decodeOptions sets the typed fields from c.options, of which the last one wins. An option of another driver than the one in use is
-// passed over, except that what a file says must make sense for any driver.
+// decodeOptions sets the typed fields from c.options, of which the last one wins. An
+// option of another driver than the one in use is passed over, except that what a file
+// says must make sense for any driver.
 func (c *Config) decodeOptions() error {
 	for _, o := range c.options {
 		known, err := true, error(nil)
@@ -113,7 +116,8 @@ func (c *Config) decodeOptions() error {
 		case c.Driver == "vfs":
 			known, err = c.vfsOption(o)
 		default:
-			if known, err = c.overlayOption(o); known && err == nil && o.name == "ignore_chown_errors" && c.Driver == "" {
+			if known, err = c.overlayOption(o); known && err == nil && o.name == "ignore_chown_errors" &&
+				c.Driver == "" {
 				known, err = c.vfsOption(o)
 			}
 		}
@@ -136,14 +140,17 @@ func (c *Config) decodeOptions() error {
 	return nil
 }
 
-// overlayOption sets one option of the overlay driver; known is false when there is none of that name.
+// overlayOption sets one option of the overlay driver; known is false when there is none
+// of that name.
 func (c *Config) overlayOption(o driverOption) (known bool, err error) {
 	v, to := o.value, &c.Overlay
 	key := "storage.options.overlay." + o.name
 	switch o.name {
 	case "mountopt":
 		to.MountOptions = splitMountOptions(v)
-		_, _, err = mount.ParseOptions(to.MountOptions) // what no kernel would take; whether this one knows the others it says when it mounts
+		// what no kernel would take; whether this one knows the others it says when it
+		// mounts
+		_, _, err = mount.ParseOptions(to.MountOptions)
 	case "size":
 		to.Size, err = ParseSize(v)
 	case "inodes":
@@ -209,7 +216,8 @@ func (c *Config) addImageStores(o driverOption) error {
 	return nil
 }
 
-// addLayerStores adds the layer stores of a comma-separated list, each a path that ":ref" may follow.
+// addLayerStores adds the layer stores of a comma-separated list, each a path that ":ref"
+// may follow.
 func (c *Config) addLayerStores(o driverOption) error {
 	for item := range strings.SplitSeq(o.value, ",") {
 		if item == "" {
@@ -245,7 +253,8 @@ func directory(path string) (string, error) {
 	return path, nil
 }
 
-// splitMountOptions splits at commas, but not at those in quotes, which SELinux contexts have.
+// splitMountOptions splits at commas, but not at those in quotes, which SELinux contexts
+// have.
 func splitMountOptions(s string) []string {
 	quoted := false
 	var opts []string

@@ -7,7 +7,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Origin is where a setting was made: a line of a file, a variable of the environment, a flag, or none of them, for a default.
+// Origin is where a setting was made: a line of a file, a variable of the environment, a
+// flag, or none of them, for a default.
 type Origin struct {
 	File string
 	Line int    // from 1
@@ -30,7 +31,8 @@ func (o Origin) String() string {
 	return "default"
 }
 
-// Warning is about something in the configuration that has no effect or will lose it some day.
+// Warning is about something in the configuration that has no effect or will lose it some
+// day.
 type Warning struct {
 	Origin Origin
 	Text   string

@@ -21,10 +21,12 @@ type entry struct {
 	origin Origin
 }
 
-// parse reads one file of the storage.conf grammar. Keys that nobody knows become warnings.
+// parse reads one file of the storage.conf grammar. Keys that nobody knows become
+// warnings.
 func parse(name string, data []byte) ([]entry, []Warning, error) {
-	// The decoder checks the document as a whole (no key twice, no table within a value); the parser below it then tells the lines, which
-	// the decoder keeps to itself unless something is wrong.
+	// The decoder checks the document as a whole (no key twice, no table within a value);
+	// the parser below it then tells the lines, which the decoder keeps to itself unless
+	// something is wrong.
 	var whole map[string]any
 	if err := toml.Unmarshal(data, &whole); err != nil {
 		at := Origin{File: name}
@@ -33,7 +35,8 @@ func parse(name string, data []byte) ([]entry, []Warning, error) {
 		}
 		return nil, nil, fmt.Errorf("%s: %w: %w", at, errdefs.ErrInvalid, err)
 	}
-	p := fileParser{name: name, data: data, line: 1, known: map[string]key{}, tables: map[string]bool{}, seen: map[string]Origin{}}
+	p := fileParser{name: name, data: data, line: 1, known: map[string]key{}, tables: map[string]bool{},
+		seen: map[string]Origin{}}
 	for _, k := range keys() {
 		p.known[k.name] = k
 		for i, c := range k.name {
@@ -93,7 +96,8 @@ func (p *fileParser) run() error {
 	return nil
 }
 
-// keyValue takes one "key = value" of a table; the keys of an inline table are taken one by one.
+// keyValue takes one "key = value" of a table; the keys of an inline table are taken one
+// by one.
 func (p *fileParser) keyValue(table []string, n *unstable.Node) error {
 	names, at := p.path(n.Key())
 	full := append(append([]string(nil), table...), names...)
@@ -169,7 +173,8 @@ func (e *entry) take(value *unstable.Node) error {
 	return nil
 }
 
-// takeList reads an array of strings. An inline table {append=true} anywhere in it makes the array add to what weaker files said.
+// takeList reads an array of strings. An inline table {append=true} anywhere in it makes
+// the array add to what weaker files said.
 func (e *entry) takeList(array *unstable.Node) error {
 	e.list = []string{}
 	for it := array.Children(); it.Next(); {
@@ -185,7 +190,8 @@ func (e *entry) takeList(array *unstable.Node) error {
 					continue
 				}
 				names, value := kv.Node().Key(), kv.Node().Value()
-				if names.Next(); string(names.Node().Data) != "append" || !names.IsLast() || value.Kind != unstable.Bool {
+				if names.Next(); string(names.Node().Data) != "append" || !names.IsLast() ||
+					value.Kind != unstable.Bool {
 					return wrong(e.origin, e.key.name, "the only table in an array is {append=true} or {append=false}")
 				}
 				yes := string(value.Data) == "true"
@@ -226,8 +232,9 @@ func (p *fileParser) warn(at Origin, format string, args ...any) {
 	p.warnings = append(p.warnings, Warning{Origin: at, Text: fmt.Sprintf(format, args...)})
 }
 
-// join is a dotted key as keys has it. Like containers-storage we don't tell upper from lower case. A part that holds a dot of its own can't be
-// part of any key we know, and must not look like one.
+// join is a dotted key as keys has it. Like containers-storage we don't tell upper from
+// lower case. A part that holds a dot of its own can't be part of any key we know, and
+// must not look like one.
 func join(names []string) string {
 	for _, n := range names {
 		if strings.Contains(n, ".") {

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxFile bounds a configuration file. Those of distributions have about 8 KiB, nearly all of it comments.
+// maxFile bounds a configuration file. Those of distributions have about 8 KiB, nearly
+// all of it comments.
 const maxFile = 256 << 10
 
 // search lists the files to read, the weakest first (storage format, section 13.1).
@@ -58,7 +59,8 @@ func (env Environment) searchPath() ([]string, error) {
 			dirs = append(dirs, own, filepath.Join(own, strconv.FormatUint(uint64(uid), 10)))
 		}
 	}
-	// Where the home directory can't be told, as for an unlisted user in a container, there are no files of the user.
+	// Where the home directory can't be told, as for an unlisted user in a container,
+	// there are no files of the user.
 	if user, err := env.base("XDG_CONFIG_HOME", ".config"); err == nil {
 		mains = append([]string{filepath.Join(user, name) + ".conf"}, mains...)
 		dirs = append(dirs, filepath.Join(user, name)+".conf.d")
@@ -95,8 +97,8 @@ func (env Environment) searchPath() ([]string, error) {
 	return files, nil
 }
 
-// readFile reads a configuration file: a regular one, of bounded size. /dev/null stands for an empty file, as people use it to keep
-// the host's configuration out.
+// readFile reads a configuration file: a regular one, of bounded size. /dev/null stands
+// for an empty file, as people use it to keep the host's configuration out.
 func readFile(path string) ([]byte, error) {
 	// O_NONBLOCK so that a FIFO under that name can't hold us.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
@@ -119,5 +121,6 @@ func readFile(path string) ([]byte, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("%s: %w: longer than %d bytes", path, errdefs.ErrInvalid, maxFile)
 	}
-	return bytes.TrimPrefix(data, []byte("\ufeff")), nil // some editors write a byte order mark, and containers/storage takes it
+	// some editors write a byte order mark, and containers/storage takes it
+	return bytes.TrimPrefix(data, []byte("\ufeff")), nil
 }

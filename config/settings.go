@@ -13,8 +13,9 @@ type Setting struct {
 	Origin Origin
 }
 
-// Settings lists every setting with its value and where that was said, in the order of storage.conf(5). A key that stands twice in the grammar, as
-// storage.options.size and storage.options.overlay.size do, is listed once, as the driver's.
+// Settings lists every setting with its value and where that was said, in the order of
+// storage.conf(5). A key that stands twice in the grammar, as storage.options.size and
+// storage.options.overlay.size do, is listed once, as the driver's.
 func (c Config) Settings() []Setting {
 	list := []Setting{
 		{Key: "storage.driver", Value: c.Driver},
@@ -29,7 +30,8 @@ func (c Config) Settings() []Setting {
 		{Key: "storage.options.auto-userns-min-size", Value: fmt.Sprint(c.AutoUserns.MinSize)},
 		{Key: "storage.options.auto-userns-max-size", Value: fmt.Sprint(c.AutoUserns.MaxSize)},
 		{Key: "storage.options.disable-volatile", Value: strconv.FormatBool(c.DisableVolatile)},
-		{Key: "storage.options.pull_options.enable_partial_images", Value: strconv.FormatBool(c.PullOptions.EnablePartialImages)},
+		{Key: "storage.options.pull_options.enable_partial_images",
+			Value: strconv.FormatBool(c.PullOptions.EnablePartialImages)},
 		{Key: "storage.options.pull_options.convert_images", Value: strconv.FormatBool(c.PullOptions.ConvertImages)},
 		{Key: "storage.options.pull_options.use_hard_links", Value: strconv.FormatBool(c.PullOptions.UseHardLinks)},
 		{Key: "storage.options.pull_options.ostree_repos", Value: strings.Join(c.PullOptions.OSTreeRepos, ":")},
@@ -53,8 +55,9 @@ func (c Config) Settings() []Setting {
 	return list
 }
 
-// DriverOptions lists the driver options as they were given, in the form and the order in which containers-storage hands them to its driver and
-// shows them: "overlay.size=10G". Those of drivers that aren't in use are among them.
+// DriverOptions lists the driver options as they were given, in the form and the order in
+// which containers-storage hands them to its driver and shows them: "overlay.size=10G".
+// Those of drivers that aren't in use are among them.
 func (c Config) DriverOptions() []string {
 	var list []string
 	for _, o := range c.options {

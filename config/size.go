@@ -9,8 +9,10 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// ParseSize reads a size in bytes as storage.conf has it: "10G", "1.5 GiB", "512kb", "4096". Units are powers of 1024, their case and a
-// trailing "b" or "ib" don't matter. Fractions of a byte are cut off. What exceeds 2^63-1 is errdefs.ErrInvalid, as is anything negative.
+// ParseSize reads a size in bytes as storage.conf has it: "10G", "1.5 GiB", "512kb",
+// "4096". Units are powers of 1024, their case and a trailing "b" or "ib" don't matter.
+// Fractions of a byte are cut off. What exceeds 2^63-1 is errdefs.ErrInvalid, as is
+// anything negative.
 func ParseSize(s string) (uint64, error) {
 	bad := func() (uint64, error) {
 		return 0, fmt.Errorf("%w: %q is not a size such as 10G or 512M", errdefs.ErrInvalid, s)

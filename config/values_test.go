@@ -83,20 +83,25 @@ size = "1G"
 		GraphRoot: "/srv/store", RunRoot: "/run/0", ImageStore: "/srv/images",
 		Driver: "overlay", DriverPriority: []string{"overlay", "btrfs", "vfs"}, TransientStore: true,
 		AdditionalImageStores: []string{h.root + "/images1", h.root + "/images2"},
-		AdditionalLayerStores: []config.LayerStore{{Path: h.root + "/layers1", WithReference: true}, {Path: h.root + "/layers2"}},
+		AdditionalLayerStores: []config.LayerStore{{Path: h.root + "/layers1", WithReference: true},
+			{Path: h.root + "/layers2"}},
 		Overlay: config.Overlay{
-			MountOptions: []string{"nodev", "metacopy=on", `context="system_u:object_r:x:s0:c1,c2"`}, MountProgram: program,
-			IgnoreChownErrors: true, SkipMountHome: true, ForceMask: &mask, Size: 10 << 30, Inodes: 1000000, Sync: "filesystem",
+			MountOptions:      []string{"nodev", "metacopy=on", `context="system_u:object_r:x:s0:c1,c2"`},
+			MountProgram:      program,
+			IgnoreChownErrors: true, SkipMountHome: true, ForceMask: &mask, Size: 10 << 30, Inodes: 1000000,
+			Sync: "filesystem",
 		},
 		VFS:             config.VFS{IgnoreChownErrors: true, Sync: "none"},
 		DisableVolatile: true,
 		AutoUserns:      config.AutoUserns{User: "pool", MinSize: 2048, MaxSize: 1000000},
-		PullOptions: config.PullOptions{EnablePartialImages: true, ConvertImages: true, OSTreeRepos: []string{"/a", "/b"},
+		PullOptions: config.PullOptions{EnablePartialImages: true, ConvertImages: true,
+			OSTreeRepos:                             []string{"/a", "/b"},
 			InsecureAllowUnpredictableImageContents: true},
 	}
 	got := reflect.ValueOf(c)
 	for i := range got.NumField() {
-		if f := got.Type().Field(i); f.IsExported() && !reflect.DeepEqual(got.Field(i).Interface(), reflect.ValueOf(want).Field(i).Interface()) {
+		if f := got.Type().Field(i); f.IsExported() && !reflect.DeepEqual(got.Field(i).Interface(),
+			reflect.ValueOf(want).Field(i).Interface()) {
 			t.Errorf("%s is %+v, want %+v", f.Name, got.Field(i), reflect.ValueOf(want).Field(i))
 		}
 	}
@@ -207,13 +212,15 @@ sync = "always"`, `neither "none" nor "filesystem"`},
 		}
 		path := h.write("etc/containers/storage.conf", head+tt.line+"\n")
 		c, _, err := h.load(config.Overrides{})
-		if !errors.Is(err, errdefs.ErrInvalid) && !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), path+line) || !strings.Contains(err.Error(), tt.want) {
+		if !errors.Is(err, errdefs.ErrInvalid) && !errors.Is(err, errdefs.ErrUnsupported) ||
+			!strings.Contains(err.Error(), path+line) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s\ngives %v and %+v, want %q at %s%s", tt.line, err, c.Overlay, tt.want, path, line)
 		}
 	}
 }
 
-// What nobody knows is a warning with its line, and an error for those who asked to be strict.
+// What nobody knows is a warning with its line, and an error for those who asked to be
+// strict.
 func TestUnknownKeys(t *testing.T) {
 	h := newHost(t)
 	path := h.write("etc/containers/storage.conf", `[storage]
@@ -267,7 +274,8 @@ colour = "red"
 	}
 }
 
-// {append=true} adds to what weaker files said, and goes on doing so until a file takes it back.
+// {append=true} adds to what weaker files said, and goes on doing so until a file takes
+// it back.
 func TestAppendedLists(t *testing.T) {
 	for _, tt := range []struct {
 		files []string
@@ -283,7 +291,8 @@ func TestAppendedLists(t *testing.T) {
 	} {
 		h := newHost(t)
 		for i, f := range tt.files {
-			h.write("etc/containers/storage.conf.d/"+string(rune('a'+i))+".conf", "[storage]\ndriver_priority = "+f+"\n")
+			h.write("etc/containers/storage.conf.d/"+string(rune('a'+i))+".conf", "[storage]\ndriver_priority = "+f+
+				"\n")
 		}
 		if c := h.mustLoad(config.Overrides{}); !reflect.DeepEqual(c.DriverPriority, tt.want) {
 			t.Errorf("%q give %q, want %q", tt.files, c.DriverPriority, tt.want)
@@ -293,14 +302,16 @@ func TestAppendedLists(t *testing.T) {
 
 func TestParseSize(t *testing.T) {
 	for in, want := range map[string]uint64{
-		"0": 0, "1": 1, "1b": 1, "1 b": 1, "1k": 1024, "1K": 1024, "1kb": 1024, "1KiB": 1024, "10G": 10 << 30, "1.5g": 3 << 29, "2 T": 2 << 40,
+		"0": 0, "1": 1, "1b": 1, "1 b": 1, "1k": 1024, "1K": 1024, "1kb": 1024, "1KiB": 1024, "10G": 10 << 30,
+		"1.5g": 3 << 29, "2 T": 2 << 40,
 		"1p": 1 << 50, "9007199254740993": 9007199254740993, "9223372036854775807": 1<<63 - 1, "0.5": 0,
 	} {
 		if got, err := config.ParseSize(in); got != want || err != nil {
 			t.Errorf("%q is %d, %v; want %d", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", " ", "G", "-1", "+1", "1x", "1kk", "1bb", "1kbi", "1  k", "1e3", "0x10", "nan", "inf", "1.2.3", ".", "9223372036854775808",
+	for _, in := range []string{"", " ", "G", "-1", "+1", "1x", "1kk", "1bb", "1kbi", "1  k", "1e3", "0x10", "nan",
+		"inf", "1.2.3", ".", "9223372036854775808",
 		"8192p", "8388608T", "9007199254740993G", "99999999999999999999"} {
 		if got, err := config.ParseSize(in); !errors.Is(err, errdefs.ErrInvalid) {
 			t.Errorf("%q is %d, %v", in, got, err)
