@@ -9,7 +9,8 @@ import (
 	"github.com/shalestore/shale/internal/bigdata"
 )
 
-// BigData returns a data item of a container; errdefs.ErrNotFound when it has none under the key.
+// BigData returns a data item of a container; errdefs.ErrNotFound when it has none under
+// the key.
 func (tx *ReadTx) BigData(ref, key string) ([]byte, error) {
 	container, err := tx.Lookup(ref)
 	if err != nil {
@@ -22,7 +23,8 @@ func (tx *ReadTx) BigData(ref, key string) ([]byte, error) {
 	return data, nil
 }
 
-// BigDataSize returns the size of a data item in bytes; errdefs.ErrNotFound when the container has none under the key.
+// BigDataSize returns the size of a data item in bytes; errdefs.ErrNotFound when the
+// container has none under the key.
 func (tx *ReadTx) BigDataSize(ref, key string) (int64, error) {
 	container, err := tx.Lookup(ref)
 	if err != nil {
@@ -35,7 +37,8 @@ func (tx *ReadTx) BigDataSize(ref, key string) (int64, error) {
 	return size, nil
 }
 
-// BigDataDigest returns the digest recorded for a data item; errdefs.ErrNotFound when there is none.
+// BigDataDigest returns the digest recorded for a data item; errdefs.ErrNotFound when
+// there is none.
 func (tx *ReadTx) BigDataDigest(ref, key string) (digest.Digest, error) {
 	container, err := tx.Lookup(ref)
 	if err != nil {
@@ -48,7 +51,8 @@ func (tx *ReadTx) BigDataDigest(ref, key string) (digest.Digest, error) {
 	return d, nil
 }
 
-// Directory makes and returns the directory in the graph root that belongs to a container's users; it goes with the container.
+// Directory makes and returns the directory in the graph root that belongs to a
+// container's users; it goes with the container.
 func (tx *ReadTx) Directory(ref string) (string, error) {
 	container, err := tx.Lookup(ref)
 	if err != nil {
@@ -66,39 +70,46 @@ func (tx *ReadTx) RunDirectory(ref string) (string, error) {
 	return bigdata.UserDirectory(tx.store.runDir(container.ID))
 }
 
-// Orphans lists the directories of containers that have no record, files in those that have one which are none of their items, and what interrupted writes left. Of
-// directories only those count that are named as IDs are drawn; others belong to someone else.
+// Orphans lists the directories of containers that have no record, files in those that
+// have one which are none of their items, and what interrupted writes left. Of
+// directories only those count that are named as IDs are drawn; others belong to someone
+// else.
 func (tx *ReadTx) Orphans() ([]string, error) {
 	all, err := tx.All()
 	if err != nil {
 		return nil, err
 	}
 	get := func(id string) error { _, err := tx.records.Get(id); return err }
-	return bigdata.Leavings([]string{tx.store.cfg.Dir, tx.store.cfg.RunDir}, get, func(yield func(string, []string) bool) {
-		for _, container := range all {
-			if !yield(tx.store.dataDir(container.ID), container.BigDataNames) {
-				return
+	return bigdata.Leavings([]string{tx.store.cfg.Dir, tx.store.cfg.RunDir}, get,
+		func(yield func(string, []string) bool) {
+			for _, container := range all {
+				if !yield(tx.store.dataDir(container.ID), container.BigDataNames) {
+					return
+				}
 			}
-		}
-	})
+		})
 }
 
-// Home is the directory in the graph root with the data items of the container that has this ID, and with what else belongs to it. It is missing while there is
-// nothing of the kind.
+// Home is the directory in the graph root with the data items of the container that has
+// this ID, and with what else belongs to it. It is missing while there is nothing of the
+// kind.
 func (s *Store) Home(id string) string { return s.dataDir(id) }
 
-// ItemPath is the path of a data item's file. Whoever opens it without the lock may find another one, or none.
+// ItemPath is the path of a data item's file. Whoever opens it without the lock may find
+// another one, or none.
 func (s *Store) ItemPath(id, key string) (string, error) {
 	name, err := bigdata.FileName(key)
 	return filepath.Join(s.dataDir(id), name), err
 }
 
-// ItemSize is the size of a data item on disk in bytes; errdefs.ErrNotFound when it is missing, errdefs.ErrInvalid when it is no file.
+// ItemSize is the size of a data item on disk in bytes; errdefs.ErrNotFound when it is
+// missing, errdefs.ErrInvalid when it is no file.
 func (tx *ReadTx) ItemSize(id, key string) (int64, error) {
 	return bigdata.Size(tx.store.dataDir(id), key)
 }
 
-// RestoreItem writes a data item again that the record has already, and records its size anew if that was wrong.
+// RestoreItem writes a data item again that the record has already, and records its size
+// anew if that was wrong.
 func (tx *WriteTx) RestoreItem(container Container, key string, data []byte) error {
 	if err := bigdata.Write(tx.store.dataDir(container.ID), key, data); err != nil {
 		return err

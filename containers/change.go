@@ -8,8 +8,9 @@ import (
 	"github.com/shalestore/shale/internal/naming"
 )
 
-// ChangeNames changes the names of a container. A name that another container has moves away from there. A container that doesn't exist is errdefs.ErrNotFound;
-// so it is with all changes of a record.
+// ChangeNames changes the names of a container. A name that another container has moves
+// away from there. A container that doesn't exist is errdefs.ErrNotFound; so it is with
+// all changes of a record.
 func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change) error {
 	container, err := tx.Lookup(ref)
 	if err != nil {
@@ -32,7 +33,8 @@ func (tx *WriteTx) SetMetadata(ref, metadata string) error {
 	return tx.records.Replace(container)
 }
 
-// SetBigData stores a data item with a container, in place of one that has the same key. A key that no file can be named after is errdefs.ErrInvalid.
+// SetBigData stores a data item with a container, in place of one that has the same key.
+// A key that no file can be named after is errdefs.ErrInvalid.
 func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	container, err := tx.Lookup(ref)
 	if err != nil {
@@ -45,8 +47,9 @@ func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	return tx.records.Replace(container)
 }
 
-// Remove takes the record of a container out. It returns the directories that belonged to the container; once that is saved the caller removes them
-// before it releases the lock, or moves them out of sight.
+// Remove takes the record of a container out. It returns the directories that belonged to
+// the container; once that is saved the caller removes them before it releases the lock,
+// or moves them out of sight.
 func (tx *WriteTx) Remove(id string) (dirs []string, err error) {
 	if err := tx.records.Remove(id); err != nil {
 		return nil, err

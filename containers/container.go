@@ -7,9 +7,11 @@ import (
 	"github.com/shalestore/shale/idtools"
 )
 
-// Container is a record of containers.json, or of volatile-containers.json. The order of its fields is the order of the members in the file.
+// Container is a record of containers.json, or of volatile-containers.json. The order of
+// its fields is the order of the members in the file.
 //
-// ImageID is the image it was made from, "" for none, and LayerID the layer that is its own. BigDataNames are the keys of its data items, with their sizes in bytes and their
+// ImageID is the image it was made from, "" for none, and LayerID the layer that is its
+// own. BigDataNames are the keys of its data items, with their sizes in bytes and their
 // digests. UIDMap and GIDMap are those it runs with: see Mapping.
 type Container struct {
 	ID             string                   `json:"id"`
@@ -45,7 +47,8 @@ func (c Container) stringFlag(name string) string {
 	return s
 }
 
-// MountOpts returns the options the container's layer is mounted with; nil means the store's own.
+// MountOpts returns the options the container's layer is mounted with; nil means the
+// store's own.
 func (c Container) MountOpts() []string {
 	switch opts := c.Flags[FlagMountOpts].(type) {
 	case []string:
@@ -62,7 +65,8 @@ func (c Container) MountOpts() []string {
 	return nil
 }
 
-// Volatile reports whether the container may vanish in a crash; its record is in volatile-containers.json then.
+// Volatile reports whether the container may vanish in a crash; its record is in
+// volatile-containers.json then.
 func (c Container) Volatile() bool {
 	v, _ := c.Flags[FlagVolatile].(bool)
 	return v
@@ -80,7 +84,8 @@ type Options struct {
 	ImageID, LayerID string
 	Metadata         string
 	IDMap            idtools.Mapping
-	// MountOpts are the mount options to keep; nil means the store's own, an empty slice means none.
+	// MountOpts are the mount options to keep; nil means the store's own, an empty slice
+	// means none.
 	MountOpts []string
 	Volatile  bool
 	Flags     map[string]any

@@ -67,16 +67,21 @@ func TestRecord(t *testing.T) {
 	cfg := places(t)
 	idMap := []idtools.Map{{ContainerID: 0, HostID: 1000, Size: 10}}
 	made := create(t, containers.Open(cfg), containers.Options{
-		ID: id("a"), Names: []string{"one", "two", "one"}, ImageID: id("1"), LayerID: id("2"), Metadata: "{}", IDMap: idtools.Mapping{UIDs: idMap, GIDs: idMap},
-		MountOpts: []string{"nodev"}, Flags: map[string]any{containers.FlagMountLabel: "system_u:object_r:container_file_t:s0:c1,c2", "other": 1.5},
+		ID: id("a"), Names: []string{"one", "two", "one"}, ImageID: id("1"), LayerID: id("2"), Metadata: "{}",
+		IDMap:     idtools.Mapping{UIDs: idMap, GIDs: idMap},
+		MountOpts: []string{"nodev"}, Flags: map[string]any{
+			containers.FlagMountLabel: "system_u:object_r:container_file_t:s0:c1,c2", "other": 1.5},
 		BigData: []containers.Item{{Key: "config.json", Data: []byte("abc")}},
 	})
 	other := containers.Open(cfg)
 	for _, ref := range []string{id("a"), "one", "two", id("2"), "aa"} {
 		found := get(t, other, ref)
-		if found.ID != made.ID || !slices.Equal(found.Names, []string{"one", "two"}) || !found.Created.Equal(made.Created) || found.Volatile() ||
-			!slices.Equal(found.MountOpts(), []string{"nodev"}) || !strings.HasSuffix(found.MountLabel(), "c1,c2") || found.ProcessLabel() != "" ||
-			!found.Mapping().Equal(made.Mapping()) || found.Flags["other"] != 1.5 || found.BigDataDigests["config.json"] != digest.FromString("abc") {
+		if found.ID != made.ID || !slices.Equal(found.Names, []string{"one", "two"}) ||
+			!found.Created.Equal(made.Created) || found.Volatile() ||
+			!slices.Equal(found.MountOpts(), []string{"nodev"}) || !strings.HasSuffix(found.MountLabel(), "c1,c2") ||
+			found.ProcessLabel() != "" ||
+			!found.Mapping().Equal(made.Mapping()) || found.Flags["other"] != 1.5 ||
+			found.BigDataDigests["config.json"] != digest.FromString("abc") {
 			t.Errorf("by %q: %+v, made was %+v", ref, found, made)
 		}
 	}
@@ -92,12 +97,15 @@ func TestRecord(t *testing.T) {
 		return errors.Join(err, imageErr)
 	})
 	file, err := os.ReadFile(filepath.Join(cfg.Dir, "containers.json"))
-	if start := `[{"id":"` + id("a") + `","names":["one","two"],"image":"` + id("1") + `","layer":"` + id("2") + `","metadata":"{}","big-data-names":["config.json"],"big-data-sizes":{"config.json":3},`; err != nil || !strings.HasPrefix(string(file), start) {
+	if start := `[{"id":"` + id("a") + `","names":["one","two"],"image":"` + id("1") + `","layer":"` + id("2") +
+		`","metadata":"{}","big-data-names":["config.json"],"big-data-sizes":{"config.json":3},`; err != nil ||
+		!strings.HasPrefix(string(file), start) {
 		t.Errorf("containers.json: %s, %v\nwant %s", file, err, start)
 	}
 }
 
-// Containers that may vanish are recorded in a file of their own, which in a transient store is in the run root.
+// Containers that may vanish are recorded in a file of their own, which in a transient
+// store is in the run root.
 func TestWhereRecordsGo(t *testing.T) {
 	for name, c := range map[string]struct {
 		transient, volatile bool
@@ -114,7 +122,8 @@ func TestWhereRecordsGo(t *testing.T) {
 			if made.Volatile() != (c.want != "root/containers.json") {
 				t.Errorf("volatile: %v", made.Volatile())
 			}
-			for _, file := range []string{"root/containers.json", "root/volatile-containers.json", "run/volatile-containers.json"} {
+			for _, file := range []string{"root/containers.json", "root/volatile-containers.json",
+				"run/volatile-containers.json"} {
 				data, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Dir), file))
 				if err != nil && !os.IsNotExist(err) {
 					t.Fatal(err)
@@ -139,11 +148,14 @@ func TestRefusedContainers(t *testing.T) {
 		class error
 		says  string
 	}{
-		"an ID twice":         {containers.Options{ID: id("a")}, errdefs.ErrDuplicateID, id("a")},
-		"a name twice":        {containers.Options{ID: id("b"), Names: []string{"new", "taken"}}, errdefs.ErrDuplicateName, `"taken"`},
-		"a path for an ID":    {containers.Options{ID: "../b"}, errdefs.ErrInvalid, "../b"},
-		"ranges that overlap": {containers.Options{ID: id("b"), IDMap: idtools.Mapping{UIDs: overlap}}, errdefs.ErrInvalid, "container"},
-		"a key that is empty": {containers.Options{ID: id("b"), BigData: []containers.Item{{Key: "good", Data: []byte("x")}, {Key: ""}}}, errdefs.ErrInvalid, id("b")},
+		"an ID twice": {containers.Options{ID: id("a")}, errdefs.ErrDuplicateID, id("a")},
+		"a name twice": {containers.Options{ID: id("b"), Names: []string{"new", "taken"}},
+			errdefs.ErrDuplicateName, `"taken"`},
+		"a path for an ID": {containers.Options{ID: "../b"}, errdefs.ErrInvalid, "../b"},
+		"ranges that overlap": {containers.Options{ID: id("b"), IDMap: idtools.Mapping{UIDs: overlap}},
+			errdefs.ErrInvalid, "container"},
+		"a key that is empty": {containers.Options{ID: id("b"),
+			BigData: []containers.Item{{Key: "good", Data: []byte("x")}, {Key: ""}}}, errdefs.ErrInvalid, id("b")},
 	} {
 		err := s.Update(context.Background(), func(tx *containers.WriteTx) error {
 			_, err := tx.Add(c.opts)
@@ -194,7 +206,8 @@ func TestChanges(t *testing.T) {
 		_, noSize := tx.BigDataSize("one", "other")
 		_, noDigest := tx.BigDataDigest("one", "other")
 		for _, err := range []error{noData, noSize, noDigest} {
-			if !errors.Is(err, errdefs.ErrNotFound) || !strings.Contains(err.Error(), `"other"`) || !strings.Contains(err.Error(), id("a")) {
+			if !errors.Is(err, errdefs.ErrNotFound) || !strings.Contains(err.Error(), `"other"`) ||
+				!strings.Contains(err.Error(), id("a")) {
 				t.Errorf("an item that isn't there: %v", err)
 			}
 		}
@@ -212,12 +225,14 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// Deleting takes the record out and tells what else there was; what belongs to nobody is found.
+// Deleting takes the record out and tells what else there was; what belongs to nobody is
+// found.
 func TestDeleteAndOrphans(t *testing.T) {
 	cfg := places(t)
 	s := containers.Open(cfg)
 	for _, n := range []string{"a", "b"} {
-		create(t, s, containers.Options{ID: id(n), LayerID: id("1")[:63] + n, BigData: []containers.Item{{Key: "config", Data: []byte("x")}}})
+		create(t, s, containers.Options{ID: id(n), LayerID: id("1")[:63] + n,
+			BigData: []containers.Item{{Key: "config", Data: []byte("x")}}})
 		view(t, s, func(tx *containers.ReadTx) error {
 			_, err := tx.Directory(id(n))
 			_, runErr := tx.RunDirectory(id(n))
@@ -226,15 +241,18 @@ func TestDeleteAndOrphans(t *testing.T) {
 	}
 	update(t, s, func(tx *containers.WriteTx) error {
 		dirs, err := tx.Remove(id("a"))
-		if want := []string{filepath.Join(cfg.Dir, id("a")), filepath.Join(cfg.RunDir, id("a"))}; !slices.Equal(dirs, want) {
+		if want := []string{filepath.Join(cfg.Dir, id("a")), filepath.Join(cfg.RunDir, id("a"))}; !slices.Equal(dirs,
+			want) {
 			t.Errorf("directories %v, want %v", dirs, want)
 		}
 		return err
 	})
-	testutil.Tree(t, cfg.Dir, id("b")+"/stray=x", id("b")+"/.tmp-config123=x", "somebody-elses/file=x", id("b")+"/userdata/theirs=x")
+	testutil.Tree(t, cfg.Dir, id("b")+"/stray=x", id("b")+"/.tmp-config123=x", "somebody-elses/file=x", id("b")+
+		"/userdata/theirs=x")
 	view(t, s, func(tx *containers.ReadTx) error {
 		orphans, err := tx.Orphans()
-		want := []string{cfg.Dir + "/" + id("a"), cfg.Dir + "/" + id("b") + "/.tmp-config123", cfg.Dir + "/" + id("b") + "/stray", cfg.RunDir + "/" + id("a")}
+		want := []string{cfg.Dir + "/" + id("a"), cfg.Dir + "/" + id("b") + "/.tmp-config123", cfg.Dir + "/" + id("b") +
+			"/stray", cfg.RunDir + "/" + id("a")}
 		if !slices.Equal(orphans, want) {
 			t.Errorf("orphans %v, want %v", orphans, want)
 		}
@@ -242,7 +260,8 @@ func TestDeleteAndOrphans(t *testing.T) {
 	})
 }
 
-// Two Stores in one directory make and delete containers at the same time; each name is given once at a time, and nothing gets lost.
+// Two Stores in one directory make and delete containers at the same time; each name is
+// given once at a time, and nothing gets lost.
 func TestTwoStoresAtOnce(t *testing.T) {
 	cfg := places(t)
 	const each = 15
@@ -252,7 +271,8 @@ func TestTwoStoresAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				err := s.Update(context.Background(), func(tx *containers.WriteTx) error {
-					if _, err := tx.Add(containers.Options{Names: []string{fmt.Sprint("kept-", n, "-", i)}, Volatile: i%2 == 0}); err != nil {
+					if _, err := tx.Add(containers.Options{Names: []string{fmt.Sprint("kept-", n, "-", i)},
+						Volatile: i%2 == 0}); err != nil {
 						return err
 					}
 					gone, err := tx.Add(containers.Options{Names: []string{"contested"}})

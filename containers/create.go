@@ -19,15 +19,17 @@ type WriteTx struct {
 	records *catalog.WriteTx[Container]
 }
 
-// CheckFree reports whether a container with this ID and these names could be created: errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, or
-// errdefs.ErrInvalid for an ID that breaks the grammar. An empty ID is always free.
+// CheckFree reports whether a container with this ID and these names could be created:
+// errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, or errdefs.ErrInvalid for an ID that
+// breaks the grammar. An empty ID is always free.
 func (tx *ReadTx) CheckFree(id string, names []string) error {
 	_, err := tx.records.CheckFree(id, names)
 	return err
 }
 
-// Add makes a container's record. Its data items are on disk before the caller saves the record that names them. Errors are those of CheckFree; maps
-// with overlapping ranges are errdefs.ErrInvalid. Image and layer are taken on trust.
+// Add makes a container's record. Its data items are on disk before the caller saves the
+// record that names them. Errors are those of CheckFree; maps with overlapping ranges are
+// errdefs.ErrInvalid. Image and layer are taken on trust.
 func (tx *WriteTx) Add(opts Options) (Container, error) {
 	if err := tx.CheckFree(opts.ID, opts.Names); err != nil {
 		return Container{}, err
@@ -70,10 +72,12 @@ func (tx *WriteTx) Add(opts Options) (Container, error) {
 // Records are the changes of this transaction, to be saved together with others.
 func (tx *WriteTx) Records() catalog.Changes { return tx.records }
 
-// writeNew writes the items and makes the record of a container that has passed all checks. Nothing can be there of one whose ID was drawn just now.
+// writeNew writes the items and makes the record of a container that has passed all
+// checks. Nothing can be there of one whose ID was drawn just now.
 func (tx *WriteTx) writeNew(c Container, drawn bool, items []Item, file int) error {
 	if !drawn {
-		// What an interrupted creation of the same container left there would otherwise become this one's.
+		// What an interrupted creation of the same container left there would otherwise
+		// become this one's.
 		if err := tx.store.removeItems(c.ID); err != nil {
 			return err
 		}
@@ -83,7 +87,8 @@ func (tx *WriteTx) writeNew(c Container, drawn bool, items []Item, file int) err
 			return errors.Join(err, tx.store.removeItems(c.ID))
 		}
 	}
-	// If the save fails nobody knows whether the record is there, so the items stay; without a record they are garbage.
+	// If the save fails nobody knows whether the record is there, so the items stay;
+	// without a record they are garbage.
 	if err := tx.records.Insert(c, file); err != nil {
 		return errors.Join(err, tx.store.removeItems(c.ID))
 	}

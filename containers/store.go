@@ -14,12 +14,13 @@ import (
 type Config struct {
 	// Dir is overlay-containers in the graph root; RunDir the one in the run root.
 	Dir, RunDir string
-	// Transient makes every container volatile, and puts the lock and the volatile records into RunDir.
+	// Transient makes every container volatile, and puts the lock and the volatile
+	// records into RunDir.
 	Transient bool
 }
 
-// Store is the containers under one root. It may be used from several goroutines; Stores of the same root, in this process or others, see each other's
-// changes.
+// Store is the containers under one root. It may be used from several goroutines; Stores
+// of the same root, in this process or others, see each other's changes.
 type Store struct {
 	cfg     Config
 	records *catalog.Catalog[Container]
@@ -66,7 +67,8 @@ const (
 	keyImage = "image"
 )
 
-// View calls fn with containers.lock shared, and returns fn's error. fn must not keep tx, whose methods several goroutines may call.
+// View calls fn with containers.lock shared, and returns fn's error. fn must not keep tx,
+// whose methods several goroutines may call.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.records.View(ctx, func(tx *catalog.ReadTx[Container]) error {
 		return fn(&ReadTx{store: s, records: tx})
@@ -78,8 +80,8 @@ func (s *Store) Recall(fn func(tx *ReadTx)) bool {
 	return s.records.Recall(func(tx *catalog.ReadTx[Container]) { fn(&ReadTx{store: s, records: tx}) })
 }
 
-// Update calls fn with containers.lock held exclusively, and saves what it changed when it returns nil. tx is for one goroutine. It must not
-// be called within View or Update.
+// Update calls fn with containers.lock held exclusively, and saves what it changed when
+// it returns nil. tx is for one goroutine. It must not be called within View or Update.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	return s.records.Update(ctx, func(tx *catalog.WriteTx[Container]) error {
 		return fn(&WriteTx{ReadTx: ReadTx{store: s, records: tx}, records: tx})
@@ -108,16 +110,19 @@ type reader interface {
 	CheckFree(id string, names []string) (Container, error)
 }
 
-// Lookup finds a container by ID, name, the ID of its layer or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
+// Lookup finds a container by ID, name, the ID of its layer or unique ID prefix, in this
+// order; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Lookup(ref string) (Container, error) { return tx.records.Lookup(ref) }
 
 // Get finds a container by its whole ID; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Get(id string) (Container, error) { return tx.records.Get(id) }
 
-// All returns the containers in the order of their files: stable ones before volatile ones.
+// All returns the containers in the order of their files: stable ones before volatile
+// ones.
 func (tx *ReadTx) All() ([]Container, error) { return tx.records.All() }
 
-// ByLayer returns the container whose layer has this ID; errdefs.ErrNotFound when it isn't a container's.
+// ByLayer returns the container whose layer has this ID; errdefs.ErrNotFound when it
+// isn't a container's.
 func (tx *ReadTx) ByLayer(id string) (Container, error) {
 	found, err := tx.records.Find(keyLayer, id)
 	if err != nil {
@@ -129,10 +134,12 @@ func (tx *ReadTx) ByLayer(id string) (Container, error) {
 	return found[len(found)-1], nil
 }
 
-// ByImage returns the containers that were made from the image with this ID; none is no error.
+// ByImage returns the containers that were made from the image with this ID; none is no
+// error.
 func (tx *ReadTx) ByImage(id string) ([]Container, error) { return tx.records.Find(keyImage, id) }
 
-// Contradictions are names and IDs that several records have, which readers get over by a rule. A record without an ID is errdefs.ErrCorrupt.
+// Contradictions are names and IDs that several records have, which readers get over by a
+// rule. A record without an ID is errdefs.ErrCorrupt.
 func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
 	return tx.records.Contradictions()
 }
@@ -140,7 +147,8 @@ func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
 // Settle has the records saved without contradictions.
 func (tx *WriteTx) Settle() error { return tx.records.Settle() }
 
-// Salvage replaces damaged files of records by what can be read of them: see catalog.Catalog.Salvage.
+// Salvage replaces damaged files of records by what can be read of them: see
+// catalog.Catalog.Salvage.
 func (s *Store) Salvage(ctx context.Context) ([]catalog.Salvaged, error) {
 	return s.records.Salvage(ctx)
 }
