@@ -14,8 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Aside is a place for a layer in the making, for drivers whose layers are directories: what is built there is part of no store until it
-// is renamed in, and goes with the process that made it. It carries the steps that every Staged of such a driver has in common.
+// Aside is a place for a layer in the making, for drivers whose layers are directories:
+// what is built there is part of no store until it is renamed in, and goes with the
+// process that made it. It carries the steps that every Staged of such a driver has in
+// common.
 //
 // An Aside is used by one goroutine.
 type Aside struct {
@@ -25,7 +27,8 @@ type Aside struct {
 	unsynced bool  // somebody else makes the commit durable
 }
 
-// NewAside finds a place in root, a directory of temporary directories (section 6 of the storage format) on the file system of the layers.
+// NewAside finds a place in root, a directory of temporary directories (section 6 of the
+// storage format) on the file system of the layers.
 func NewAside(root string) (*Aside, error) {
 	temp, err := tempdir.New(root)
 	if err != nil {
@@ -48,7 +51,8 @@ func (a *Aside) Ready(ctx context.Context) error {
 // LeaveUnsynced makes an Aside an Unsyncer.
 func (a *Aside) LeaveUnsynced() { a.unsynced = true }
 
-// SyncDirs makes the names in directories durable that Commit has changed, unless that is left to somebody else.
+// SyncDirs makes the names in directories durable that Commit has changed, unless that is
+// left to somebody else.
 func (a *Aside) SyncDirs(dirs ...string) error {
 	if a.unsynced {
 		return nil
@@ -56,7 +60,8 @@ func (a *Aside) SyncDirs(dirs ...string) error {
 	return SyncDirs(dirs...)
 }
 
-// MakeRoom deletes what an interrupted operation left in the place of layer id. Discard will empty it.
+// MakeRoom deletes what an interrupted operation left in the place of layer id. Discard
+// will empty it.
 func (a *Aside) MakeRoom(ctx context.Context, d Driver, id string) error {
 	leftover, err := d.Delete(ctx, id)
 	if err != nil {
@@ -67,8 +72,10 @@ func (a *Aside) MakeRoom(ctx context.Context, d Driver, id string) error {
 	return nil
 }
 
-// Exchange swaps something that was built aside for what is in the store, in one step (RENAME_EXCHANGE, Linux 3.15), and returns when that is
-// durable. The Aside then belongs to the returned Trash, with the former content. It is errdefs.ErrUnsupported where the file system can't do it.
+// Exchange swaps something that was built aside for what is in the store, in one step
+// (RENAME_EXCHANGE, Linux 3.15), and returns when that is durable. The Aside then belongs
+// to the returned Trash, with the former content. It is errdefs.ErrUnsupported where the
+// file system can't do it.
 func (a *Aside) Exchange(ctx context.Context, d Driver, built, old string) (Trash, error) {
 	if err := Exchange(built, old); err != nil {
 		return nil, err
@@ -82,8 +89,8 @@ func (a *Aside) Exchange(ctx context.Context, d Driver, built, old string) (Tras
 	return trash, nil
 }
 
-// Exchange swaps two files or directories of one file system, without making that durable. It is errdefs.ErrUnsupported where that can't be done in
-// one step.
+// Exchange swaps two files or directories of one file system, without making that
+// durable. It is errdefs.ErrUnsupported where that can't be done in one step.
 func Exchange(a, b string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 	if err == unix.EINVAL || err == unix.ENOSYS {
@@ -92,7 +99,8 @@ func Exchange(a, b string) error {
 	return err
 }
 
-// Discard removes what is still aside, and what MakeRoom moved away. It can be called twice.
+// Discard removes what is still aside, and what MakeRoom moved away. It can be called
+// twice.
 func (a *Aside) Discard() error {
 	if a.temp == nil {
 		return nil
@@ -119,8 +127,9 @@ func (t trash) Empty(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Rename moves a file or directory to where nothing is. It never replaces anything, except on a file system without RENAME_NOREPLACE
-// (Linux 3.15), where the caller must have made room and hold the layer lock.
+// Rename moves a file or directory to where nothing is. It never replaces anything,
+// except on a file system without RENAME_NOREPLACE (Linux 3.15), where the caller must
+// have made room and hold the layer lock.
 func Rename(from, to string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS {

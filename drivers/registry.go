@@ -12,25 +12,31 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Place is where a store lies. A driver keeps its layers in Root/<name>, and what may be lost at a reboot in RunRoot/<name>.
+// Place is where a store lies. A driver keeps its layers in Root/<name>, and what may be
+// lost at a reboot in RunRoot/<name>.
 type Place struct {
 	Root    string // the graph root, absolute
 	RunRoot string // absolute
-	// ImageStore is a second root for the layers of images (storage.conf's imagestore); "" when they lie in Root too.
+	// ImageStore is a second root for the layers of images (storage.conf's imagestore);
+	// "" when they lie in Root too.
 	ImageStore string
-	// ReadOnly are the roots of other stores (storage.conf's additionalimagestores), searched in this order after the store's own. Layers may stand on
-	// theirs; nothing of them is changed, and what isn't there is no error.
+	// ReadOnly are the roots of other stores (storage.conf's additionalimagestores),
+	// searched in this order after the store's own. Layers may stand on theirs; nothing
+	// of them is changed, and what isn't there is no error.
 	ReadOnly []string
 }
 
-// Factory opens a driver. Whoever puts one in a Registry has given it the driver's own settings already.
+// Factory opens a driver. Whoever puts one in a Registry has given it the driver's own
+// settings already.
 type Factory struct {
-	// Name is what the driver is called in storage.conf, and its directory in the graph root.
+	// Name is what the driver is called in storage.conf, and its directory in the graph
+	// root.
 	Name string
 	// Aliases are other names for it, which are accepted but never used for directories.
 	Aliases []string
-	// Open opens the driver at a place, making its directories when they are missing. When it makes them it also finds out whether the driver can work
-	// there, and returns errdefs.ErrUnsupported, leaving nothing behind, when it can't.
+	// Open opens the driver at a place, making its directories when they are missing.
+	// When it makes them it also finds out whether the driver can work there, and returns
+	// errdefs.ErrUnsupported, leaving nothing behind, when it can't.
 	Open func(ctx context.Context, at Place) (Driver, error)
 }
 
@@ -55,19 +61,22 @@ func (r *Registry) Names() []string {
 type Choice struct {
 	// Name is the driver to use whatever else may be there; "" leaves it to the rest.
 	Name string
-	// Priority is storage.conf's driver_priority: the drivers that may be chosen, the best first. Empty means overlay, btrfs, zfs.
+	// Priority is storage.conf's driver_priority: the drivers that may be chosen, the
+	// best first. Empty means overlay, btrfs, zfs.
 	Priority []string
 }
 
 // Choose opens a driver as storage.conf(5) has it:
 //
 //  1. the one that was asked for by name;
-//  2. else the one whose directory the graph root holds already, and it must work: to pick another would hide the layers that are there.
-//     Several are an error, since only a person knows which is meant;
+//  2. else the one whose directory the graph root holds already, and it must work: to
+//     pick another would hide the layers that are there. Several are an error, since only
+//     a person knows which is meant;
 //  3. else the first of the priority list that works here.
 //
-// vfs takes part in 2 and 3 only when the priority list names it, because it copies whole layers. Errors are errdefs.ErrInvalid for an
-// unknown name and for several directories, errdefs.ErrUnsupported when no driver can work, and name what was tried and what to do.
+// vfs takes part in 2 and 3 only when the priority list names it, because it copies whole
+// layers. Errors are errdefs.ErrInvalid for an unknown name and for several directories,
+// errdefs.ErrUnsupported when no driver can work, and name what was tried and what to do.
 func (r *Registry) Choose(ctx context.Context, c Choice, at Place) (Driver, error) {
 	if c.Name != "" {
 		return r.Open(ctx, c.Name, at)
@@ -103,7 +112,8 @@ func (r *Registry) Choose(ctx context.Context, c Choice, at Place) (Driver, erro
 		}
 		tried = append(tried, name+": "+err.Error())
 	}
-	return nil, fmt.Errorf("choose a storage driver for %s: %w: %s; driver = \"vfs\" in storage.conf works anywhere, at the price of a full copy per layer",
+	return nil, fmt.Errorf(
+		"choose a storage driver for %s: %w: %s; driver = \"vfs\" in storage.conf works anywhere, at the price of a full copy per layer",
 		at.Root, errdefs.ErrUnsupported, strings.Join(tried, "; "))
 }
 
@@ -111,7 +121,8 @@ func (r *Registry) Choose(ctx context.Context, c Choice, at Place) (Driver, erro
 func (r *Registry) Open(ctx context.Context, name string, at Place) (Driver, error) {
 	f, known := r.find(name)
 	if !known {
-		return nil, fmt.Errorf("storage driver %q: %w: this program has %s", name, errdefs.ErrInvalid, strings.Join(r.Names(), ", "))
+		return nil, fmt.Errorf("storage driver %q: %w: this program has %s", name, errdefs.ErrInvalid,
+			strings.Join(r.Names(), ", "))
 	}
 	d, err := f.Open(ctx, at)
 	if err != nil {
@@ -129,8 +140,9 @@ func (r *Registry) find(name string) (Factory, bool) {
 	return Factory{}, false
 }
 
-// prior finds the driver that the graph root was used with, "" for none. A directory's mere existence tells, as it does for containers/storage, and
-// its drivers count even where we have none of that name.
+// prior finds the driver that the graph root was used with, "" for none. A directory's
+// mere existence tells, as it does for containers/storage, and its drivers count even
+// where we have none of that name.
 func (r *Registry) prior(root string, priority []string) (string, error) {
 	candidates := []string{"btrfs", "zfs"}
 	for _, f := range r.factories {
@@ -157,8 +169,10 @@ func (r *Registry) prior(root string, priority []string) (string, error) {
 		return "", nil
 	}
 	if len(found) > 1 {
-		return "", fmt.Errorf("choose a storage driver for %s: %w: it has directories of several drivers (%s); set driver in storage.conf, or remove those that aren't used",
-			root, errdefs.ErrInvalid, strings.Join(found, ", "))
+		return "",
+			fmt.Errorf(
+				"choose a storage driver for %s: %w: it has directories of several drivers (%s); set driver in storage.conf, or remove those that aren't used",
+				root, errdefs.ErrInvalid, strings.Join(found, ", "))
 	}
 	return chosen, nil
 }
