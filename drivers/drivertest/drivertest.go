@@ -1,4 +1,5 @@
-// Package drivertest is the contract of drivers.Driver as tests and benchmarks that any driver can run:
+// Package drivertest is the contract of drivers.Driver as tests and benchmarks that any
+// driver can run:
 //
 //	func TestContract(t *testing.T) {
 //		drivertest.Run(t, drivertest.Suite{Open: func(t testing.TB, at drivers.Place) drivers.Driver { … }})
@@ -23,7 +24,8 @@ import (
 
 // Suite says which driver is to be tested.
 type Suite struct {
-	// Open opens the driver at a place, whose directories may exist with layers in them. It fails the test when it can't.
+	// Open opens the driver at a place, whose directories may exist with layers in them.
+	// It fails the test when it can't.
 	Open func(t testing.TB, at drivers.Place) drivers.Driver
 	// Depth is how many layers the deep test stacks; 0 means 20.
 	Depth int
@@ -80,7 +82,8 @@ type bench struct {
 func newBench(t testing.TB, s Suite) *bench {
 	t.Helper()
 	dir := t.TempDir()
-	b := &bench{TB: t, ctx: context.Background(), suite: s, place: drivers.Place{Root: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run")}}
+	b := &bench{TB: t, ctx: context.Background(), suite: s, place: drivers.Place{Root: filepath.Join(dir, "root"),
+		RunRoot: filepath.Join(dir, "run")}}
 	t.Cleanup(func() {
 		if err := testutil.UnmountBelow(dir); err != nil {
 			t.Error(err)
@@ -159,7 +162,8 @@ func (b *bench) mounted(id string, opts drivers.MountOptions) (path string, unmo
 	b.must(err)
 	info := b.stat(id)
 	if len(specs) == 0 && info.MountPoint != info.Content {
-		b.Fatalf("layer %s needs no mount, so its mount point %s must be its content %s", id, info.MountPoint, info.Content)
+		b.Fatalf("layer %s needs no mount, so its mount point %s must be its content %s", id, info.MountPoint,
+			info.Content)
 	}
 	for _, spec := range specs {
 		b.must(mount.Perform(b.ctx, spec))

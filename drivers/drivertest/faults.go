@@ -101,7 +101,8 @@ func hostileIDs(b *bench) {
 	testutil.Tree(b, filepath.Dir(b.place.Root), "victim/f=1")
 	before := testutil.Snapshot(b, outside)
 	b.create("base", "", "f=1")
-	for _, id := range []string{"", ".", "..", "../victim", "../../victim", "../../../victim", "/etc", outside, "base/..", "base/", "./base", "a/b", "a\x00b", "a:b", "a,b",
+	for _, id := range []string{"", ".", "..", "../victim", "../../victim", "../../../victim", "/etc", outside,
+		"base/..", "base/", "./base", "a/b", "a\x00b", "a:b", "a,b",
 		".hidden", "-f", "a\nb", strings.Repeat("x", 300), "é"} {
 		what := fmt.Sprintf("%q", id)
 		_, err := b.driver.Stat(b.ctx, id)

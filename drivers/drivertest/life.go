@@ -196,7 +196,8 @@ func readOnlyMount(b *bench) {
 	b.create("base", "", "file=1")
 	b.create("child", "base", "more=1")
 	for _, id := range []string{"base", "child"} {
-		for name, opts := range map[string]drivers.MountOptions{"ReadOnly": {ReadOnly: true, Volatile: true}, "ro": {Options: []string{"ro"}}} {
+		for name, opts := range map[string]drivers.MountOptions{"ReadOnly": {ReadOnly: true, Volatile: true},
+			"ro": {Options: []string{"ro"}}} {
 			path, unmount := b.mounted(id, opts)
 			b.exists(path, "file")
 			if path != b.stat(id).Content {
@@ -291,7 +292,8 @@ func usage(b *bench) {
 	b.noLeavings()
 }
 
-// A footprint is what deleting the layer gives back, and the stamp tells of what may have changed it.
+// A footprint is what deleting the layer gives back, and the stamp tells of what may have
+// changed it.
 func footprint(b *bench) {
 	f, ok := b.driver.(drivers.Footprinter)
 	if !ok {

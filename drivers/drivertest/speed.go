@@ -9,8 +9,9 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// Bench runs the benchmarks: a layer's life without content, mounting at several depths, and telling about a layer. Each syncs as the
-// driver's contract asks, so the disk counts.
+// Bench runs the benchmarks: a layer's life without content, mounting at several depths,
+// and telling about a layer. Each syncs as the driver's contract asks, so the disk
+// counts.
 func Bench(b *testing.B, s Suite) {
 	b.Run("CreateDelete", func(b *testing.B) {
 		testutil.Root(b)
