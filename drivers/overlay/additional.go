@@ -17,19 +17,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LayerStore is an additional layer store: a file system, usually of a daemon that fetches what is read, that shows layers of images which nobody has
-// unpacked here. A layer is a directory with diff/, its files; info, a record as in layers.json; and blob, the compressed tar.
+// LayerStore is an additional layer store: a file system, usually of a daemon that
+// fetches what is read, that shows layers of images which nobody has unpacked here. A
+// layer is a directory with diff/, its files; info, a record as in layers.json; and blob,
+// the compressed tar.
 type LayerStore struct {
 	Path string
-	// WithReference says that the layers are sorted by image: <path>/<base64 of the image's reference>/<TOC digest> instead of <path>/<TOC digest>.
+	// WithReference says that the layers are sorted by image: <path>/<base64 of the
+	// image's reference>/<TOC digest> instead of <path>/<TOC digest>.
 	WithReference bool
 }
 
-// additionalFile is a file in the directory of a layer that shows one of an additional layer store; it holds the path of that one.
+// additionalFile is a file in the directory of a layer that shows one of an additional
+// layer store; it holds the path of that one.
 const additionalFile = "additionallayer"
 
-// LookupAdditional asks the layer stores one after the other. A store that doesn't answer as it should counts as one that doesn't have the layer.
-func (d *Driver) LookupAdditional(ctx context.Context, toc digest.Digest, reference string) (drivers.AdditionalLayer, error) {
+// LookupAdditional asks the layer stores one after the other. A store that doesn't answer
+// as it should counts as one that doesn't have the layer.
+func (d *Driver) LookupAdditional(ctx context.Context, toc digest.Digest,
+	reference string) (drivers.AdditionalLayer, error) {
 	if err := toc.Validate(); err != nil {
 		return nil, fmt.Errorf("overlay: TOC digest %q: %w: %w", toc, errdefs.ErrInvalid, err)
 	}
@@ -46,7 +52,8 @@ func (d *Driver) LookupAdditional(ctx context.Context, toc digest.Digest, refere
 			return layer, layer.use()
 		}
 	}
-	return nil, fmt.Errorf("overlay: layer with TOC digest %s of %q: %w to the additional layer stores", toc, reference, errdefs.ErrNotFound)
+	return nil, fmt.Errorf("overlay: layer with TOC digest %s of %q: %w to the additional layer stores", toc, reference,
+		errdefs.ErrNotFound)
 }
 
 // AdditionalOf finds the layer that a layer shows.
@@ -66,7 +73,8 @@ func (d *Driver) AdditionalOf(_ context.Context, id string) (drivers.AdditionalL
 	return layer, layer.use()
 }
 
-// readAdditional returns the path in a layer's additionallayer file, "" for layers without one.
+// readAdditional returns the path in a layer's additionallayer file, "" for layers
+// without one.
 func readAdditional(dir string) (string, error) {
 	path, err := readSmall(filepath.Join(dir, additionalFile), unix.PathMax)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -78,7 +86,8 @@ func readAdditional(dir string) (string, error) {
 	return string(path), err
 }
 
-// content is the directory with the files of the layer in dir, which for a layer of an additional layer store lies there.
+// content is the directory with the files of the layer in dir, which for a layer of an
+// additional layer store lies there.
 func content(dir string) (string, error) {
 	diff := filepath.Join(dir, "diff")
 	target, err := os.Readlink(diff)
@@ -98,7 +107,8 @@ type additionalLayer struct {
 	released atomic.Bool
 }
 
-// complete looks at the parts in this order because stores prepare the layer when diff is looked up, and know what is in info only then.
+// complete looks at the parts in this order because stores prepare the layer when diff is
+// looked up, and know what is in info only then.
 func (l *additionalLayer) complete() bool {
 	for _, name := range []string{"diff", "info", "blob"} {
 		if unix.Access(filepath.Join(l.dir, name), unix.F_OK) != nil {
@@ -108,8 +118,9 @@ func (l *additionalLayer) complete() bool {
 	return true
 }
 
-// use tells the store that the layer has one user more, by making a file named use. The store takes note and answers ENOENT. One that keeps no
-// count makes the file, which then goes again, or refuses.
+// use tells the store that the layer has one user more, by making a file named use. The
+// store takes note and answers ENOENT. One that keeps no count makes the file, which then
+// goes again, or refuses.
 func (l *additionalLayer) use() error {
 	path := filepath.Join(l.dir, "use")
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -122,7 +133,8 @@ func (l *additionalLayer) use() error {
 	return nil
 }
 
-// Release tells the store that the layer has one user less, by removing its directory. The store answers ENOENT; one that keeps no count refuses.
+// Release tells the store that the layer has one user less, by removing its directory.
+// The store answers ENOENT; one that keeps no count refuses.
 func (l *additionalLayer) Release() {
 	if !l.released.Swap(true) {
 		release(l.dir)
@@ -137,7 +149,8 @@ func (l *additionalLayer) Info() (io.ReadCloser, error) { return os.Open(filepat
 // Blob is the layer's tar, compressed as a registry has it.
 func (l *additionalLayer) Blob() (io.ReadCloser, error) { return os.Open(filepath.Join(l.dir, "blob")) }
 
-// Stage stages a layer that shows this one: diff is a symlink into the store, and additionallayer names the user that the store has in the new layer.
+// Stage stages a layer that shows this one: diff is a symlink into the store, and
+// additionallayer names the user that the store has in the new layer.
 func (l *additionalLayer) Stage(ctx context.Context, parent string) (drivers.Staged, error) {
 	made, err := l.driver.Stage(ctx, parent, drivers.StageOptions{})
 	if err != nil {
@@ -169,7 +182,8 @@ func (s *stagedAdditional) point() error {
 	return s.layer.use()
 }
 
-// Content is where the staged layer itself lies: its files are in the store, and nothing is to be filled.
+// Content is where the staged layer itself lies: its files are in the store, and nothing
+// is to be filled.
 func (s *stagedAdditional) Content() string { return s.path }
 
 // Commit makes the staged layer a user of the additional one.

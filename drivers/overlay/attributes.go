@@ -9,16 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// overrideXattr holds a file's true owner, mode and type where force_mask put others in their place: "uid:gid:mode:type", the mode in octal.
+// overrideXattr holds a file's true owner, mode and type where force_mask put others in
+// their place: "uid:gid:mode:type", the mode in octal.
 const overrideXattr = "user.containers.override_stat"
 
-// attributes are what the root directory of a layer has: permission bits with setuid, setgid and sticky, and the owner.
+// attributes are what the root directory of a layer has: permission bits with setuid,
+// setgid and sticky, and the owner.
 type attributes struct {
 	uid, gid uint32
 	mode     uint32
 }
 
-// rootAttributes reads what a layer's root directory has, or should have where force_mask hides it.
+// rootAttributes reads what a layer's root directory has, or should have where force_mask
+// hides it.
 func rootAttributes(diff string) (attributes, error) {
 	if a, ok := readOverride(diff); ok {
 		return a, nil
@@ -43,7 +46,8 @@ func readOverride(path string) (attributes, bool) {
 	uid, err1 := strconv.ParseUint(fields[0], 10, 32)
 	gid, err2 := strconv.ParseUint(fields[1], 10, 32)
 	mode, err3 := strconv.ParseUint(fields[2], 8, 32)
-	return attributes{uid: uint32(uid), gid: uint32(gid), mode: uint32(mode) & 0o7777}, err1 == nil && err2 == nil && err3 == nil
+	return attributes{uid: uint32(uid), gid: uint32(gid), mode: uint32(mode) & 0o7777}, err1 == nil && err2 == nil &&
+		err3 == nil
 }
 
 // override writes a into the xattr of a directory.
@@ -58,8 +62,9 @@ func (a attributes) override(path string) error {
 // makeDir makes a directory with exactly these attributes, whatever the umask.
 func makeDir(path string, a attributes) error { return makeDirs(a, path) }
 
-// makeDirs is makeDir of several in the same place. When the first comes as it should be, so do the others: what could change them, the umask, a default ACL and the
-// directory's group, is the same for all.
+// makeDirs is makeDir of several in the same place. When the first comes as it should be,
+// so do the others: what could change them, the umask, a default ACL and the directory's
+// group, is the same for all.
 func makeDirs(a attributes, paths ...string) error {
 	differs := false
 	for i, path := range paths {

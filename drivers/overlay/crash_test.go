@@ -17,10 +17,12 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// crashVariable tells a re-executed test binary what to do and where to die: "root\x1foperation\x1fstep".
+// crashVariable tells a re-executed test binary what to do and where to die:
+// "root\x1foperation\x1fstep".
 const crashVariable = "SHALE_TEST_CRASH"
 
-// operations are what may be interrupted. Each begins on a store with the layers base and child, which holds the file old.
+// operations are what may be interrupted. Each begins on a store with the layers base and
+// child, which holds the file old.
 var operations = map[string]func(ctx context.Context, d *overlay.Driver) error{
 	"create": func(ctx context.Context, d *overlay.Driver) error {
 		return create(ctx, d, "new", "child")
@@ -152,7 +154,8 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 				cmd := exec.Command("/proc/self/exe")
 				cmd.Env = append(os.Environ(), crashVariable+"="+root+"\x1f"+operation+"\x1f"+at)
 				out, err := cmd.CombinedOutput()
-				if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+				if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok ||
+					status.Signal() != syscall.SIGKILL {
 					t.Fatalf("the child should have died: %v\n%s", err, out)
 				}
 				afterCrash(t, root, d)
@@ -161,8 +164,8 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 	}
 }
 
-// afterCrash asserts what must hold after any crash: what is listed is whole, nothing is in the way of doing it again, and Recover takes away, or Leavings names,
-// all else.
+// afterCrash asserts what must hold after any crash: what is listed is whole, nothing is
+// in the way of doing it again, and Recover takes away, or Leavings names, all else.
 func afterCrash(t *testing.T, root string, d *overlay.Driver) {
 	t.Helper()
 	ctx := t.Context()
@@ -215,7 +218,8 @@ func afterCrash(t *testing.T, root string, d *overlay.Driver) {
 	for _, id := range []string{"base", "child", "new"} {
 		link, err := os.ReadFile(filepath.Join(root, "overlay", id, "link"))
 		must(t, err)
-		if target, err := os.Readlink(filepath.Join(root, "overlay/l", string(link))); err != nil || target != "../"+id+"/diff" {
+		if target, err := os.Readlink(filepath.Join(root, "overlay/l", string(link))); err != nil || target != "../"+id+
+			"/diff" {
 			t.Errorf("the short name of %s leads to %q (%v)", id, target, err)
 		}
 	}

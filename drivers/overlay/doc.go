@@ -1,6 +1,7 @@
 // Package overlay keeps layers as directories that overlayfs stacks.
 //
-// A layer is a directory of the driver's home, <graph root>/overlay, laid out as containers/storage has it:
+// A layer is a directory of the driver's home, <graph root>/overlay, laid out as
+// containers/storage has it:
 //
 //	<id>/             0700, owned by the layer's root user
 //	  diff/           the layer's own files; whiteouts and opaque directories in overlayfs form
@@ -18,7 +19,9 @@
 //	.has-mount-program    says "true" once a mount program has been used
 //	backingFsBlockDev     a device node by which old kernels are asked for quotas
 //
-// With a split image store, its overlay directory is a second home for the layers that aren't writable, with an l and a tempdirs of its own.
+// With a split image store, its overlay directory is a second home for the layers that
+// aren't writable, with an l and a tempdirs of its own.
 //
-// Each verb of drivers.Driver has a file of that name; probe.go finds out what the kernel can do, by doing it.
+// Each verb of drivers.Driver has a file of that name; probe.go finds out what the kernel
+// can do, by doing it.
 package overlay

@@ -27,37 +27,45 @@ const (
 	stagingDirs = "staging"
 )
 
-// Options are the driver's settings, decoded from storage.conf's [storage.options.overlay].
+// Options are the driver's settings, decoded from storage.conf's
+// [storage.options.overlay].
 type Options struct {
 	// Place is where the store lies.
 	drivers.Place
-	// MountOptions is mountopt, split at its commas: what every mount gets unless its caller has options of its own.
+	// MountOptions is mountopt, split at its commas: what every mount gets unless its
+	// caller has options of its own.
 	MountOptions []string
 	// SkipMountHome leaves the home as it is, instead of making it a private mount point.
 	SkipMountHome bool
 	// MountProgram is mount_program: what mounts in the kernel's stead.
 	MountProgram string
-	// FindProgram looks for a mount program on the host, "" for none, where there is no MountProgram and overlayfs can't do the job: on a file system that it
-	// doesn't work on, or when the store's layers were made for a mount program. nil finds none.
+	// FindProgram looks for a mount program on the host, "" for none, where there is no
+	// MountProgram and overlayfs can't do the job: on a file system that it doesn't work
+	// on, or when the store's layers were made for a mount program. nil finds none.
 	FindProgram func() string
-	// ForceMask is force_mask: the mode of each layer's root directory, whose true owner and mode go into an xattr. Writable layers can
-	// have it with MountProgram only, which reads it back. See Driver.ForceMask for what nil means.
+	// ForceMask is force_mask: the mode of each layer's root directory, whose true owner
+	// and mode go into an xattr. Writable layers can have it with MountProgram only,
+	// which reads it back. See Driver.ForceMask for what nil means.
 	ForceMask *fs.FileMode
-	// DisableIDMap keeps the driver from translating owners while mounting, even where the kernel can.
+	// DisableIDMap keeps the driver from translating owners while mounting, even where
+	// the kernel can.
 	DisableIDMap bool
 	// AdditionalLayerStores are asked for layers that others have.
 	AdditionalLayerStores []LayerStore
 
-	// Limits are size and inodes: what bounds a writable layer whose maker says nothing else. They take a file system with project quotas.
+	// Limits are size and inodes: what bounds a writable layer whose maker says nothing
+	// else. They take a file system with project quotas.
 	Limits quota.Limits
 
-	// These are settings of the format that this driver doesn't carry out; Open refuses them by name rather than ignore them.
+	// These are settings of the format that this driver doesn't carry out; Open refuses
+	// them by name rather than ignore them.
 
 	UseComposefs bool
 }
 
-// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir, Homer, Shifter, AfterUnmount, Recoverer, Pruner, PullStager,
-// Examiner, Limiter and AdditionalLayers, and may be used by several goroutines at once.
+// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir,
+// Homer, Shifter, AfterUnmount, Recoverer, Pruner, PullStager, Examiner, Limiter and
+// AdditionalLayers, and may be used by several goroutines at once.
 type Driver struct {
 	opts         Options
 	homes        []string // directories of layers; the graph root's first, then the image store's
@@ -67,7 +75,8 @@ type Driver struct {
 	homePrepared atomic.Bool
 }
 
-// Factory makes the driver known to a registry, with its settings; the place comes from whoever opens it.
+// Factory makes the driver known to a registry, with its settings; the place comes from
+// whoever opens it.
 func Factory(opts Options) drivers.Factory {
 	return drivers.Factory{
 		Name:    Name,
@@ -80,8 +89,10 @@ func Factory(opts Options) drivers.Factory {
 	}
 }
 
-// Open opens the driver, which costs a few system calls. Only where the home doesn't exist yet does it make a test mount, and returns
-// errdefs.ErrUnsupported when overlayfs can't work there and no mount program is found; an existing home is taken to work, and what fails says so when it is used.
+// Open opens the driver, which costs a few system calls. Only where the home doesn't
+// exist yet does it make a test mount, and returns errdefs.ErrUnsupported when overlayfs
+// can't work there and no mount program is found; an existing home is taken to work, and
+// what fails says so when it is used.
 func Open(ctx context.Context, opts Options) (*Driver, error) {
 	if err := opts.check(); err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
@@ -141,13 +152,15 @@ func (o Options) check() error {
 		{"use_composefs", o.UseComposefs},
 	} {
 		if missing.asked {
-			return fmt.Errorf("setting %s: %w by this driver; remove it from storage.conf", missing.setting, errdefs.ErrUnsupported)
+			return fmt.Errorf("setting %s: %w by this driver; remove it from storage.conf", missing.setting,
+				errdefs.ErrUnsupported)
 		}
 	}
 	return checkProgram(o.MountProgram)
 }
 
-// makeHome makes a home with its l directory, which keeps it from being removed as empty, and reports whether it wasn't there before.
+// makeHome makes a home with its l directory, which keeps it from being removed as empty,
+// and reports whether it wasn't there before.
 func makeHome(home string) (fresh bool, err error) {
 	links := filepath.Join(home, linkDir)
 	if _, err := os.Lstat(links); err == nil {
@@ -190,18 +203,24 @@ func (d *Driver) find(id string) (dir, home string, err error) {
 			return "", "", fmt.Errorf("layer %s: stat %s: %w", id, dir, err)
 		}
 	}
-	return "", "", fmt.Errorf("layer %s: %w to the overlay driver in %s", id, errdefs.ErrNotFound, strings.Join(d.everywhere(), " and "))
+	return "", "", fmt.Errorf("layer %s: %w to the overlay driver in %s", id, errdefs.ErrNotFound,
+		strings.Join(d.everywhere(), " and "))
 }
 
-// taken reports whether something lies in the place of layer id, in any of the homes that layers are made in.
+// taken reports whether something lies in the place of layer id, in any of the homes that
+// layers are made in.
 func (d *Driver) taken(id string) bool {
-	return slices.ContainsFunc(d.homes, func(home string) bool { return unix.Access(filepath.Join(home, id), unix.F_OK) != unix.ENOENT })
+	return slices.ContainsFunc(d.homes, func(home string) bool {
+		return unix.Access(filepath.Join(home, id),
+			unix.F_OK) != unix.ENOENT
+	})
 }
 
 // everywhere is where layers are looked for, in this order.
 func (d *Driver) everywhere() []string { return slices.Concat(d.homes, d.others) }
 
-// findOwn is find for what is going to be changed. A layer of a read-only store is errdefs.ErrReadOnly.
+// findOwn is find for what is going to be changed. A layer of a read-only store is
+// errdefs.ErrReadOnly.
 func (d *Driver) findOwn(id string) (dir, home string, err error) {
 	dir, home, err = d.find(id)
 	if err == nil && slices.Contains(d.others, home) {

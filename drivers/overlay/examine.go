@@ -15,16 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Examine looks at the small files of a layer: that its content is there, that its short name leads to it, and that both lists of what lies beneath
-// it say what they should. It doesn't look into the content. A missing merged directory is nothing: releases of containers/storage before 1.50 remove it
-// with every unmount.
+// Examine looks at the small files of a layer: that its content is there, that its short
+// name leads to it, and that both lists of what lies beneath it say what they should. It
+// doesn't look into the content. A missing merged directory is nothing: releases of
+// containers/storage before 1.50 remove it with every unmount.
 func (d *Driver) Examine(ctx context.Context, id string, beneath [][]string) ([]drivers.Flaw, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	dir, home, err := d.find(id)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		return []drivers.Flaw{{Path: filepath.Join(d.homes[0], id), What: "the layer's directory is missing", Lost: true}}, nil
+		return []drivers.Flaw{{Path: filepath.Join(d.homes[0], id), What: "the layer's directory is missing",
+			Lost: true}}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
@@ -52,7 +54,8 @@ func (e *examination) flaw(name, format string, args ...any) {
 	e.flaws = append(e.flaws, drivers.Flaw{Path: filepath.Join(e.dir, name), What: fmt.Sprintf(format, args...)})
 }
 
-// content makes sure that there is a diff. In a layer from an additional layer store it is a symlink into that.
+// content makes sure that there is a diff. In a layer from an additional layer store it
+// is a symlink into that.
 func (e *examination) content() {
 	var st unix.Stat_t
 	err := unix.Lstat(filepath.Join(e.dir, "diff"), &st)
@@ -103,11 +106,13 @@ func (e *examination) shortName(id string) {
 	case err != nil:
 		e.failed("link", err)
 	case target != linkTarget(id):
-		e.flaws = append(e.flaws, drivers.Flaw{Path: symlink, What: fmt.Sprintf("the layer's short name leads to %q", target)})
+		e.flaws = append(e.flaws, drivers.Flaw{Path: symlink, What: fmt.Sprintf("the layer's short name leads to %q",
+			target)})
 	}
 }
 
-// beneath compares the two lists of parents with those that may be. Releases before 1.63 write lower alone.
+// beneath compares the two lists of parents with those that may be. Releases before 1.63
+// write lower alone.
 func (e *examination) beneath(ctx context.Context, right [][]string) {
 	byID, idErr := e.list(ctx, "lower-layers")
 	byLink, linkErr := e.list(ctx, "lower")
@@ -135,8 +140,10 @@ func (e *examination) beneath(ctx context.Context, right [][]string) {
 	}{{"lower-layers", byID, idErr}, {"lower", byLink, linkErr}} {
 		switch {
 		case errors.Is(file.err, fs.ErrNotExist):
-		case file.name == "lower" && errors.Is(file.err, errdefs.ErrCorrupt) && idErr == nil && fits(byID) && e.onlyStale():
-			// A short name is never used twice, so that layer isn't the one that this one was made on.
+		case file.name == "lower" && errors.Is(file.err, errdefs.ErrCorrupt) && idErr == nil && fits(byID) &&
+			e.onlyStale():
+			// A short name is never used twice, so that layer isn't the one that this one
+			// was made on.
 			e.flaw(file.name, "a layer beneath was made anew, perhaps with other content: %v", file.err)
 		case errors.Is(file.err, errdefs.ErrCorrupt):
 			e.flaw(file.name, "the list of the layers beneath is damaged: %v", file.err)
@@ -148,7 +155,8 @@ func (e *examination) beneath(ctx context.Context, right [][]string) {
 	}
 }
 
-// onlyStale reports whether the short names in lower are such, whatever layers they stand for.
+// onlyStale reports whether the short names in lower are such, whatever layers they stand
+// for.
 func (e *examination) onlyStale() bool {
 	_, err := readLower(e.dir)
 	return err == nil

@@ -10,7 +10,8 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// What is wrong with a layer's small files is named and made anew; the layer mounts again as it did, and so does the one on top of it.
+// What is wrong with a layer's small files is named and made anew; the layer mounts again
+// as it did, and so does the one on top of it.
 func TestExamineAndMend(t *testing.T) {
 	testutil.Root(t)
 	for name, damage := range map[string]func(root string) error{
@@ -27,17 +28,20 @@ func TestExamineAndMend(t *testing.T) {
 			return firstError(err, os.WriteFile(filepath.Join(root, "overlay/child/link"), base, 0o644))
 		},
 		"all short names gone": func(root string) error {
-			return firstError(os.RemoveAll(filepath.Join(root, "overlay/l")), os.Mkdir(filepath.Join(root, "overlay/l"), 0o755))
+			return firstError(os.RemoveAll(filepath.Join(root, "overlay/l")),
+				os.Mkdir(filepath.Join(root, "overlay/l"), 0o755))
 		},
 		"lists gone": func(root string) error {
-			return firstError(os.Remove(filepath.Join(root, "overlay/child/lower")), os.Remove(filepath.Join(root, "overlay/child/lower-layers")))
+			return firstError(os.Remove(filepath.Join(root, "overlay/child/lower")),
+				os.Remove(filepath.Join(root, "overlay/child/lower-layers")))
 		},
 		"lists nonsense": func(root string) error {
 			return firstError(os.WriteFile(filepath.Join(root, "overlay/child/lower"), []byte("../../etc"), 0o644),
 				os.WriteFile(filepath.Join(root, "overlay/child/lower-layers"), []byte("a/b"), 0o644))
 		},
 		"directories gone": func(root string) error {
-			return firstError(os.Remove(filepath.Join(root, "overlay/child/work")), os.Remove(filepath.Join(root, "overlay/base/empty")))
+			return firstError(os.Remove(filepath.Join(root, "overlay/child/work")),
+				os.Remove(filepath.Join(root, "overlay/base/empty")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,7 +11,8 @@ import (
 	"sync"
 )
 
-// facts are what this driver has found out about the kernel and the file system beneath it, each when it was first needed.
+// facts are what this driver has found out about the kernel and the file system beneath
+// it, each when it was first needed.
 type facts struct {
 	userXattr  sync.Once
 	userXattrs bool
@@ -28,9 +29,12 @@ type fact struct {
 	yes   bool
 }
 
-// learn answers from memory, else from the files that containers/storage keeps in <run root>/overlay, where a file named after the feature with "-true" or
-// "-false" holds an explanation or nothing, else by asking, whose answer is written down there. The run root goes with a reboot, as the kernel does.
-func (d *Driver) learn(ctx context.Context, f *fact, feature string, ask func(context.Context) (yes bool, why string, err error)) (bool, error) {
+// learn answers from memory, else from the files that containers/storage keeps in <run
+// root>/overlay, where a file named after the feature with "-true" or "-false" holds an
+// explanation or nothing, else by asking, whose answer is written down there. The run
+// root goes with a reboot, as the kernel does.
+func (d *Driver) learn(ctx context.Context, f *fact, feature string,
+	ask func(context.Context) (yes bool, why string, err error)) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.known {
@@ -49,7 +53,8 @@ func (d *Driver) learn(ctx context.Context, f *fact, feature string, ask func(co
 	return yes, nil
 }
 
-// recorded looks for the answer of an earlier process. A feature's name may hold mount options, hence the check.
+// recorded looks for the answer of an earlier process. A feature's name may hold mount
+// options, hence the check.
 func (d *Driver) recorded(feature string) (yes bool, why string, known bool) {
 	if d.opts.RunRoot == "" || strings.Contains(feature, "/") {
 		return false, "", false

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A mount that is in use goes from its place at once. Who uses it goes on, and the layer can be mounted again and deleted.
+// A mount that is in use goes from its place at once. Who uses it goes on, and the layer
+// can be mounted again and deleted.
 func TestBusyUnmount(t *testing.T) {
 	testutil.Root(t)
 	_, d := freshStore(t)
@@ -40,7 +41,8 @@ func TestBusyUnmount(t *testing.T) {
 	}
 }
 
-// What is found in the mount point's place, or was put there while the layer wasn't mounted, gives way.
+// What is found in the mount point's place, or was put there while the layer wasn't
+// mounted, gives way.
 func TestStaleMergedGivesWay(t *testing.T) {
 	testutil.Root(t)
 	root, d := freshStore(t)
@@ -71,7 +73,8 @@ func TestStaleMergedGivesWay(t *testing.T) {
 	}
 }
 
-// On a file system that has become read-only, what is there can be read and mounted for reading; everything else says why it can't be.
+// On a file system that has become read-only, what is there can be read and mounted for
+// reading; everything else says why it can't be.
 func TestReadOnlyFileSystem(t *testing.T) {
 	testutil.Root(t)
 	dir := t.TempDir()
@@ -95,7 +98,8 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	_, deleteErr := d.Delete(t.Context(), "child")
 	must(t, d.Unmounted(t.Context(), "child"))
 	for what, err := range map[string]error{"stage": stageErr, "delete": deleteErr} {
-		if !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), dir) && !strings.Contains(err.Error(), "child") {
+		if !errors.Is(err, unix.EROFS) || !strings.Contains(err.Error(), dir) &&
+			!strings.Contains(err.Error(), "child") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -111,7 +115,8 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	}
 }
 
-// A full disk stops what needs room with the kernel's own error and leaves nothing; what needs none goes on, so that deleting makes room again.
+// A full disk stops what needs room with the kernel's own error and leaves nothing; what
+// needs none goes on, so that deleting makes room again.
 func TestFullDisk(t *testing.T) {
 	dir := testutil.LoopFS(t, "ext4", 16)
 	d := open(t, place(dir)).(*overlay.Driver)

@@ -9,8 +9,9 @@ import (
 	"github.com/shalestore/shale/internal/diskusage"
 )
 
-// Footprint asks the file system where the layer is a project, and else walks its directory: its diff, older generations of it that it holds as copies, and the
-// driver's small files.
+// Footprint asks the file system where the layer is a project, and else walks its
+// directory: its diff, older generations of it that it holds as copies, and the driver's
+// small files.
 func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, error) {
 	dir, _, err := d.find(id)
 	if err != nil {
@@ -26,9 +27,10 @@ func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, e
 	return drivers.Footprint{Bytes: tree.Allocated, Inodes: tree.Inodes}, nil
 }
 
-// Stamp rests on two directories. The layer's diff is another one after new content was renamed in, and has another change time after its root was
-// changed. work is changed by each mount that can write: the kernel makes the directory work in it anew (ovl_workdir_create in fs/overlayfs/super.c), and
-// fuse-overlayfs empties it.
+// Stamp rests on two directories. The layer's diff is another one after new content was
+// renamed in, and has another change time after its root was changed. work is changed by
+// each mount that can write: the kernel makes the directory work in it anew
+// (ovl_workdir_create in fs/overlayfs/super.c), and fuse-overlayfs empties it.
 func (d *Driver) Stamp(_ context.Context, id string) (string, error) {
 	dir, _, err := d.find(id)
 	if err != nil {

@@ -23,7 +23,8 @@ import (
 // peer runs the peer's CLI on a root of its own and returns what it prints.
 func peer(t *testing.T, root string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(testutil.Peer(t), append([]string{"--graph", root + "/root", "--run", root + "/run", "--storage-driver", "overlay"}, args...)...)
+	cmd := exec.Command(testutil.Peer(t), append([]string{"--graph", root + "/root", "--run", root + "/run",
+		"--storage-driver", "overlay"}, args...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -37,7 +38,8 @@ func place(root string) drivers.Place {
 	return drivers.Place{Root: root + "/root", RunRoot: root + "/run"}
 }
 
-// layersOf describes a driver's directory with short names replaced by the IDs they stand for.
+// layersOf describes a driver's directory with short names replaced by the IDs they stand
+// for.
 func layersOf(t *testing.T, home string) map[string]string {
 	t.Helper()
 	links, err := os.ReadDir(filepath.Join(home, "l"))
@@ -101,7 +103,8 @@ func TestThePeersLayers(t *testing.T) {
 	info, err := d.Stat(t.Context(), "top")
 	must(t, err)
 	home := root + "/root/overlay/"
-	for key, want := range map[string]string{"LowerDir": home + "base/diff", "UpperDir": home + "top/diff", "WorkDir": home + "top/work", "MergedDir": home + "top/merged"} {
+	for key, want := range map[string]string{"LowerDir": home + "base/diff", "UpperDir": home + "top/diff",
+		"WorkDir": home + "top/work", "MergedDir": home + "top/merged"} {
 		if info.Metadata[key] != want {
 			t.Errorf("%s is %q, want %q", key, info.Metadata[key], want)
 		}
@@ -138,7 +141,8 @@ func perform(t *testing.T, d *overlay.Driver, id string, opts drivers.MountOptio
 	return specs[0].Target
 }
 
-// Layers of releases before 1.63 have no lower-layers, and a power cut may have cost them their symlinks.
+// Layers of releases before 1.63 have no lower-layers, and a power cut may have cost them
+// their symlinks.
 func TestLayersThatHaveOnlyLower(t *testing.T) {
 	testutil.Root(t)
 	root, d := freshStore(t)
@@ -171,7 +175,8 @@ func TestLayersThatHaveOnlyLower(t *testing.T) {
 	}
 }
 
-// A parent with lower-layers alone is what a later release might leave; its children get both files.
+// A parent with lower-layers alone is what a later release might leave; its children get
+// both files.
 func TestParentThatHasOnlyLowerLayers(t *testing.T) {
 	testutil.Root(t)
 	root, d := freshStore(t)
@@ -188,11 +193,13 @@ func TestParentThatHasOnlyLowerLayers(t *testing.T) {
 	}
 }
 
-// What containers/storage turned into older generations when it changed owners lies beneath diff.
+// What containers/storage turned into older generations when it changed owners lies
+// beneath diff.
 func TestOlderGenerations(t *testing.T) {
 	testutil.Root(t)
 	root, d := freshStore(t)
-	testutil.Tree(t, root, "overlay/child/diff1/who=1", "overlay/child/diff1/one=1", "overlay/child/diff2/who=2", "overlay/child/diff2/two=1")
+	testutil.Tree(t, root, "overlay/child/diff1/who=1", "overlay/child/diff1/one=1", "overlay/child/diff2/who=2",
+		"overlay/child/diff2/two=1")
 	must(t, create(t.Context(), d, "top", "child"))
 	dir := func(s string) string { return filepath.Join(root, "overlay", s) }
 	info, err := d.Stat(t.Context(), "child")
@@ -205,7 +212,8 @@ func TestOlderGenerations(t *testing.T) {
 	}
 	info, err = d.Stat(t.Context(), "top")
 	must(t, err)
-	if want := []string{dir("child/diff"), dir("child/diff1"), dir("child/diff2"), dir("base/diff")}; !slices.Equal(info.Lower, want) {
+	if want := []string{dir("child/diff"), dir("child/diff1"), dir("child/diff2"),
+		dir("base/diff")}; !slices.Equal(info.Lower, want) {
 		t.Errorf("lowers of its child %v", info.Lower)
 	}
 	for _, id := range []string{"child", "top"} {
@@ -270,14 +278,17 @@ func TestDamagedFiles(t *testing.T) {
 		"lower-layers has a hole": {write("lower-layers", "base::base"), "lower-layers"},
 		"lower-layers names l":    {write("lower-layers", "l"), "lower-layers"},
 		"lower-layers is long":    {write("lower-layers", strings.Repeat("a:", 1<<20)), "lower-layers"},
-		"lower-layers is a FIFO":  {replaceBy("lower-layers", func(p string) error { return unix.Mkfifo(p, 0o600) }), "lower-layers"},
-		"lower-layers a symlink":  {replaceBy("lower-layers", func(p string) error { return os.Symlink("/etc/passwd", p) }), "lower-layers"},
-		"parent gone":             {write("lower-layers", "nobody"), "nobody"},
-		"lower empty":             {onlyLower(""), "lower"},
-		"lower climbs out":        {onlyLower("l/../../../etc"), "lower"},
-		"lower names nobody":      {onlyLower("l/ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
+		"lower-layers is a FIFO": {replaceBy("lower-layers", func(p string) error { return unix.Mkfifo(p, 0o600) }),
+			"lower-layers"},
+		"lower-layers a symlink": {replaceBy("lower-layers",
+			func(p string) error { return os.Symlink("/etc/passwd", p) }), "lower-layers"},
+		"parent gone":        {write("lower-layers", "nobody"), "nobody"},
+		"lower empty":        {onlyLower(""), "lower"},
+		"lower climbs out":   {onlyLower("l/../../../etc"), "lower"},
+		"lower names nobody": {onlyLower("l/ABCDEFGHIJKLMNOPQRSTUVWXYZ"), "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
 		"link leads outside": {func(layer string) error {
-			if err := os.Symlink("../../../etc/diff", filepath.Join(layer, "../l/ABCDEFGHIJKLMNOPQRSTUVWXYZ")); err != nil {
+			if err := os.Symlink("../../../etc/diff",
+				filepath.Join(layer, "../l/ABCDEFGHIJKLMNOPQRSTUVWXYZ")); err != nil {
 				return err
 			}
 			return onlyLower("l/ABCDEFGHIJKLMNOPQRSTUVWXYZ")(layer)
@@ -327,7 +338,8 @@ func replaceBy(name string, by func(path string) error) func(string) error {
 	}
 }
 
-// A damaged or foreign link file must not make a deletion take another layer's short name along.
+// A damaged or foreign link file must not make a deletion take another layer's short name
+// along.
 func TestDeleteTakesOnlyItsOwnShortName(t *testing.T) {
 	testutil.Root(t)
 	root, d := freshStore(t)
@@ -351,7 +363,8 @@ func TestDeleteTakesOnlyItsOwnShortName(t *testing.T) {
 func TestListKnowsALayer(t *testing.T) {
 	testutil.Root(t)
 	root, d := freshStore(t)
-	testutil.Tree(t, root, "overlay/staging/1/dir/", "overlay/tempdirs/lock-1=", "overlay/.has-mount-program=false", "overlay/.tmpdir/", "overlay/file=1")
+	testutil.Tree(t, root, "overlay/staging/1/dir/", "overlay/tempdirs/lock-1=", "overlay/.has-mount-program=false",
+		"overlay/.tmpdir/", "overlay/file=1")
 	must(t, os.Symlink("base", filepath.Join(root, "overlay/symlink")))
 	ids, err := d.List(t.Context())
 	must(t, err)

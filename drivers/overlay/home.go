@@ -7,8 +7,8 @@ import (
 	"github.com/shalestore/shale/mount"
 )
 
-// PrepareHome makes the home a private mount point, so that layers mounted in it don't spread into the mount namespaces of containers,
-// unless skip_mount_home says otherwise.
+// PrepareHome makes the home a private mount point, so that layers mounted in it don't
+// spread into the mount namespaces of containers, unless skip_mount_home says otherwise.
 func (d *Driver) PrepareHome(ctx context.Context) error {
 	if d.opts.SkipMountHome {
 		return nil
@@ -23,8 +23,9 @@ func (d *Driver) PrepareHome(ctx context.Context) error {
 	return nil
 }
 
-// HomePrepared asks the kernel once a process how mounts spread from the home, and each time whether it is still a mount point: any process that uses
-// the store may take the mount away.
+// HomePrepared asks the kernel once a process how mounts spread from the home, and each
+// time whether it is still a mount point: any process that uses the store may take the
+// mount away.
 func (d *Driver) HomePrepared() (bool, error) {
 	if d.opts.SkipMountHome {
 		return true, nil
@@ -44,8 +45,8 @@ func (d *Driver) HomePrepared() (bool, error) {
 	return private, nil
 }
 
-// ReleaseHome takes the home's mount away, if PrepareHome or containers/storage made it: a file system of the home's own stays. It is
-// errdefs.ErrInUse while a layer is mounted.
+// ReleaseHome takes the home's mount away, if PrepareHome or containers/storage made it:
+// a file system of the home's own stays. It is errdefs.ErrInUse while a layer is mounted.
 func (d *Driver) ReleaseHome(ctx context.Context) error {
 	if d.opts.SkipMountHome {
 		return nil

@@ -15,11 +15,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Layers keep the container's IDs on disk where the kernel translates them while mounting. Then a container costs nothing but its mount, and
-// its upper directory alone holds the host's IDs. Where the kernel doesn't, a layer is copied with other owners, once for each mapping.
+// Layers keep the container's IDs on disk where the kernel translates them while
+// mounting. Then a container costs nothing but its mount, and its upper directory alone
+// holds the host's IDs. Where the kernel doesn't, a layer is copied with other owners,
+// once for each mapping.
 
-// SupportsShifting reports whether layers can be mounted with a mapping: the kernel must take ID-mapped mounts as lower directories (Linux 5.19), the file
-// system must have them, and we must be root of the initial user namespace. A mount program takes any mapping of one unbroken range.
+// SupportsShifting reports whether layers can be mounted with a mapping: the kernel must
+// take ID-mapped mounts as lower directories (Linux 5.19), the file system must have
+// them, and we must be root of the initial user namespace. A mount program takes any
+// mapping of one unbroken range.
 func (d *Driver) SupportsShifting(ctx context.Context, m idtools.Mapping) (bool, error) {
 	if m.Validate() != nil || d.opts.MountProgram != "" && !m.IsOneRange() {
 		return false, nil
@@ -27,7 +31,8 @@ func (d *Driver) SupportsShifting(ctx context.Context, m idtools.Mapping) (bool,
 	return d.shifting(ctx)
 }
 
-// ShiftsLayer looks for symlinks into additional layer stores: FUSE mounts take a mapping only from daemons that ask for it (Linux 6.12).
+// ShiftsLayer looks for symlinks into additional layer stores: FUSE mounts take a mapping
+// only from daemons that ask for it (Linux 6.12).
 func (d *Driver) ShiftsLayer(ctx context.Context, id string) (bool, error) {
 	dir, _, err := d.find(id)
 	if err != nil {
@@ -91,7 +96,8 @@ func (d *Driver) tryShifting(ctx context.Context) (yes bool, why string, err err
 	return yes, why, nil
 }
 
-// shift adds a mapping to the mount of the layer in dir. A container's own diff has the host's IDs, also when it is mounted read-only.
+// shift adds a mapping to the mount of the layer in dir. A container's own diff has the
+// host's IDs, also when it is mounted read-only.
 func (d *Driver) shift(ctx context.Context, spec *mount.Spec, dir string, opts drivers.MountOptions) error {
 	ok, err := d.SupportsShifting(ctx, opts.IDMap)
 	if err != nil {
@@ -111,11 +117,13 @@ func (d *Driver) shift(ctx context.Context, spec *mount.Spec, dir string, opts d
 	return nil
 }
 
-// Remap translates the owners of all that the staged layer shows: it is mounted, so that whatever gets another owner is copied up, and what is
-// then in its diff becomes its older generation diff1. That is how containers/storage does it, and so it reads the result.
+// Remap translates the owners of all that the staged layer shows: it is mounted, so that
+// whatever gets another owner is copied up, and what is then in its diff becomes its
+// older generation diff1. That is how containers/storage does it, and so it reads the
+// result.
 //
-// The mount is a detached one that nobody else sees, and volatile, since otherwise the kernel syncs every file that it copies up; the caller's
-// syncfs covers the result.
+// The mount is a detached one that nobody else sees, and volatile, since otherwise the
+// kernel syncs every file that it copies up; the caller's syncfs covers the result.
 func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) error {
 	if err := s.remap(ctx, from, to); err != nil {
 		return fmt.Errorf("overlay: change owners: %w", err)
@@ -166,7 +174,8 @@ func (s *staged) remapSpec(ctx context.Context) (mount.Spec, error) {
 		Target: filepath.Join(s.path, "merged"), Upper: s.Content(), Work: filepath.Join(s.path, "work"),
 	}
 	if d.opts.ForceMask != nil && d.opts.MountProgram == "" {
-		return spec, fmt.Errorf("setting force_mask: %w together with another ID map than the parent has", errdefs.ErrUnsupported)
+		return spec, fmt.Errorf("setting force_mask: %w together with another ID map than the parent has",
+			errdefs.ErrUnsupported)
 	}
 	var err error
 	if spec.Attr, spec.Data, err = d.options(ctx, drivers.MountOptions{Volatile: true}); err != nil {

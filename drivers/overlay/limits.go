@@ -14,10 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the file system of the home has project quotas, each container's layer is a project: <id>/ and everything in it, work/ included, since overlayfs makes files
-// there and renames them into diff/. Layers without limits are projects too, as containers/storage has it, so that what they take is known at once.
+// Where the file system of the home has project quotas, each container's layer is a
+// project: <id>/ and everything in it, work/ included, since overlayfs makes files there
+// and renames them into diff/. Layers without limits are projects too, as
+// containers/storage has it, so that what they take is known at once.
 
-// quotas is the home of the writable layers as package quota sees it. It is looked at when it is first needed.
+// quotas is the home of the writable layers as package quota sees it. It is looked at
+// when it is first needed.
 type quotas struct {
 	mu    sync.Mutex
 	known bool
@@ -35,7 +38,8 @@ func (d *Driver) quotaHome() (*quota.Home, error) {
 	}
 	home, err := quota.Open(d.homes[0])
 	if err == nil {
-		// Into a directory that hands a project down no layer of another one could be deleted.
+		// Into a directory that hands a project down no layer of another one could be
+		// deleted.
 		err = quota.StopInheritance(filepath.Join(d.homes[0], tempDirs))
 	}
 	if err != nil && !errors.Is(err, errdefs.ErrUnsupported) {
@@ -64,7 +68,8 @@ func (d *Driver) limitable() error {
 	return err
 }
 
-// programLimitable refuses limits that wouldn't hold: a mount program writes as root, and ext4 lets whoever has CAP_SYS_RESOURCE go beyond them.
+// programLimitable refuses limits that wouldn't hold: a mount program writes as root, and
+// ext4 lets whoever has CAP_SYS_RESOURCE go beyond them.
 func (d *Driver) programLimitable() error {
 	if d.opts.MountProgram != "" && fileSystemOf(d.homes[0]) == unix.EXT4_SUPER_MAGIC {
 		return fmt.Errorf("%w on ext4 together with a mount program", errdefs.ErrUnsupported)
@@ -94,12 +99,14 @@ func (d *Driver) quota(ctx context.Context, id string) (quota.Limits, quota.Usag
 		return quota.Limits{}, quota.Usage{}, err
 	}
 	if in != d.homes[0] {
-		return quota.Limits{}, quota.Usage{}, fmt.Errorf("project of %s: %w: only layers in %s have one", dir, errdefs.ErrNotFound, d.homes[0])
+		return quota.Limits{}, quota.Usage{}, fmt.Errorf("project of %s: %w: only layers in %s have one", dir,
+			errdefs.ErrNotFound, d.homes[0])
 	}
 	return home.Read(dir)
 }
 
-// bounds says with which limits to stage a layer, and in which home they are counted; nil for a layer that is neither limited nor counted.
+// bounds says with which limits to stage a layer, and in which home they are counted; nil
+// for a layer that is neither limited nor counted.
 func (d *Driver) bounds(opts drivers.StageOptions) (*quota.Home, quota.Limits, error) {
 	var limits quota.Limits
 	if opts.Limits == nil || !opts.Writable {
@@ -127,7 +134,8 @@ func (d *Driver) bounds(opts drivers.StageOptions) (*quota.Home, quota.Limits, e
 	return home, limits, err
 }
 
-// project puts the staged layer's empty directory into the project that it belongs to: that of the layer whose content it is to replace, or one of its own.
+// project puts the staged layer's empty directory into the project that it belongs to:
+// that of the layer whose content it is to replace, or one of its own.
 func (s *staged) project(ctx context.Context, replaces string) error {
 	if replaces != "" {
 		dir, _, err := s.driver.findOwn(replaces)
@@ -138,7 +146,8 @@ func (s *staged) project(ctx context.Context, replaces string) error {
 			return fmt.Errorf("project of layer %s: %w", replaces, err)
 		}
 		if s.joined && s.quota == nil {
-			// Unknown where the file system was mounted without quotas: the project stays, the limits can't be looked at.
+			// Unknown where the file system was mounted without quotas: the project
+			// stays, the limits can't be looked at.
 			if home, err := s.driver.quotaHome(); err == nil {
 				s.limits, _, err = home.Read(dir)
 				if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
@@ -158,8 +167,10 @@ func (s *staged) project(ctx context.Context, replaces string) error {
 	return nil
 }
 
-// beyondLimits makes errdefs.ErrInvalid of limits that a new layer is beyond from the start, by the files that every layer has: XFS, which asks for more room
-// than it then takes, says that there is no space, and ext4 lets root go on. err is what building the layer ended in.
+// beyondLimits makes errdefs.ErrInvalid of limits that a new layer is beyond from the
+// start, by the files that every layer has: XFS, which asks for more room than it then
+// takes, says that there is no space, and ext4 lets root go on. err is what building the
+// layer ended in.
 func (s *staged) beyondLimits(err error) error {
 	if !s.ownProject || s.limits.IsZero() {
 		return err
@@ -175,7 +186,8 @@ func (s *staged) beyondLimits(err error) error {
 		if qerr != nil {
 			return qerr
 		}
-		full = s.limits.Bytes > 0 && uint64(usage.Bytes) > s.limits.Bytes || s.limits.Inodes > 0 && uint64(usage.Inodes) > s.limits.Inodes
+		full = s.limits.Bytes > 0 && uint64(usage.Bytes) > s.limits.Bytes || s.limits.Inodes > 0 &&
+			uint64(usage.Inodes) > s.limits.Inodes
 	}
 	if !full {
 		return err
@@ -187,7 +199,8 @@ func (s *staged) beyondLimits(err error) error {
 	return few
 }
 
-// renewLimits gives a layer that takes another's place, project and all, the limits that went with the deletion of that one.
+// renewLimits gives a layer that takes another's place, project and all, the limits that
+// went with the deletion of that one.
 func (s *staged) renewLimits() error {
 	if !s.joined || s.quota == nil {
 		return nil
@@ -208,9 +221,11 @@ func (s *staged) liftLimits() {
 	_ = s.quota.Lift(s.path) // whoever gets the project next, gets other limits with it
 }
 
-// makeDirWithin is makeDir in the directory of a layer of the home, which may be full: unmounting and mounting must be possible all the same. Then the
-// directory is made elsewhere, and moves into the layer's project first, which root may do beyond any limit. Where the whole file system is full, the layer's mount
-// point makes room, which is empty and about to be replaced: what goes leaves a block and an inode.
+// makeDirWithin is makeDir in the directory of a layer of the home, which may be full:
+// unmounting and mounting must be possible all the same. Then the directory is made
+// elsewhere, and moves into the layer's project first, which root may do beyond any
+// limit. Where the whole file system is full, the layer's mount point makes room, which
+// is empty and about to be replaced: what goes leaves a block and an inode.
 func makeDirWithin(ctx context.Context, home, path string, a attributes) (err error) {
 	err = makeDir(path, a)
 	if !isFull(err) {
@@ -234,10 +249,12 @@ func makeDirWithin(ctx context.Context, home, path string, a attributes) (err er
 	return drivers.Rename(made, path)
 }
 
-// isFull reports whether there is no room: XFS has another errno for the limits of projects than ext4.
+// isFull reports whether there is no room: XFS has another errno for the limits of
+// projects than ext4.
 func isFull(err error) bool { return errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.ENOSPC) }
 
-// liftLimits is best effort: package quota gives no project away with the limits that it had. containers/storage does.
+// liftLimits is best effort: package quota gives no project away with the limits that it
+// had. containers/storage does.
 func (d *Driver) liftLimits(home, id string) {
 	if home != d.homes[0] {
 		return

@@ -61,7 +61,8 @@ func eachQuotaFS(t *testing.T, test func(t *testing.T, disk *testutil.VMDisk)) {
 	}
 }
 
-// isFull tells whether an error is that of a limit: XFS has another errno for projects than for users.
+// isFull tells whether an error is that of a limit: XFS has another errno for projects
+// than for users.
 func isFull(err error) bool { return errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.ENOSPC) }
 
 // writeMuch writes a file until the kernel says no, or until it has size bytes.
@@ -94,12 +95,14 @@ func makeMany(dir string, n int) error {
 	return nil
 }
 
-// Limits that the layer's own files are beyond, and those that a file system can't count to, are refused, and nothing of the layer stays.
+// Limits that the layer's own files are beyond, and those that a file system can't count
+// to, are refused, and nothing of the layer stays.
 func TestQuotaOfNoUse(t *testing.T) {
 	eachQuotaFS(t, func(t *testing.T, disk *testutil.VMDisk) {
 		at := drivers.Place{Root: filepath.Join(disk.Dir, "root"), RunRoot: t.TempDir()}
 		d := open(t, at).(*overlay.Driver)
-		for _, l := range []*drivers.Limits{limits(1, 0), limits(4096, 0), limits(0, 1), limits(0, 5), limits(1<<62, 1<<63)} {
+		for _, l := range []*drivers.Limits{limits(1, 0), limits(4096, 0), limits(0, 1), limits(0, 5),
+			limits(1<<62, 1<<63)} {
 			err := commitLimited(d, "layer", "", l)
 			if *l.Bytes > miB && err == nil {
 				continue // XFS counts that far
@@ -121,10 +124,12 @@ func TestQuotaOfMountedLayers(t *testing.T) {
 		at := drivers.Place{Root: filepath.Join(disk.Dir, "root"), RunRoot: t.TempDir()}
 		d := open(t, at).(*overlay.Driver)
 		must(t, create(t.Context(), d, "base", ""))
-		for id, l := range map[string]*drivers.Limits{"small": limits(50*miB, 0), "few": limits(0, 1000), "beside": {}} {
+		for id, l := range map[string]*drivers.Limits{"small": limits(50*miB, 0), "few": limits(0, 1000),
+			"beside": {}} {
 			must(t, commitLimited(d, id, "base", l))
 		}
-		small, few, beside := perform(t, d, "small", drivers.MountOptions{}), perform(t, d, "few", drivers.MountOptions{}), perform(t, d, "beside", drivers.MountOptions{})
+		small, few, beside := perform(t, d, "small", drivers.MountOptions{}),
+			perform(t, d, "few", drivers.MountOptions{}), perform(t, d, "beside", drivers.MountOptions{})
 		if err := writeMuch(filepath.Join(small, "f"), 60*miB); !isFull(err) {
 			t.Errorf("60 MiB where 50 may be: %v", err)
 		}
@@ -151,7 +156,8 @@ func TestQuotaOfMountedLayers(t *testing.T) {
 			if err != nil || got != want {
 				t.Errorf("%s: limits %v, %v; want %v", id, got, err, want)
 			}
-			// The block that holds ext4's extents comes with the writing back, when it is too late to refuse it.
+			// The block that holds ext4's extents comes with the writing back, when it is
+			// too late to refuse it.
 			if want.Bytes > 0 && (usage.Bytes > 50*miB+4096 || usage.Bytes < 50*miB-4096) {
 				t.Errorf("%s: %d bytes, want 50 MiB but for a block", id, usage.Bytes)
 			}
@@ -162,7 +168,8 @@ func TestQuotaOfMountedLayers(t *testing.T) {
 		if _, _, err := d.Quota(t.Context(), "base"); !errors.Is(err, errdefs.ErrNotFound) {
 			t.Errorf("an image's layer: %v", err)
 		}
-		// Without room for its own directories overlayfs mounts a layer read-only, so there must be some first.
+		// Without room for its own directories overlayfs mounts a layer read-only, so
+		// there must be some first.
 		info, err := d.Stat(t.Context(), "small")
 		must(t, err)
 		must(t, os.Truncate(filepath.Join(info.Content, "f"), 49*miB))
@@ -194,7 +201,8 @@ func TestQuotaOfFourProcesses(t *testing.T) {
 		all.Wait()
 		ids, err := d.List(t.Context())
 		must(t, err)
-		// What one layer has more than the others have would show in another's project too.
+		// What one layer has more than the others have would show in another's project
+		// too.
 		sizes := map[int64]int{}
 		for _, id := range ids {
 			if id == "base" {
@@ -207,7 +215,9 @@ func TestQuotaOfFourProcesses(t *testing.T) {
 			sizes[usage.Inodes]++
 		}
 		if len(ids) != 1+4*limitedEach || len(sizes) != 1 {
-			t.Errorf("%d layers, which count so many inodes each: %v; want 401, and one number for all that are limited", len(ids), sizes)
+			t.Errorf(
+				"%d layers, which count so many inodes each: %v; want 401, and one number for all that are limited",
+				len(ids), sizes)
 		}
 	})
 }
@@ -254,9 +264,11 @@ func TestQuotaOfReplacedContent(t *testing.T) {
 		must(t, d.Mend(t.Context(), "limited", []string{"base"}))
 		check("mended")
 
-		s, err = d.Stage(t.Context(), "base", drivers.StageOptions{Writable: true, Content: "limited", Replaces: "limited"})
+		s, err = d.Stage(t.Context(), "base", drivers.StageOptions{Writable: true, Content: "limited",
+			Replaces: "limited"})
 		must(t, err)
-		shifted := idtools.Mapping{UIDs: []idtools.Map{{HostID: 1000, Size: 65536}}, GIDs: []idtools.Map{{HostID: 1000, Size: 65536}}}
+		shifted := idtools.Mapping{UIDs: []idtools.Map{{HostID: 1000, Size: 65536}},
+			GIDs: []idtools.Map{{HostID: 1000, Size: 65536}}}
 		must(t, s.(drivers.Remapper).Remap(t.Context(), idtools.Mapping{}, shifted))
 		must(t, s.Commit(t.Context(), "limited"))
 		must(t, s.Discard())
@@ -265,7 +277,8 @@ func TestQuotaOfReplacedContent(t *testing.T) {
 	})
 }
 
-// A deleted layer's project, and that of a layer that never came to be, go to the next one without their limits.
+// A deleted layer's project, and that of a layer that never came to be, go to the next
+// one without their limits.
 func TestQuotaOfDeletedLayers(t *testing.T) {
 	eachQuotaFS(t, func(t *testing.T, disk *testutil.VMDisk) {
 		home := filepath.Join(disk.Dir, "root", "overlay")
@@ -323,7 +336,8 @@ func TestLimitsWithoutQuotas(t *testing.T) {
 	_, _, err = d.Quota(t.Context(), "unlimited")
 	refused(err)
 	one := uint64(1)
-	if _, err := d.Stage(t.Context(), "", drivers.StageOptions{Limits: &drivers.Limits{Bytes: &one}}); !errors.Is(err, errdefs.ErrInvalid) {
+	if _, err := d.Stage(t.Context(), "", drivers.StageOptions{Limits: &drivers.Limits{Bytes: &one}}); !errors.Is(err,
+		errdefs.ErrInvalid) {
 		t.Errorf("limits of an image's layer: %v", err)
 	}
 	if ids, err := d.List(t.Context()); err != nil || !slices.Equal(ids, []string{"unlimited"}) {

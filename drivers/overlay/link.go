@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// linkLength is how many characters a short name has: few enough that containers/storage before 1.63 could mount 128 lowers by them.
+// linkLength is how many characters a short name has: few enough that containers/storage
+// before 1.63 could mount 128 lowers by them.
 const linkLength = 26
 
 // newLink makes a short name out of 130 random bits.
@@ -47,14 +48,16 @@ func readLink(dir string) (string, error) {
 	if link := string(data); validLink(link) {
 		return link, nil
 	}
-	return "", fmt.Errorf("%s: %w: it should hold %d letters and digits", filepath.Join(dir, "link"), errdefs.ErrCorrupt, linkLength)
+	return "", fmt.Errorf("%s: %w: it should hold %d letters and digits", filepath.Join(dir, "link"),
+		errdefs.ErrCorrupt, linkLength)
 }
 
 // linkTarget is what the symlink of a layer points at.
 func linkTarget(id string) string { return "../" + id + "/diff" }
 
-// resolveLink finds the layer that a short name stands for: by its symlink, or, when that is missing, by asking every layer for its name. containers/storage
-// loses such links in power cuts.
+// resolveLink finds the layer that a short name stands for: by its symlink, or, when that
+// is missing, by asking every layer for its name. containers/storage loses such links in
+// power cuts.
 func (d *Driver) resolveLink(ctx context.Context, link string) (string, error) {
 	if !validLink(link) {
 		return "", fmt.Errorf("%w: %q is no link name", errdefs.ErrCorrupt, link)
@@ -93,7 +96,8 @@ func (d *Driver) resolveLink(ctx context.Context, link string) (string, error) {
 	return "", fmt.Errorf("%w: no layer has the link name %s", errdefs.ErrCorrupt, link)
 }
 
-// linkedID takes the ID out of a symlink's target, which must have the one form that there is.
+// linkedID takes the ID out of a symlink's target, which must have the one form that
+// there is.
 func linkedID(target string) (string, bool) {
 	id, ok := strings.CutPrefix(target, "../")
 	if !ok {
@@ -103,8 +107,9 @@ func linkedID(target string) (string, bool) {
 	return id, ok && validateID(id) == nil
 }
 
-// Leavings are the short names that lead to no layer, or to one that has another name by now, and that are no layer's own. A crash leaves them, and so does
-// containers/storage in an image store. The caller holds the layer lock, under which every name is made.
+// Leavings are the short names that lead to no layer, or to one that has another name by
+// now, and that are no layer's own. A crash leaves them, and so does containers/storage
+// in an image store. The caller holds the layer lock, under which every name is made.
 func (d *Driver) Leavings(ctx context.Context) (paths []string, err error) {
 	for _, home := range d.homes {
 		entries, err := os.ReadDir(filepath.Join(home, linkDir))
@@ -136,7 +141,8 @@ func (d *Driver) Leavings(ctx context.Context) (paths []string, err error) {
 	return paths, nil
 }
 
-// inUse is true as well where it can't be told: a layer may have lost the file that says its name.
+// inUse is true as well where it can't be told: a layer may have lost the file that says
+// its name.
 func inUse(home, link string) bool {
 	target, err := os.Readlink(filepath.Join(home, linkDir, link))
 	if err != nil {
@@ -172,7 +178,8 @@ func ownNames(ctx context.Context, home string) (map[string]bool, error) {
 	return own, nil
 }
 
-// readSmall reads a file of at most limit bytes; a longer one is errdefs.ErrCorrupt. Whoever wrote it, it is a regular file or it isn't read.
+// readSmall reads a file of at most limit bytes; a longer one is errdefs.ErrCorrupt.
+// Whoever wrote it, it is a regular file or it isn't read.
 func readSmall(path string, limit int) ([]byte, error) {
 	fd, err := fsat.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) {
@@ -182,7 +189,8 @@ func readSmall(path string, limit int) ([]byte, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	// What is no regular file gives nothing that makes sense, or an error; thanks to O_NONBLOCK at once.
+	// What is no regular file gives nothing that makes sense, or an error; thanks to
+	// O_NONBLOCK at once.
 	data := make([]byte, min(limit, 4<<10)+1)
 	for done := 0; ; {
 		n, err := unix.Read(fd, data[done:])

@@ -16,11 +16,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLowerFile bounds what is read of lower and lower-layers: as many of the longest IDs as can be stacked.
+// maxLowerFile bounds what is read of lower and lower-layers: as many of the longest IDs
+// as can be stacked.
 const maxLowerFile = (mount.MaxLower + 1) * (drivers.MaxIDLength + 1)
 
-// parents returns the IDs of all layers beneath the one in dir, nearest first: from lower-layers, or for layers made by
-// containers/storage before 1.63 from lower.
+// parents returns the IDs of all layers beneath the one in dir, nearest first: from
+// lower-layers, or for layers made by containers/storage before 1.63 from lower.
 func (d *Driver) parents(ctx context.Context, dir string) ([]string, error) {
 	ids, err := readLowerLayers(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -53,7 +54,8 @@ func (d *Driver) parentsByLink(ctx context.Context, dir string) ([]string, error
 	return d.resolveLinks(ctx, dir, links)
 }
 
-// resolveLinks finds the layers that the short names in the lower file of the layer in dir stand for.
+// resolveLinks finds the layers that the short names in the lower file of the layer in
+// dir stand for.
 func (d *Driver) resolveLinks(ctx context.Context, dir string, links []string) (ids []string, err error) {
 	ids = make([]string, len(links))
 	for i, link := range links {
@@ -85,7 +87,8 @@ func readLower(dir string) ([]string, error) {
 	return links, nil
 }
 
-// chain is what a child of a layer has beneath it, in both forms that are written down. The slices start with the layer itself.
+// chain is what a child of a layer has beneath it, in both forms that are written down.
+// The slices start with the layer itself.
 type chain struct {
 	ids   []string
 	links []string
@@ -109,7 +112,8 @@ func (d *Driver) chainOf(ctx context.Context, id, dir string) (chain, error) {
 		return chain{}, err
 	}
 	if len(links) != len(ids) {
-		// Only one of the two files is there, or they disagree; IDs are what the layers are known by.
+		// Only one of the two files is there, or they disagree; IDs are what the layers
+		// are known by.
 		if links, err = d.linksOf(ids); err != nil {
 			return chain{}, fmt.Errorf("layer %s: %w", id, err)
 		}
@@ -137,15 +141,17 @@ func (d *Driver) linksOf(ids []string) ([]string, error) {
 	return links, nil
 }
 
-// lowerFile is the content of lower, lowerLayersFile that of lower-layers. Neither ends with a newline.
+// lowerFile is the content of lower, lowerLayersFile that of lower-layers. Neither ends
+// with a newline.
 func (c chain) lowerFile() string {
 	return linkDir + "/" + strings.Join(c.links, ":"+linkDir+"/")
 }
 
 func (c chain) lowerLayersFile() string { return strings.Join(c.ids, ":") }
 
-// lowers returns the directories beneath the diff of the layer in dir, nearest first: its own older generations, then each parent's diff
-// followed by that parent's older generations. A parent that is gone is errdefs.ErrCorrupt.
+// lowers returns the directories beneath the diff of the layer in dir, nearest first: its
+// own older generations, then each parent's diff followed by that parent's older
+// generations. A parent that is gone is errdefs.ErrCorrupt.
 func (d *Driver) lowers(ctx context.Context, dir string) ([]string, error) {
 	ids, err := d.parents(ctx, dir)
 	if err != nil {
@@ -154,7 +160,8 @@ func (d *Driver) lowers(ctx context.Context, dir string) ([]string, error) {
 	return d.lowersOf(dir, ids, false)
 }
 
-// lowersToMount is lowers for who mounts them, and so finds out by himself that one is gone.
+// lowersToMount is lowers for who mounts them, and so finds out by himself that one is
+// gone.
 func (d *Driver) lowersToMount(ctx context.Context, dir string) ([]string, error) {
 	ids, err := d.parents(ctx, dir)
 	if err != nil {
@@ -163,7 +170,8 @@ func (d *Driver) lowersToMount(ctx context.Context, dir string) ([]string, error
 	return d.lowersOf(dir, ids, true)
 }
 
-// lowersOf is lowers for a layer whose parents are known. Where there is one home only, trusting means not to look whether they are in it.
+// lowersOf is lowers for a layer whose parents are known. Where there is one home only,
+// trusting means not to look whether they are in it.
 func (d *Driver) lowersOf(dir string, ids []string, trusting bool) ([]string, error) {
 	homes, err := d.homesFor(len(ids))
 	if err != nil {
@@ -183,7 +191,8 @@ func (d *Driver) lowersOf(dir string, ids []string, trusting bool) ([]string, er
 	return dirs, nil
 }
 
-// openHome is a home with a descriptor, since looking into hundreds of layers from there takes half the time that it takes from the root directory; or with AT_FDCWD.
+// openHome is a home with a descriptor, since looking into hundreds of layers from there
+// takes half the time that it takes from the root directory; or with AT_FDCWD.
 type openHome struct {
 	path string
 	fd   int
@@ -245,7 +254,8 @@ func (h openHomes) of(dir string) openHome {
 	return h[0]
 }
 
-// holding is the home with a layer's diff, which may be a symlink into an additional layer store.
+// holding is the home with a layer's diff, which may be a symlink into an additional
+// layer store.
 func (h openHomes) holding(id string) (openHome, error) {
 	for _, home := range h {
 		switch err := home.look(id + "/diff"); err {

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mend makes a layer's small files and directories anew where they aren't right. Each is made aside and renamed in, so that a crash leaves the old
-// or the new one.
+// Mend makes a layer's small files and directories anew where they aren't right. Each is
+// made aside and renamed in, so that a crash leaves the old or the new one.
 func (d *Driver) Mend(ctx context.Context, id string, beneath []string) error {
 	if err := d.mend(ctx, id, beneath); err != nil {
 		return fmt.Errorf("overlay: mend layer %s: %w", id, err)
@@ -159,7 +159,8 @@ func (m mending) file(name, content string) error {
 	return m.place(aside, filepath.Join(m.dir, name))
 }
 
-// place renames what was made aside over what is there, whatever that is. A layer with limits takes in only what is of its project.
+// place renames what was made aside over what is there, whatever that is. A layer with
+// limits takes in only what is of its project.
 func (m mending) place(aside, path string) error {
 	if _, err := quota.Join(aside, filepath.Dir(path)); err != nil {
 		return err

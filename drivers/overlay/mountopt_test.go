@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Each option of mountopt does on a mounted layer what mount(8) and the kernel's overlayfs.rst say.
+// Each option of mountopt does on a mounted layer what mount(8) and the kernel's
+// overlayfs.rst say.
 func TestMountOptionsAtWork(t *testing.T) {
 	testutil.HostRoot(t)
 	flag := func(want int64) func(t *testing.T, target, upper string) {
@@ -30,7 +31,9 @@ func TestMountOptionsAtWork(t *testing.T) {
 			table, err := os.ReadFile("/proc/self/mountinfo")
 			must(t, err)
 			for line := range strings.Lines(string(table)) {
-				if strings.Contains(line, " "+target+" ") && strings.Contains(","+strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:])+",", ","+option+",") {
+				if strings.Contains(line, " "+target+" ") &&
+					strings.Contains(","+strings.TrimSpace(line[strings.LastIndexByte(line, ' ')+1:])+",", ","+option+
+						",") {
 					return
 				}
 			}
@@ -61,7 +64,8 @@ func TestMountOptionsAtWork(t *testing.T) {
 			}
 		},
 		"index=on": listed("index=on"),
-		"xino=on":  func(*testing.T, string, string) {}, // the kernel shows it only where the layers lie on several file systems
+		// the kernel shows it only where the layers lie on several file systems
+		"xino=on": func(*testing.T, string, string) {},
 		"volatile": func(t *testing.T, _, upper string) {
 			if _, err := os.Stat(filepath.Join(upper, "../work/work/incompat/volatile")); err != nil {
 				t.Error(err)
@@ -82,7 +86,8 @@ func TestMountOptionsAtWork(t *testing.T) {
 			check(t, target, info.Content)
 		})
 	}
-	for option, named := range map[string]string{"xino=maybe": "xino=maybe", "index=2": "index=2", "nonsense": "nonsense", "redirect_dir=up": "redirect_dir=up"} {
+	for option, named := range map[string]string{"xino=maybe": "xino=maybe", "index=2": "index=2",
+		"nonsense": "nonsense", "redirect_dir=up": "redirect_dir=up"} {
 		t.Run(option, func(t *testing.T) {
 			d := openWith(t, t.TempDir(), option)
 			must(t, create(t.Context(), d, "base", ""))

@@ -17,9 +17,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mounts describes the one overlay mount of a layer. It also makes the mount possible where something stands in its way: it makes a
-// missing merged directory, and takes away the mark of a volatile mount that ended in a crash. So it must not be called
-// for a writable mount of a layer that is mounted.
+// Mounts describes the one overlay mount of a layer. It also makes the mount possible
+// where something stands in its way: it makes a missing merged directory, and takes away
+// the mark of a volatile mount that ended in a crash. So it must not be called for a
+// writable mount of a layer that is mounted.
 func (d *Driver) Mounts(ctx context.Context, id string, opts drivers.MountOptions) ([]mount.Spec, error) {
 	spec, err := d.mountSpec(ctx, id, opts)
 	if err != nil {
@@ -61,14 +62,17 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 		spec.Lower = slices.Insert(spec.Lower, 0, diff)
 	} else {
 		spec.Upper, spec.Work = diff, filepath.Join(dir, "work")
-		// overlayfs refuses to mount over what a volatile mount left when it wasn't unmounted, since its upper may be torn
-		// (Documentation/filesystems/overlayfs.rst, Volatile mount). The container asked for that risk.
+		// overlayfs refuses to mount over what a volatile mount left when it wasn't
+		// unmounted, since its upper may be torn
+		// (Documentation/filesystems/overlayfs.rst, Volatile mount). The container asked
+		// for that risk.
 		if err := removeMark(filepath.Join(spec.Work, "work", "incompat", "volatile")); err != nil {
 			return mount.Spec{}, err
 		}
 	}
 	if len(spec.Lower) > mount.MaxLower {
-		return mount.Spec{}, fmt.Errorf("layer %s: %w: %d lower directories, and the kernel takes %d", id, errdefs.ErrInvalid, len(spec.Lower), mount.MaxLower)
+		return mount.Spec{}, fmt.Errorf("layer %s: %w: %d lower directories, and the kernel takes %d", id,
+			errdefs.ErrInvalid, len(spec.Lower), mount.MaxLower)
 	}
 	if !opts.IDMap.IsIdentity() {
 		if err := d.shift(ctx, &spec, dir, opts); err != nil {
@@ -92,8 +96,9 @@ func removeMark(path string) error {
 	return os.RemoveAll(path)
 }
 
-// options decides about the mount's flags and the file system's options. The caller's own replace mountopt, except that metacopy=on stays:
-// a kernel without it doesn't follow the metacopies that earlier mounts have made.
+// options decides about the mount's flags and the file system's options. The caller's own
+// replace mountopt, except that metacopy=on stays: a kernel without it doesn't follow the
+// metacopies that earlier mounts have made.
 func (d *Driver) options(ctx context.Context, opts drivers.MountOptions) (attr uint64, data []string, err error) {
 	const metacopy = "metacopy=on"
 	given := opts.Options
@@ -143,7 +148,8 @@ func (d *Driver) options(ctx context.Context, opts drivers.MountOptions) (attr u
 	return attr, data, nil
 }
 
-// makeMerged makes the mount point if it is missing, owned as work is. What isn't a directory gives way to it.
+// makeMerged makes the mount point if it is missing, owned as work is. What isn't a
+// directory gives way to it.
 func makeMerged(ctx context.Context, home, dir, merged string) error {
 	if info, err := os.Lstat(merged); err == nil {
 		if info.IsDir() {
@@ -169,9 +175,12 @@ func ownerOf(path string) attributes {
 	return attributes{uid: st.Uid, gid: st.Gid, mode: 0o700}
 }
 
-// Unmounted puts a fresh directory in the place of the layer's mount point. A rename over a directory on which other mount
-// namespaces still have the layer mounted detaches it there (Linux 3.18), so that nothing keeps a deleted container's files alive; and the mount point is
-// never missing. What somebody has written there while the layer wasn't mounted is nobody's, and is deleted. On a read-only file system everything stays as it is.
+// Unmounted puts a fresh directory in the place of the layer's mount point. A rename over
+// a directory on which other mount namespaces still have the layer mounted detaches it
+// there (Linux 3.18), so that nothing keeps a deleted container's files alive; and the
+// mount point is never missing. What somebody has written there while the layer wasn't
+// mounted is nobody's, and is deleted. On a read-only file system everything stays as it
+// is.
 func (d *Driver) Unmounted(ctx context.Context, id string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -205,7 +214,8 @@ func (d *Driver) Unmounted(ctx context.Context, id string) error {
 	return nil
 }
 
-// throwAway deletes a file or directory in a layer's directory, so that it is gone at once or, after a crash, when somebody recovers.
+// throwAway deletes a file or directory in a layer's directory, so that it is gone at
+// once or, after a crash, when somebody recovers.
 func throwAway(ctx context.Context, home, path string) error {
 	temp, err := tempdir.New(filepath.Join(home, tempDirs))
 	if err != nil {

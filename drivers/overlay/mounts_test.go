@@ -30,16 +30,21 @@ func TestMountSpec(t *testing.T) {
 		opts drivers.MountOptions
 		want mount.Spec
 	}{
-		"base":  {"base", drivers.MountOptions{}, mount.Spec{Lower: []string{dir("base/empty")}, Upper: dir("base/diff"), Work: dir("base/work")}},
-		"child": {"child", drivers.MountOptions{}, mount.Spec{Lower: []string{dir("base/diff")}, Upper: dir("child/diff"), Work: dir("child/work")}},
+		"base": {"base", drivers.MountOptions{}, mount.Spec{Lower: []string{dir("base/empty")},
+			Upper: dir("base/diff"), Work: dir("base/work")}},
+		"child": {"child", drivers.MountOptions{}, mount.Spec{Lower: []string{dir("base/diff")},
+			Upper: dir("child/diff"), Work: dir("child/work")}},
 		"base, read-only": {"base", drivers.MountOptions{ReadOnly: true},
 			mount.Spec{Lower: []string{dir("base/diff"), dir("base/empty")}, Attr: unix.MOUNT_ATTR_RDONLY}},
 		"child, ro": {"child", drivers.MountOptions{Options: []string{"ro", "nodev"}, Volatile: true},
-			mount.Spec{Lower: []string{dir("child/diff"), dir("base/diff")}, Attr: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NODEV}},
-		"volatile, and a read-only mount of one": {"child", drivers.MountOptions{Options: []string{"volatile"}, ReadOnly: true},
+			mount.Spec{Lower: []string{dir("child/diff"), dir("base/diff")}, Attr: unix.MOUNT_ATTR_RDONLY |
+				unix.MOUNT_ATTR_NODEV}},
+		"volatile, and a read-only mount of one": {"child", drivers.MountOptions{Options: []string{"volatile"},
+			ReadOnly: true},
 			mount.Spec{Lower: []string{dir("child/diff"), dir("base/diff")}, Attr: unix.MOUNT_ATTR_RDONLY}},
 		"label": {"child", drivers.MountOptions{Label: "system_u:object_r:container_file_t:s0:c1,c2"},
-			mount.Spec{Lower: []string{dir("base/diff")}, Upper: dir("child/diff"), Work: dir("child/work"), Data: []string{"context=system_u:object_r:container_file_t:s0:c1,c2"}}},
+			mount.Spec{Lower: []string{dir("base/diff")}, Upper: dir("child/diff"), Work: dir("child/work"),
+				Data: []string{"context=system_u:object_r:container_file_t:s0:c1,c2"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			specs, err := d.Mounts(t.Context(), c.id, c.opts)
@@ -65,7 +70,8 @@ func TestMountSpec(t *testing.T) {
 	m := idtools.Mapping{UIDs: []idtools.Map{{HostID: 1000, Size: 10}}}
 	without, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: root}, DisableIDMap: true})
 	must(t, err)
-	if _, err := without.Mounts(t.Context(), "child", drivers.MountOptions{IDMap: m}); !errors.Is(err, errdefs.ErrUnsupported) {
+	if _, err := without.Mounts(t.Context(), "child", drivers.MountOptions{IDMap: m}); !errors.Is(err,
+		errdefs.ErrUnsupported) {
 		t.Errorf("an ID map: %v", err)
 	}
 }
@@ -86,7 +92,8 @@ func hasOption(t *testing.T, d *overlay.Driver, opts drivers.MountOptions, optio
 	return slices.Contains(specs[0].Data, option)
 }
 
-// metacopy=on of storage.conf stays whatever else a container wants, since metacopies made earlier must be followed.
+// metacopy=on of storage.conf stays whatever else a container wants, since metacopies
+// made earlier must be followed.
 func TestMetacopyStays(t *testing.T) {
 	testutil.Root(t)
 	if !testutil.OnHost() {
@@ -156,7 +163,8 @@ func TestStatusIsThePeers(t *testing.T) {
 		ours, theirs := t.TempDir(), t.TempDir()
 		t.Cleanup(func() { must(t, testutil.UnmountBelow(theirs)) })
 		options := overlay.Options{Place: place(ours)}
-		args, listed := []string{"--graph", theirs + "/root", "--run", theirs + "/run", "--storage-driver", "overlay"}, ""
+		args, listed := []string{"--graph", theirs + "/root", "--run", theirs + "/run", "--storage-driver", "overlay"},
+			""
 		if mountopt != "" {
 			options.MountOptions, listed = strings.Split(mountopt, ","), "overlay.mountopt="+mountopt
 			args = append(args, "--storage-opt", listed)
@@ -174,7 +182,8 @@ func TestStatusIsThePeers(t *testing.T) {
 	}
 }
 
-// What was found out once is found in the run root, by us and by containers/storage, under the same names.
+// What was found out once is found in the run root, by us and by containers/storage,
+// under the same names.
 func TestFactsAreShared(t *testing.T) {
 	testutil.Root(t)
 	ours, theirs := t.TempDir(), t.TempDir()
@@ -243,7 +252,8 @@ func TestMergedIsMadeAnew(t *testing.T) {
 	}
 }
 
-// A mount namespace made while a layer was mounted has the mount too. Renewing the mount point frees the layer there.
+// A mount namespace made while a layer was mounted has the mount too. Renewing the mount
+// point frees the layer there.
 func TestUnmountedReachesOtherNamespaces(t *testing.T) {
 	testutil.Root(t)
 	_, d := freshStore(t)
@@ -284,7 +294,8 @@ func TestUnsupportedPlaces(t *testing.T) {
 	_, d := freshStore(t)
 	target := perform(t, d, "child", drivers.MountOptions{})
 	_, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: target}})
-	if !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), "overlayfs") || !strings.Contains(err.Error(), "vfs") {
+	if !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), "overlayfs") ||
+		!strings.Contains(err.Error(), "vfs") {
 		t.Errorf("on top of overlayfs: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(target, "overlay")); err == nil {

@@ -15,9 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UserXattr reports whether overlayfs must keep its attributes in user.overlay.* (option userxattr, Linux 5.11): it must where trusted.* is
-// closed to us, that is without CAP_SYS_ADMIN in the initial user namespace. Replacing an attribute that doesn't exist tells, and changes nothing:
-// who may not is told EPERM before the kernel looks whether it exists.
+// UserXattr reports whether overlayfs must keep its attributes in user.overlay.* (option
+// userxattr, Linux 5.11): it must where trusted.* is closed to us, that is without
+// CAP_SYS_ADMIN in the initial user namespace. Replacing an attribute that doesn't exist
+// tells, and changes nothing: who may not is told EPERM before the kernel looks whether
+// it exists.
 func (d *Driver) UserXattr() bool {
 	d.facts.userXattr.Do(func() {
 		err := unix.Lsetxattr(d.homes[0], "trusted.overlay.shale", nil, unix.XATTR_REPLACE)
@@ -34,8 +36,10 @@ func (d *Driver) xattr(name string) string {
 	return "trusted.overlay." + name
 }
 
-// NativeDiff reports whether a layer's diff alone tells what the layer changes. It doesn't when the kernel copies the opaque mark of a directory up
-// (before Linux 4.8), when it records renamed directories as redirects, or when it leaves data behind (metacopy); and a mount program has marks of its own.
+// NativeDiff reports whether a layer's diff alone tells what the layer changes. It
+// doesn't when the kernel copies the opaque mark of a directory up (before Linux 4.8),
+// when it records renamed directories as redirects, or when it leaves data behind
+// (metacopy); and a mount program has marks of its own.
 func (d *Driver) NativeDiff(ctx context.Context) (bool, error) {
 	if d.opts.MountProgram != "" {
 		return false, nil
@@ -43,7 +47,8 @@ func (d *Driver) NativeDiff(ctx context.Context) (bool, error) {
 	return d.learn(ctx, &d.facts.nativeDiff, d.withOptions("native-diff"), d.tryNativeDiff)
 }
 
-// metacopy reports whether a mount with the store's mountopt changes a file's attributes without copying its data.
+// metacopy reports whether a mount with the store's mountopt changes a file's attributes
+// without copying its data.
 func (d *Driver) metacopy(ctx context.Context) (bool, error) {
 	if d.opts.MountProgram != "" {
 		return false, nil
@@ -59,7 +64,8 @@ func (d *Driver) volatile(ctx context.Context) (bool, error) {
 	return d.learn(ctx, &d.facts.volatile, "volatile", d.tryVolatile)
 }
 
-// supported returns errdefs.ErrUnsupported, with the reason, when overlayfs can't work in a home.
+// supported returns errdefs.ErrUnsupported, with the reason, when overlayfs can't work in
+// a home.
 func (d *Driver) supported(ctx context.Context, home string) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(home, &fs); err != nil {
@@ -67,18 +73,21 @@ func (d *Driver) supported(ctx context.Context, home string) error {
 	}
 	switch fs.Type {
 	case unix.OVERLAYFS_SUPER_MAGIC, unix.ECRYPTFS_SUPER_MAGIC:
-		return fmt.Errorf("%s lies on %s: %w: overlayfs can't write on top of it; put the graph root on another file system, or set driver = \"vfs\" in storage.conf",
+		return fmt.Errorf(
+			"%s lies on %s: %w: overlayfs can't write on top of it; put the graph root on another file system, or set driver = \"vfs\" in storage.conf",
 			home, backingName(home), errdefs.ErrUnsupported)
 	}
 	if isNetwork(int64(fs.Type)) && d.UserXattr() {
-		return fmt.Errorf("%s lies on a network file system: %w: overlayfs can't write there in a user namespace; set mount_program = \"/usr/bin/fuse-overlayfs\" in storage.conf",
+		return fmt.Errorf(
+			"%s lies on a network file system: %w: overlayfs can't write there in a user namespace; set mount_program = \"/usr/bin/fuse-overlayfs\" in storage.conf",
 			home, errdefs.ErrUnsupported)
 	}
 	switch ok, err := supportsDType(home); {
 	case err != nil:
 		return err
 	case !ok:
-		return fmt.Errorf("%s: %w: its file system doesn't tell the types of directory entries (d_type); an XFS needs ftype=1, an ext4 filetype",
+		return fmt.Errorf(
+			"%s: %w: its file system doesn't tell the types of directory entries (d_type); an XFS needs ftype=1, an ext4 filetype",
 			home, errdefs.ErrUnsupported)
 	}
 	err := d.try(ctx, home, nil, func(p probe) error {
@@ -145,14 +154,16 @@ func (d *Driver) tryNativeDiff(ctx context.Context) (yes bool, why string, err e
 		}
 		return unix.Setxattr(filepath.Join(p.lower[0], "opaque"), d.xattr("opaque"), []byte("y"), 0)
 	}, func(p probe) error {
-		// A file made in the opaque directory copies it up. The copy isn't opaque itself: the directory below is, already.
+		// A file made in the opaque directory copies it up. The copy isn't opaque itself:
+		// the directory below is, already.
 		if err := os.WriteFile(filepath.Join(p.merged, "opaque", "f"), nil, 0o644); err != nil {
 			return err
 		}
 		if hasXattr(filepath.Join(p.upper, "opaque"), d.xattr("opaque")) {
 			why = "the kernel copies the mark of opaque directories up"
 		}
-		// Renaming a directory of a lower layer is EXDEV, after which programs copy it, unless the kernel makes a redirect.
+		// Renaming a directory of a lower layer is EXDEV, after which programs copy it,
+		// unless the kernel makes a redirect.
 		if err := os.Rename(filepath.Join(p.merged, "renamed"), filepath.Join(p.merged, "new")); err == nil {
 			if hasXattr(filepath.Join(p.upper, "new"), d.xattr("redirect")) {
 				why = "the kernel redirects renamed directories (redirect_dir)"
@@ -191,13 +202,15 @@ func (d *Driver) mountData() ([]string, error) {
 	return data, nil
 }
 
-// try makes an overlay mount in a temporary directory, lets check look at it and cleans up. prepare may be nil.
+// try makes an overlay mount in a temporary directory, lets check look at it and cleans
+// up. prepare may be nil.
 func (d *Driver) try(ctx context.Context, home string, data []string, prepare, check func(probe) error) error {
 	return d.trySpec(ctx, home, mount.Spec{Data: data}, prepare, check)
 }
 
 // trySpec is try with more than options; the directories in spec are set here.
-func (d *Driver) trySpec(ctx context.Context, home string, spec mount.Spec, prepare, check func(probe) error) (err error) {
+func (d *Driver) trySpec(ctx context.Context, home string, spec mount.Spec, prepare,
+	check func(probe) error) (err error) {
 	temp, err := tempdir.New(filepath.Join(home, tempDirs))
 	if err != nil {
 		return err
@@ -211,8 +224,9 @@ func (d *Driver) trySpec(ctx context.Context, home string, spec mount.Spec, prep
 	if err := os.Mkdir(path, 0o700); err != nil {
 		return err
 	}
-	// By its descriptor the directory is the same one when another process mounts the home on itself meanwhile (PrepareHome). Through the path, the mount
-	// couldn't be reached any more to be taken away.
+	// By its descriptor the directory is the same one when another process mounts the
+	// home on itself meanwhile (PrepareHome). Through the path, the mount couldn't be
+	// reached any more to be taken away.
 	dir, err := os.Open(path)
 	if err != nil {
 		return err

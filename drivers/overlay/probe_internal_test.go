@@ -10,12 +10,14 @@ import (
 	"github.com/shalestore/shale/mount"
 )
 
-// Of two processes that open a new store at the same time, one mounts the home on itself while the other probes in it.
+// Of two processes that open a new store at the same time, one mounts the home on itself
+// while the other probes in it.
 func TestProbeWhileTheHomeIsMountedOnItself(t *testing.T) {
 	testutil.Root(t)
 	dir := t.TempDir()
 	t.Cleanup(func() { testutil.UnmountBelow(dir) })
-	d, err := Open(t.Context(), Options{Place: drivers.Place{Root: filepath.Join(dir, "root"), RunRoot: filepath.Join(dir, "run")}})
+	d, err := Open(t.Context(), Options{Place: drivers.Place{Root: filepath.Join(dir, "root"),
+		RunRoot: filepath.Join(dir, "run")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,10 +13,12 @@ import (
 	"github.com/shalestore/shale/mount"
 )
 
-// A mount program takes the kernel's place: fuse-overlayfs, for file systems and users that overlayfs can't serve. It has whiteouts of its own,
-// files with the prefix .wh. as in a layer's tar, so a store that has seen one is none for overlayfs any more.
+// A mount program takes the kernel's place: fuse-overlayfs, for file systems and users
+// that overlayfs can't serve. It has whiteouts of its own, files with the prefix .wh. as
+// in a layer's tar, so a store that has seen one is none for overlayfs any more.
 
-// programFlag is the file in the home that says "true" once layers were made for a mount program (format, section 7).
+// programFlag is the file in the home that says "true" once layers were made for a mount
+// program (format, section 7).
 const programFlag = ".has-mount-program"
 
 func checkProgram(program string) error {
@@ -52,11 +54,14 @@ func (d *Driver) findProgram() error {
 	return nil
 }
 
-// MountProgram is the program that mounts in the kernel's stead; "" when the kernel does. Layers are then made with whiteouts for such programs.
+// MountProgram is the program that mounts in the kernel's stead; "" when the kernel does.
+// Layers are then made with whiteouts for such programs.
 func (d *Driver) MountProgram() string { return d.opts.MountProgram }
 
-// ForceMask is the mode that everything in a layer gets on disk, the true owner and mode going into an xattr; nil for none. It is that of the Options or, without one,
-// 0700 for an ordinary user with a mount program on a network file system: the server knows nothing of the user's namespace and refuses other owners.
+// ForceMask is the mode that everything in a layer gets on disk, the true owner and mode
+// going into an xattr; nil for none. It is that of the Options or, without one, 0700 for
+// an ordinary user with a mount program on a network file system: the server knows
+// nothing of the user's namespace and refuses other owners.
 func (d *Driver) ForceMask() *fs.FileMode { return d.opts.ForceMask }
 
 func (d *Driver) maskOnNetwork() {
@@ -67,7 +72,8 @@ func (d *Driver) maskOnNetwork() {
 	}
 }
 
-// rememberProgram writes down that the store's layers are made for a mount program, or refuses to read such layers without one.
+// rememberProgram writes down that the store's layers are made for a mount program, or
+// refuses to read such layers without one.
 func (d *Driver) rememberProgram() error {
 	path := filepath.Join(d.homes[0], programFlag)
 	said, err := readSmall(path, 16)
@@ -77,8 +83,9 @@ func (d *Driver) rememberProgram() error {
 	seen := string(said) == "true"
 	switch {
 	case d.opts.MountProgram == "" && seen && d.findProgram() != nil:
-		return fmt.Errorf("%s: %w without the setting mount_program: the store's layers were made for a mount program, and overlayfs doesn't know its whiteouts; "+
-			"set mount_program = \"/usr/bin/fuse-overlayfs\" in storage.conf", d.homes[0], errdefs.ErrUnsupported)
+		return fmt.Errorf(
+			"%s: %w without the setting mount_program: the store's layers were made for a mount program, and overlayfs doesn't know its whiteouts; "+
+				"set mount_program = \"/usr/bin/fuse-overlayfs\" in storage.conf", d.homes[0], errdefs.ErrUnsupported)
 	case d.opts.MountProgram != "" && !seen:
 		return atomicfile.Write(path, 0o600, false, []byte("true"))
 	}
@@ -89,10 +96,13 @@ func (d *Driver) rememberProgram() error {
 func (d *Driver) byProgram(spec *mount.Spec) {
 	spec.Program = d.opts.MountProgram
 	if d.opts.ForceMask != nil {
-		spec.Data = append(spec.Data, "xattr_permissions=2") // true owners and modes are in user.containers.override_stat, for what is written, too
+		// true owners and modes are in user.containers.override_stat, for what is
+		// written, too
+		spec.Data = append(spec.Data, "xattr_permissions=2")
 	}
 	if d.network && !slices.Contains(spec.Data, "noacl") {
-		// NFS 4 has no POSIX ACLs and says EOPNOTSUPP, which the kernel passes on to whoever opens a file that isn't theirs (fuse_get_acl in fs/fuse/acl.c).
+		// NFS 4 has no POSIX ACLs and says EOPNOTSUPP, which the kernel passes on to
+		// whoever opens a file that isn't theirs (fuse_get_acl in fs/fuse/acl.c).
 		spec.Data = append(spec.Data, "noacl")
 	}
 }

@@ -53,18 +53,21 @@ func openProgram(t *testing.T, opts overlay.Options) *overlay.Driver {
 	return d
 }
 
-// A mount program translates owners, of what is written as well: on disk are the container's.
+// A mount program translates owners, of what is written as well: on disk are the
+// container's.
 func TestMountProgramMapsOwners(t *testing.T) {
 	d := openProgram(t, overlay.Options{})
 	s, err := d.Stage(t.Context(), "", drivers.StageOptions{})
 	must(t, err)
 	testutil.Tree(t, s.Content(), "root=0", "five=5 5:6")
 	must(t, errors.Join(s.Commit(t.Context(), "base"), s.Discard()))
-	m := idtools.Mapping{UIDs: []idtools.Map{{HostID: 10000, Size: 3}, {ContainerID: 3, HostID: 10003, Size: 97}}, GIDs: []idtools.Map{{HostID: 20000, Size: 100}}}
+	m := idtools.Mapping{UIDs: []idtools.Map{{HostID: 10000, Size: 3}, {ContainerID: 3, HostID: 10003, Size: 97}},
+		GIDs: []idtools.Map{{HostID: 20000, Size: 100}}}
 	if ok, err := d.SupportsShifting(t.Context(), m); !ok || err != nil {
 		t.Fatalf("supports shifting: %t, %v", ok, err)
 	}
-	holes := idtools.Mapping{UIDs: []idtools.Map{{HostID: 10000, Size: 3}, {ContainerID: 3, HostID: 20003, Size: 97}}, GIDs: m.GIDs}
+	holes := idtools.Mapping{UIDs: []idtools.Map{{HostID: 10000, Size: 3}, {ContainerID: 3, HostID: 20003, Size: 97}},
+		GIDs: m.GIDs}
 	if ok, err := d.SupportsShifting(t.Context(), holes); ok || err != nil {
 		t.Fatalf("supports shifting by two ranges: %t, %v", ok, err)
 	}
@@ -91,7 +94,8 @@ func TestMountProgramMapsOwners(t *testing.T) {
 	owned(info.Content+"/new", 7, 8)
 }
 
-// With force_mask the true owners and modes are in an xattr, which the mount program shows, and writes in its own form.
+// With force_mask the true owners and modes are in an xattr, which the mount program
+// shows, and writes in its own form.
 func TestForceMaskWithMountProgram(t *testing.T) {
 	if testutil.SingleID() {
 		t.Skip("needs several IDs, which this user namespace lacks")
@@ -125,7 +129,8 @@ func TestForceMaskWithMountProgram(t *testing.T) {
 	}
 }
 
-// Layers made for a mount program aren't mounted by the kernel, which would show its whiteouts as files.
+// Layers made for a mount program aren't mounted by the kernel, which would show its
+// whiteouts as files.
 func TestMountProgramIsRemembered(t *testing.T) {
 	root := t.TempDir()
 	program := fuseOverlayfs(t)
@@ -134,17 +139,21 @@ func TestMountProgramIsRemembered(t *testing.T) {
 	if flag, err := os.ReadFile(root + "/overlay/.has-mount-program"); string(flag) != "true" {
 		t.Errorf("the flag says %q (%v)", flag, err)
 	}
-	if _, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: root}}); !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), "mount_program") {
+	if _, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: root}}); !errors.Is(err,
+		errdefs.ErrUnsupported) || !strings.Contains(err.Error(), "mount_program") {
 		t.Errorf("opened without: %v", err)
 	}
 	for _, wrong := range []string{"fuse-overlayfs", "/nonexistent/program", "/etc/passwd", "/usr"} {
-		if _, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: t.TempDir()}, MountProgram: wrong}); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), "mount_program") {
+		if _, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: t.TempDir()},
+			MountProgram: wrong}); !errors.Is(err, errdefs.ErrInvalid) ||
+			!strings.Contains(err.Error(), "mount_program") {
 			t.Errorf("%s: %v", wrong, err)
 		}
 	}
 }
 
-// What a mount program says when it fails reaches the caller, and so does it when it only claims to have mounted.
+// What a mount program says when it fails reaches the caller, and so does it when it only
+// claims to have mounted.
 func TestMountProgramFails(t *testing.T) {
 	testutil.Root(t)
 	dir := t.TempDir()
@@ -154,7 +163,8 @@ func TestMountProgramFails(t *testing.T) {
 	} {
 		program := filepath.Join(dir, name)
 		testutil.WriteFile(t, program, []byte(c.script), 0o755)
-		d, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: filepath.Join(dir, name+".root")}, MountProgram: program})
+		d, err := overlay.Open(t.Context(), overlay.Options{
+			Place: drivers.Place{Root: filepath.Join(dir, name+".root")}, MountProgram: program})
 		must(t, err)
 		must(t, create(t.Context(), d, "base", ""))
 		specs, err := d.Mounts(t.Context(), "base", drivers.MountOptions{})
@@ -165,7 +175,8 @@ func TestMountProgramFails(t *testing.T) {
 	}
 }
 
-// In a user namespace a mount program works as it does for root, where the user may open /dev/fuse.
+// In a user namespace a mount program works as it does for root, where the user may open
+// /dev/fuse.
 func TestMountProgramInUserNamespace(t *testing.T) {
 	testutil.FuseForAll(t)
 	if !testutil.InUserNS(t) {
@@ -182,7 +193,8 @@ func TestMountProgramInUserNamespace(t *testing.T) {
 	}
 }
 
-// Where overlayfs doesn't work, as on top of itself, the host's mount program is taken; and so it is for a store that has seen one.
+// Where overlayfs doesn't work, as on top of itself, the host's mount program is taken;
+// and so it is for a store that has seen one.
 func TestMountProgramIsFound(t *testing.T) {
 	program := fuseOverlayfs(t)
 	_, kernels := freshStore(t)

@@ -28,8 +28,9 @@ type pull struct {
 	lock   *lockfile.Lock // nil once given away or removed
 }
 
-// StagePull makes staging/<n> with a locked staging.lock and an empty dir in it. It is put together in tempdirs and renamed in, so that at no
-// moment it looks like one that a dead process has left.
+// StagePull makes staging/<n> with a locked staging.lock and an empty dir in it. It is
+// put together in tempdirs and renamed in, so that at no moment it looks like one that a
+// dead process has left.
 func (d *Driver) StagePull(ctx context.Context, opts drivers.StageOptions) (drivers.Pull, error) {
 	p, err := d.stagePull(ctx, opts)
 	if err != nil {
@@ -132,7 +133,8 @@ func (p *pull) install(ctx context.Context, id string, ownRoot bool) error {
 	return nil
 }
 
-// Empty removes staging/<n>, with what was in the layer before. Its lock goes last, by which others know that somebody is at it.
+// Empty removes staging/<n>, with what was in the layer before. Its lock goes last, by
+// which others know that somebody is at it.
 func (p *pull) Empty(ctx context.Context) error {
 	if p.lock == nil {
 		return nil

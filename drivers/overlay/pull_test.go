@@ -11,7 +11,8 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// A partial pull takes a layer's place in one rename. Until then it is spared by whoever cleans up, and afterwards nothing is left of it.
+// A partial pull takes a layer's place in one rename. Until then it is spared by whoever
+// cleans up, and afterwards nothing is left of it.
 func TestPartialPull(t *testing.T) {
 	testutil.Root(t)
 	root, d := freshStore(t)

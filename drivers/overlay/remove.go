@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Delete removes the layer's short name and then renames its directory into tempdirs. A crash between the two leaves a directory that no record
-// names any more; deleting it again finishes the job.
+// Delete removes the layer's short name and then renames its directory into tempdirs. A
+// crash between the two leaves a directory that no record names any more; deleting it
+// again finishes the job.
 func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -36,7 +37,8 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 		d.liftLimits(home, id)
 		temp, err := d.bury(ctx, home, id, link)
 		if err != nil {
-			return nil, fmt.Errorf("overlay: delete layer %s: %w", id, errors.Join(err, drivers.TrashIn(all...).Empty(context.WithoutCancel(ctx))))
+			return nil, fmt.Errorf("overlay: delete layer %s: %w", id,
+				errors.Join(err, drivers.TrashIn(all...).Empty(context.WithoutCancel(ctx))))
 		}
 		all = append(all, temp)
 	}
@@ -48,7 +50,8 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 
 // bury takes away a layer's symlink, if link is its short name, and its directory.
 func (d *Driver) bury(ctx context.Context, home, id, link string) (*tempdir.Dir, error) {
-	// The link file may be damaged or name what isn't this layer's; then the symlink stays, for Leavings.
+	// The link file may be damaged or name what isn't this layer's; then the symlink
+	// stays, for Leavings.
 	if link != "" {
 		symlink := filepath.Join(home, linkDir, link)
 		if target, err := os.Readlink(symlink); err == nil && target == linkTarget(id) {

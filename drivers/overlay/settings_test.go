@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// With a split image store, image layers and their short names lie there and containers' in the graph root.
+// With a split image store, image layers and their short names lie there and containers'
+// in the graph root.
 func TestImageStore(t *testing.T) {
 	testutil.Root(t)
 	dir := t.TempDir()
@@ -28,7 +29,8 @@ func TestImageStore(t *testing.T) {
 	must(t, err)
 	must(t, s.Commit(t.Context(), "container"))
 	must(t, s.Discard())
-	for path, want := range map[string]bool{"images/overlay/image/diff": true, "root/overlay/container/diff": true, "root/overlay/image": false, "images/overlay/container": false} {
+	for path, want := range map[string]bool{"images/overlay/image/diff": true, "root/overlay/container/diff": true,
+		"root/overlay/image": false, "images/overlay/container": false} {
 		if _, err := os.Stat(filepath.Join(dir, path)); (err == nil) != want {
 			t.Errorf("%s: %v", path, err)
 		}
@@ -41,7 +43,8 @@ func TestImageStore(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "root/overlay/container/lower-layers")); err != nil {
 		t.Fatal(err)
 	}
-	if info, err := d.Stat(t.Context(), "container"); err != nil || !slices.Equal(info.Lower, []string{dir + "/images/overlay/image/diff"}) {
+	if info, err := d.Stat(t.Context(), "container"); err != nil ||
+		!slices.Equal(info.Lower, []string{dir + "/images/overlay/image/diff"}) {
 		t.Errorf("parent by short name: %v (%v)", info.Lower, err)
 	}
 	ids, err := d.List(t.Context())
@@ -69,14 +72,16 @@ func TestRefusedSettings(t *testing.T) {
 		"use_composefs": {UseComposefs: true},
 	} {
 		opts.Root = root
-		if _, err := overlay.Open(t.Context(), opts); !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), name) {
+		if _, err := overlay.Open(t.Context(), opts); !errors.Is(err, errdefs.ErrUnsupported) ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	testutil.Root(t)
 	d, err := overlay.Open(t.Context(), overlay.Options{Place: drivers.Place{Root: root}, ForceMask: &mask})
 	must(t, err)
-	if _, err := d.Stage(t.Context(), "", drivers.StageOptions{Writable: true}); !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), "force_mask") {
+	if _, err := d.Stage(t.Context(), "", drivers.StageOptions{Writable: true}); !errors.Is(err,
+		errdefs.ErrUnsupported) || !strings.Contains(err.Error(), "force_mask") {
 		t.Errorf("force_mask on a writable layer: %v", err)
 	}
 	if _, err := d.Mounts(t.Context(), "nobody", drivers.MountOptions{}); !errors.Is(err, errdefs.ErrNotFound) {
@@ -84,7 +89,8 @@ func TestRefusedSettings(t *testing.T) {
 	}
 }
 
-// force_mask puts the root directory's true owner and mode into an xattr, from where children inherit them.
+// force_mask puts the root directory's true owner and mode into an xattr, from where
+// children inherit them.
 func TestForceMask(t *testing.T) {
 	testutil.Root(t)
 	mask := fs.FileMode(0o700)

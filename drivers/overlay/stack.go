@@ -11,14 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What overlayfs shows of a layer doesn't depend on what is beneath it while the layer is filled, so a layer can be staged on one that isn't in
-// place yet: all it needs to know is that one's ID, short name and parents.
+// What overlayfs shows of a layer doesn't depend on what is beneath it while the layer is
+// filled, so a layer can be staged on one that isn't in place yet: all it needs to know
+// is that one's ID, short name and parents.
 
 // StageOn is Stage on top of a layer that isn't in place yet.
-func (d *Driver) StageOn(ctx context.Context, below drivers.Staged, parent string, opts drivers.StageOptions) (drivers.StagedOn, error) {
+func (d *Driver) StageOn(ctx context.Context, below drivers.Staged, parent string,
+	opts drivers.StageOptions) (drivers.StagedOn, error) {
 	under, ok := below.(*staged)
 	if !ok || under.driver != d {
-		return nil, fmt.Errorf("overlay: stage a layer: %w: not a layer staged by this driver is beneath it", errdefs.ErrInvalid)
+		return nil, fmt.Errorf("overlay: stage a layer: %w: not a layer staged by this driver is beneath it",
+			errdefs.ErrInvalid)
 	}
 	s, err := d.stage(ctx, parent, under, opts)
 	if err != nil {
@@ -30,7 +33,8 @@ func (d *Driver) StageOn(ctx context.Context, below drivers.Staged, parent strin
 // findBeneath learns what the layer lies on, and returns the parent's root directory.
 func (s *staged) findBeneath(ctx context.Context) (root string, err error) {
 	if below := s.below; below != nil {
-		s.beneath = chain{ids: append([]string{s.parent}, below.beneath.ids...), links: append([]string{below.link}, below.beneath.links...)}
+		s.beneath = chain{ids: append([]string{s.parent}, below.beneath.ids...),
+			links: append([]string{below.link}, below.beneath.links...)}
 		return below.Content(), nil
 	}
 	dir, _, err := s.driver.find(s.parent)

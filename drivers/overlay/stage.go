@@ -17,9 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stage builds the whole directory of a new layer in the home's tempdirs, so that one rename makes it a layer.
+// Stage builds the whole directory of a new layer in the home's tempdirs, so that one
+// rename makes it a layer.
 //
-// Its small files are not synced: they lie on the file system of Content, whose syncfs by the caller covers them.
+// Its small files are not synced: they lie on the file system of Content, whose syncfs by
+// the caller covers them.
 func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (drivers.Staged, error) {
 	s, err := d.stage(ctx, parent, nil, opts)
 	if err != nil {
@@ -30,7 +32,8 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 
 func (d *Driver) stage(ctx context.Context, parent string, below *staged, opts drivers.StageOptions) (*staged, error) {
 	if opts.Writable && d.opts.ForceMask != nil && d.opts.MountProgram == "" {
-		return nil, fmt.Errorf("overlay: setting force_mask: %w for writable layers without a mount program", errdefs.ErrUnsupported)
+		return nil, fmt.Errorf("overlay: setting force_mask: %w for writable layers without a mount program",
+			errdefs.ErrUnsupported)
 	}
 	quotas, limits, err := d.bounds(opts)
 	if err != nil {
@@ -41,7 +44,8 @@ func (d *Driver) stage(ctx context.Context, parent string, below *staged, opts d
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
-	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, below: below, link: newLink(), quota: quotas, limits: limits}
+	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, below: below, link: newLink(),
+		quota: quotas, limits: limits}
 	err = s.build(ctx, opts)
 	if err = s.beyondLimits(err); err != nil {
 		_ = s.Discard()
@@ -65,7 +69,8 @@ type staged struct {
 
 	quota  *quota.Home // nil where nothing is counted
 	limits quota.Limits
-	// joined: the directory is in the project of the layer that it replaces; ownProject: in one that no other has.
+	// joined: the directory is in the project of the layer that it replaces; ownProject:
+	// in one that no other has.
 	joined, ownProject bool
 }
 
@@ -85,7 +90,8 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 			return err
 		}
 		if len(s.beneath.ids) > mount.MaxLower {
-			return fmt.Errorf("on top of %s: %w: it has %d layers beneath it, and the kernel mounts at most %d", s.parent, errdefs.ErrInvalid, len(s.beneath.ids)-1, mount.MaxLower)
+			return fmt.Errorf("on top of %s: %w: it has %d layers beneath it, and the kernel mounts at most %d",
+				s.parent, errdefs.ErrInvalid, len(s.beneath.ids)-1, mount.MaxLower)
 		}
 		s.parentLink = s.beneath.links[0]
 		if root, err = rootAttributes(parentRoot); err != nil {
@@ -138,14 +144,16 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	return nil
 }
 
-// copyContent fills the layer with what another layer itself holds, its older generations included.
+// copyContent fills the layer with what another layer itself holds, its older generations
+// included.
 func (s *staged) copyContent(ctx context.Context, id string) error {
 	dir, _, err := s.driver.find(id)
 	if err != nil {
 		return fmt.Errorf("content of %w", err)
 	}
 	if shown, err := readAdditional(dir); err != nil || shown != "" {
-		return errors.Join(fmt.Errorf("layer %s: %w: its content is in the additional layer store at %s", id, errdefs.ErrReadOnly, shown), err)
+		return errors.Join(fmt.Errorf("layer %s: %w: its content is in the additional layer store at %s", id,
+			errdefs.ErrReadOnly, shown), err)
 	}
 	homes, err := s.driver.openHomes()
 	if err != nil {
@@ -168,9 +176,12 @@ func (s *staged) copyContent(ctx context.Context, id string) error {
 
 // Commit makes the staged directory the layer id.
 //
-// The order is: what lies at id from an interrupted operation goes away, the symlink l/LINK is made, the directory is renamed in. A crash
-// after the first step leaves nothing; after the second, a symlink that leads nowhere, which nobody reads and Leavings lists; after the third, a whole
-// layer without a record. Were the symlink made last, a crash could leave a layer that releases of containers/storage before 1.63 can't use as a parent.
+// The order is: what lies at id from an interrupted operation goes away, the symlink
+// l/LINK is made, the directory is renamed in. A crash after the first step leaves
+// nothing; after the second, a symlink that leads nowhere, which nobody reads and
+// Leavings lists; after the third, a whole layer without a record. Were the symlink made
+// last, a crash could leave a layer that releases of containers/storage before 1.63 can't
+// use as a parent.
 func (s *staged) Commit(ctx context.Context, id string) error {
 	if err := s.commit(ctx, id); err != nil {
 		return fmt.Errorf("overlay: commit layer %s: %w", id, err)
@@ -222,12 +233,14 @@ func (s *staged) ready(ctx context.Context, id string) error {
 	return s.Ready(ctx)
 }
 
-// sameParent checks that the parent is the very layer that it was at Stage: a layer's short name is never used twice.
+// sameParent checks that the parent is the very layer that it was at Stage: a layer's
+// short name is never used twice.
 func (s *staged) sameParent() error {
 	if s.parent == "" {
 		return nil
 	}
-	if target, err := os.Readlink(filepath.Join(s.home, linkDir, s.parentLink)); err == nil && target == linkTarget(s.parent) {
+	if target, err := os.Readlink(filepath.Join(s.home, linkDir, s.parentLink)); err == nil &&
+		target == linkTarget(s.parent) {
 		return nil
 	}
 	// Its symlink is lost, or in another home.
@@ -259,7 +272,8 @@ func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) 
 		return nil, err
 	}
 	if shown, err := readAdditional(dir); err != nil || shown != "" {
-		return nil, errors.Join(fmt.Errorf("%w: the layer's content is in the additional layer store at %s", errdefs.ErrReadOnly, shown), err)
+		return nil, errors.Join(fmt.Errorf("%w: the layer's content is in the additional layer store at %s",
+			errdefs.ErrReadOnly, shown), err)
 	}
 	if home != s.home {
 		return nil, fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, s.home)
@@ -272,7 +286,8 @@ func writeFile(path, content string) error {
 	return writeFiles(filepath.Dir(path), map[string]string{filepath.Base(path): content})
 }
 
-// writeFiles is writeFile of several in the same place. When the first comes with the right mode, so do the others.
+// writeFiles is writeFile of several in the same place. When the first comes with the
+// right mode, so do the others.
 func writeFiles(dir string, files map[string]string) error {
 	asIs := false
 	for name, content := range files {
@@ -284,7 +299,8 @@ func writeFiles(dir string, files map[string]string) error {
 	return nil
 }
 
-// writeNew makes a file. asIs says that a new file comes with the mode it is asked for, and is set when this one did.
+// writeNew makes a file. asIs says that a new file comes with the mode it is asked for,
+// and is set when this one did.
 func writeNew(path, content string, asIs *bool) error {
 	const mode = 0o644
 	fd, err := fsat.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, mode)

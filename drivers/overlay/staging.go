@@ -14,8 +14,9 @@ import (
 	"github.com/shalestore/shale/internal/lockfile"
 )
 
-// Partial pulls of containers/storage fill directories staging/<n>, each with a lock that its process holds as long as it lives (format, section 10.1).
-// Those whose lock is free are left over. One without a lock file may be a moment old, so it is nobody's business.
+// Partial pulls of containers/storage fill directories staging/<n>, each with a lock that
+// its process holds as long as it lives (format, section 10.1). Those whose lock is free
+// are left over. One without a lock file may be a moment old, so it is nobody's business.
 const stagingLock = "staging.lock"
 
 // StalePulls returns the directories of partial pulls whose process is gone.
@@ -80,7 +81,8 @@ func isProbe(name string) bool {
 	return false
 }
 
-// Probes returns the directories of test mounts. They are gone in a moment, unless their process is.
+// Probes returns the directories of test mounts. They are gone in a moment, unless their
+// process is.
 func (d *Driver) Probes(ctx context.Context) (dirs []string, err error) {
 	for _, home := range d.homes {
 		entries, err := os.ReadDir(home)

@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stat tells where a layer's directories are. Info.Lower starts with the layer's own older generations, if it has any; Metadata leaves
-// those out, as containers/storage does.
+// Stat tells where a layer's directories are. Info.Lower starts with the layer's own
+// older generations, if it has any; Metadata leaves those out, as containers/storage
+// does.
 func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
 	dir, _, err := d.find(id)
 	if err != nil {
@@ -42,7 +43,8 @@ func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
 	if len(parents) > 0 {
 		info.Parent = parents[0]
 	}
-	info.Metadata = map[string]string{"UpperDir": filepath.Join(dir, "diff"), "WorkDir": info.Work, "MergedDir": info.MountPoint}
+	info.Metadata = map[string]string{"UpperDir": filepath.Join(dir, "diff"), "WorkDir": info.Work,
+		"MergedDir": info.MountPoint}
 	var diffs []string
 	for _, lower := range lowers {
 		if filepath.Base(lower) == "diff" {
@@ -111,7 +113,8 @@ func listHome(home string) ([]string, error) {
 	return ids, nil
 }
 
-// Status gives the lines that `podman info` shows under graphStatus. What can't be found out is shown as the error it met.
+// Status gives the lines that `podman info` shows under graphStatus. What can't be found
+// out is shown as the error it met.
 func (d *Driver) Status(ctx context.Context) []drivers.Property {
 	native, nativeErr := d.NativeDiff(ctx)
 	metacopy, metacopyErr := d.metacopy(ctx)
@@ -135,7 +138,8 @@ func answer(yes bool, err error) string {
 	return strconv.FormatBool(yes)
 }
 
-// fileSystemOf is the magic number of the file system beneath a directory, 0 where it can't be had.
+// fileSystemOf is the magic number of the file system beneath a directory, 0 where it
+// can't be had.
 func fileSystemOf(dir string) int64 {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
@@ -144,13 +148,17 @@ func fileSystemOf(dir string) int64 {
 	return int64(st.Type)
 }
 
-// isNetwork reports whether the magic number of a file system (statfs(2)) is that of one whose files are on another machine, by containers/storage's list.
+// isNetwork reports whether the magic number of a file system (statfs(2)) is that of one
+// whose files are on another machine, by containers/storage's list.
 func isNetwork(magic int64) bool {
 	switch uint32(magic) {
-	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.AFS_SUPER_MAGIC, unix.AFS_FS_MAGIC, unix.CEPH_SUPER_MAGIC,
+	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.AFS_SUPER_MAGIC,
+		unix.AFS_FS_MAGIC, unix.CEPH_SUPER_MAGIC,
 		unix.OCFS2_SUPER_MAGIC, unix.NCP_SUPER_MAGIC,
-		// statfs(2) or their own sources have these: Acfs, GPFS, IBRIX, Lustre, NFSD, PanFS, Parallels, SNFS, VirtualBox, VxFS.
-		0x61636673, 0x47504653, 0x013111A8, 0x0BD00BD0, 0x6E667364, 0xAAD7AAEA, 0x7C7C6673, 0xBEEFDEAD, 0x786F4256, 0xA501FCF5:
+		// statfs(2) or their own sources have these: Acfs, GPFS, IBRIX, Lustre, NFSD,
+		// PanFS, Parallels, SNFS, VirtualBox, VxFS.
+		0x61636673, 0x47504653, 0x013111A8, 0x0BD00BD0, 0x6E667364, 0xAAD7AAEA, 0x7C7C6673, 0xBEEFDEAD, 0x786F4256,
+		0xA501FCF5:
 		return true
 	}
 	return false
