@@ -1,7 +1,9 @@
-// Package vfs keeps every layer as a whole copy of its parent, changed. It needs nothing of the kernel and works on every file system,
-// at the price of a copy per layer, which file systems that share extents make cheap.
+// Package vfs keeps every layer as a whole copy of its parent, changed. It needs nothing
+// of the kernel and works on every file system, at the price of a copy per layer, which
+// file systems that share extents make cheap.
 //
-// A layer is a directory <graph root>/vfs/dir/<id>, as containers/storage has it. What is being made or deleted is in vfs/tempdirs.
+// A layer is a directory <graph root>/vfs/dir/<id>, as containers/storage has it. What is
+// being made or deleted is in vfs/tempdirs.
 package vfs
 
 import (
@@ -35,13 +37,15 @@ type Options struct {
 	drivers.Place
 }
 
-// Driver is the vfs driver of one store. It implements drivers.Driver, Recoverer and Examiner, and may be used by several goroutines at once.
+// Driver is the vfs driver of one store. It implements drivers.Driver, Recoverer and
+// Examiner, and may be used by several goroutines at once.
 type Driver struct {
 	homes  []string // directories named vfs; the graph root's first, then the image store's
 	others []string // those of read-only stores
 }
 
-// Factory makes the driver known to a registry, with its settings; the place comes from whoever opens it.
+// Factory makes the driver known to a registry, with its settings; the place comes from
+// whoever opens it.
 func Factory(opts Options) drivers.Factory {
 	return drivers.Factory{
 		Name: Name,
@@ -98,11 +102,14 @@ func (d *Driver) find(id string) (dir, home string, err error) {
 			return "", "", fmt.Errorf("layer %s: stat %s: %w", id, dir, err)
 		}
 	}
-	return "", "", fmt.Errorf("layer %s: %w to the vfs driver in %s", id, errdefs.ErrNotFound, strings.Join(d.homes, " and "))
+	return "", "", fmt.Errorf("layer %s: %w to the vfs driver in %s", id, errdefs.ErrNotFound,
+		strings.Join(d.homes, " and "))
 }
 
-// Mounts says that nothing is to be mounted. It refuses what can't be had without a mount; "ro", ReadOnly and Volatile ask for
-// less than what there is and are ignored, as containers/storage does. So whoever asks can write there, and the layer's directory is marked for Stamp.
+// Mounts says that nothing is to be mounted. It refuses what can't be had without a
+// mount; "ro", ReadOnly and Volatile ask for less than what there is and are ignored, as
+// containers/storage does. So whoever asks can write there, and the layer's directory is
+// marked for Stamp.
 func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions) ([]mount.Spec, error) {
 	dir, home, err := d.find(id)
 	if err != nil {
@@ -113,7 +120,8 @@ func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions)
 	}
 	for _, option := range opts.Options {
 		if option != "ro" {
-			return nil, fmt.Errorf("vfs: mount option %q: %w: the vfs driver mounts nothing", option, errdefs.ErrUnsupported)
+			return nil, fmt.Errorf("vfs: mount option %q: %w: the vfs driver mounts nothing", option,
+				errdefs.ErrUnsupported)
 		}
 	}
 	if !opts.IDMap.IsIdentity() {
@@ -125,11 +133,13 @@ func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions)
 	return nil, nil
 }
 
-// touch changes a directory's change time and nothing else. It is best effort: a file system that refuses is one that nobody writes to either.
+// touch changes a directory's change time and nothing else. It is best effort: a file
+// system that refuses is one that nobody writes to either.
 func touch(dir string) {
 	var st unix.Stat_t
 	if unix.Lstat(dir, &st) == nil {
-		_ = unix.UtimesNanoAt(unix.AT_FDCWD, dir, []unix.Timespec{st.Atim, {Nsec: unix.UTIME_OMIT}}, unix.AT_SYMLINK_NOFOLLOW)
+		_ = unix.UtimesNanoAt(unix.AT_FDCWD, dir, []unix.Timespec{st.Atim, {Nsec: unix.UTIME_OMIT}},
+			unix.AT_SYMLINK_NOFOLLOW)
 	}
 }
 
@@ -171,8 +181,9 @@ func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, e
 	return drivers.Footprint{Bytes: tree.Allocated, Inodes: tree.Inodes}, nil
 }
 
-// Stamp is that of the layer's directory. Who writes deep into a layer leaves no trace there, but Mounts does. containers/storage, which has nothing to mount either,
-// leaves none.
+// Stamp is that of the layer's directory. Who writes deep into a layer leaves no trace
+// there, but Mounts does. containers/storage, which has nothing to mount either, leaves
+// none.
 func (d *Driver) Stamp(_ context.Context, id string) (string, error) {
 	dir, _, err := d.find(id)
 	if err != nil {
@@ -192,7 +203,8 @@ func (d *Driver) Examine(ctx context.Context, id string, _ [][]string) ([]driver
 	}
 	_, _, err := d.find(id)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		return []drivers.Flaw{{Path: filepath.Join(d.homes[0], layerDir, id), What: "the layer's directory is missing", Lost: true}}, nil
+		return []drivers.Flaw{{Path: filepath.Join(d.homes[0], layerDir, id), What: "the layer's directory is missing",
+			Lost: true}}, nil
 	}
 	return nil, err
 }

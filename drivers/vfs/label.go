@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// shareLabel gives a new layer's directory the SELinux label of files that all containers share, where SELinux is on and the file system has
-// labels: what is made in it takes over its type. No mount could do that here, nor give a container a label of its own.
+// shareLabel gives a new layer's directory the SELinux label of files that all containers
+// share, where SELinux is on and the file system has labels: what is made in it takes
+// over its type. No mount could do that here, nor give a container a label of its own.
 func shareLabel(dir string) error {
 	_, files, err := label.InitLabels([]string{"level:s0"})
 	if err != nil {

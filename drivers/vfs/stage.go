@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stage copies the parent into a directory of tempdirs. With opts.Content it copies that layer instead, which holds its own parents'
-// files already.
+// Stage copies the parent into a directory of tempdirs. With opts.Content it copies that
+// layer instead, which holds its own parents' files already.
 func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (drivers.Staged, error) {
 	if opts.Limits.Any() {
 		return nil, fmt.Errorf("vfs: limits: %w by this driver", errdefs.ErrUnsupported)
@@ -94,7 +94,8 @@ func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) error {
 	return nil
 }
 
-// Commit renames the staged directory in. A crash before that leaves a stale temporary directory, one after it a whole layer without a record.
+// Commit renames the staged directory in. A crash before that leaves a stale temporary
+// directory, one after it a whole layer without a record.
 func (s *staged) Commit(ctx context.Context, id string) error {
 	if err := s.commit(ctx, id); err != nil {
 		return fmt.Errorf("vfs: commit layer %s: %w", id, err)
@@ -136,7 +137,8 @@ func (s *staged) ready(ctx context.Context, id string) error {
 			return fmt.Errorf("parent %w", err)
 		}
 		if is, err := identify(dir); err != nil || is != s.parentIs {
-			return fmt.Errorf("parent layer %s: %w: it was deleted and made anew, or replaced, meanwhile", s.parent, errdefs.ErrNotFound)
+			return fmt.Errorf("parent layer %s: %w: it was deleted and made anew, or replaced, meanwhile", s.parent,
+				errdefs.ErrNotFound)
 		}
 	}
 	return nil
@@ -165,8 +167,9 @@ func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) 
 	return s.Exchange(ctx, s.driver, s.path, dir)
 }
 
-// identity tells a directory from another one made later under its name. The file system may use its inode again, so the time of its making
-// counts as well, where the file system keeps that.
+// identity tells a directory from another one made later under its name. The file system
+// may use its inode again, so the time of its making counts as well, where the file
+// system keeps that.
 type identity struct {
 	inode uint64
 	born  unix.StatxTimestamp
@@ -174,7 +177,8 @@ type identity struct {
 
 func identify(dir string) (identity, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+	if err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME,
+		&st); err != nil {
 		return identity{}, &os.PathError{Op: "statx", Path: dir, Err: err}
 	}
 	return identity{inode: st.Ino, born: st.Btime}, nil

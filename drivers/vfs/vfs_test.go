@@ -38,13 +38,15 @@ func BenchmarkDriver(b *testing.B) {
 	drivertest.Bench(b, drivertest.Suite{Open: open})
 }
 
-// A layer of ours is a layer of containers/storage's, down to modes and owners, and the other way round.
+// A layer of ours is a layer of containers/storage's, down to modes and owners, and the
+// other way round.
 func TestLayoutIsThePeers(t *testing.T) {
 	testutil.Root(t)
 	theirs, ours := t.TempDir(), t.TempDir()
 	peer := func(args ...string) {
 		t.Helper()
-		args = append([]string{"--graph", theirs + "/root", "--run", theirs + "/run", "--storage-driver", "vfs"}, args...)
+		args = append([]string{"--graph", theirs + "/root", "--run", theirs + "/run", "--storage-driver", "vfs"},
+			args...)
 		if out, err := exec.Command(testutil.Peer(t), args...).CombinedOutput(); err != nil {
 			t.Fatalf("containers-storage %q: %v\n%s", args, err, out)
 		}
@@ -84,10 +86,12 @@ func TestOptionsThatNeedAMount(t *testing.T) {
 	testutil.Root(t)
 	d := open(t, drivers.Place{Root: t.TempDir()})
 	create(t, d, "base", "")
-	if specs, err := d.Mounts(t.Context(), "base", drivers.MountOptions{Options: []string{"ro"}}); err != nil || len(specs) > 0 {
+	if specs, err := d.Mounts(t.Context(), "base", drivers.MountOptions{Options: []string{"ro"}}); err != nil ||
+		len(specs) > 0 {
 		t.Errorf("ro: %v, %v", specs, err)
 	}
-	if _, err := d.Mounts(t.Context(), "base", drivers.MountOptions{Options: []string{"nodev"}}); !errors.Is(err, errdefs.ErrUnsupported) {
+	if _, err := d.Mounts(t.Context(), "base", drivers.MountOptions{Options: []string{"nodev"}}); !errors.Is(err,
+		errdefs.ErrUnsupported) {
 		t.Errorf("nodev: %v", err)
 	}
 }
