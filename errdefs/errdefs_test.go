@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A wrapped error keeps both its class and the kernel's errno, which is what callers branch on.
+// A wrapped error keeps both its class and the kernel's errno, which is what callers
+// branch on.
 func TestClassAndErrnoSurviveWrapping(t *testing.T) {
 	err := fmt.Errorf("layer %s: %w: %w", "abc", errdefs.ErrReadOnly, unix.EROFS)
 	if !errors.Is(err, errdefs.ErrReadOnly) || !errors.Is(err, unix.EROFS) {
