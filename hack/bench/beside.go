@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// besideBench asks what a running import does to any other program that syncs a little file: with the import synced in the end, as is our default, and
-// without.
+// besideBench asks what a running import does to any other program that syncs a little
+// file: with the import synced in the end, as is our default, and without.
 func besideBench(ctx context.Context, s *session) error {
 	l := s.layer("node")
 	if l == nil {
@@ -22,7 +22,8 @@ func besideBench(ctx context.Context, s *session) error {
 		return err
 	}
 	for round := 0; round < s.rounds && !s.late(round); round++ {
-		for _, how := range []struct{ importer, row string }{{"", "idle"}, {"apply", "beside an import"}, {"unsynced", "beside an unsynced import"}} {
+		for _, how := range []struct{ importer, row string }{{"", "idle"}, {"apply", "beside an import"},
+			{"unsynced", "beside an unsynced import"}} {
 			if err := s.fresh(s.largest(), func(dir string) error {
 				return s.beside(ctx, dir, path, how.importer, "write of 4 KiB and fdatasync, slowest of 100, "+how.row)
 			}); err != nil {

@@ -34,7 +34,8 @@ type input struct {
 type output struct {
 	// Seconds has a list for everything the task timed, one value for each repetition.
 	Seconds map[string][]float64 `json:"seconds,omitempty"`
-	// CPU has the processor time of each, that of children who have ended by then included.
+	// CPU has the processor time of each, that of children who have ended by then
+	// included.
 	CPU map[string][]float64 `json:"cpu,omitempty"`
 	// Tree is where the task put a layer's files, for comparing.
 	Tree string `json:"tree,omitempty"`
@@ -43,18 +44,21 @@ type output struct {
 	// Written is how many bytes went to write(2) and its like while the clock ran.
 	Written int64 `json:"written,omitempty"`
 
-	// PeakKiB is the most memory that the process had. What wait4(2) says of a child begins with what its parent had when it started it (setmax_mm_hiwater_rss in
-	// the kernel's exec), so the child looks itself.
+	// PeakKiB is the most memory that the process had. What wait4(2) says of a child
+	// begins with what its parent had when it started it (setmax_mm_hiwater_rss in the
+	// kernel's exec), so the child looks itself.
 	PeakKiB int64 `json:"peakKiB"`
 }
 
-// task is one contestant at one piece of work. It does what isn't to be timed before or after calling the stopwatch.
+// task is one contestant at one piece of work. It does what isn't to be timed before or
+// after calling the stopwatch.
 type task func(ctx context.Context, in input, watch *stopwatch) (output, error)
 
 // tasks finds a task by "work/contestant".
 func tasks() map[string]task {
 	all := map[string]task{}
-	for _, part := range []map[string]task{shaleTasks(), peerTasks(), containerdTasks(), tarTasks(), kernelTasks(), concurrencyTasks(), mappedTasks()} {
+	for _, part := range []map[string]task{shaleTasks(), peerTasks(), containerdTasks(), tarTasks(), kernelTasks(),
+		concurrencyTasks(), mappedTasks()} {
 		for name, t := range part {
 			all[name] = t
 		}
@@ -104,7 +108,8 @@ func cpuTime() time.Duration {
 // written is how many bytes this process has handed to the kernel.
 func written() int64 { return procNumber("/proc/self/io", "wchar") }
 
-// procNumber reads a number from a file of proc(5) with a name and a number a line; 0 where there is none of that name.
+// procNumber reads a number from a file of proc(5) with a name and a number a line; 0
+// where there is none of that name.
 func procNumber(path, name string) int64 {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -119,7 +124,8 @@ func procNumber(path, name string) int64 {
 	return 0
 }
 
-// serve is the child: its task is the second argument, its input the third, its output goes to standard output.
+// serve is the child: its task is the second argument, its input the third, its output
+// goes to standard output.
 func serve(ctx context.Context) error {
 	name, in := os.Args[2], input{}
 	if err := json.Unmarshal([]byte(os.Args[3]), &in); err != nil {
@@ -139,7 +145,8 @@ func serve(ctx context.Context) error {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
-// perform runs a task in a process of its own, behind the words of a wrapper such as strace.
+// perform runs a task in a process of its own, behind the words of a wrapper such as
+// strace.
 func perform(ctx context.Context, name string, in input, wrapper ...string) (output, error) {
 	var out output
 	self, err := os.Executable()
@@ -164,7 +171,8 @@ func perform(ctx context.Context, name string, in input, wrapper ...string) (out
 	return out, nil
 }
 
-// environment is what a contestant finds. containers/storage is a sixth slower with an external pigz than without, so it doesn't find one.
+// environment is what a contestant finds. containers/storage is a sixth slower with an
+// external pigz than without, so it doesn't find one.
 func environment(task string) []string {
 	env := os.Environ()
 	if strings.HasSuffix(task, "/storage") {

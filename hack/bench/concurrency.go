@@ -30,7 +30,8 @@ const (
 	rowSameLayer    = "eight imports of the same layer"
 )
 
-// concurrencyBench lets one process mount while another imports, and one process import several layers at once.
+// concurrencyBench lets one process mount while another imports, and one process import
+// several layers at once.
 func concurrencyBench(ctx context.Context, s *session) error {
 	mounts, mib := 1000, 3<<10
 	if s.quick {
@@ -51,7 +52,8 @@ func concurrencyBench(ctx context.Context, s *session) error {
 		}
 		for _, how := range shuffled([]string{rowImportsAlone, rowImports, rowSameLayer}) {
 			if err := s.fresh(12*s.layers[0].mib(), func(dir string) error {
-				_, err := s.do(ctx, how, "shale", input{Dir: dir, Archive: archive, Times: 8}, map[string]string{"imports": how})
+				_, err := s.do(ctx, how, "shale", input{Dir: dir, Archive: archive, Times: 8},
+					map[string]string{"imports": how})
 				return err
 			}); err != nil {
 				return err
@@ -62,7 +64,8 @@ func concurrencyBench(ctx context.Context, s *session) error {
 	return nil
 }
 
-// mountsBesideImport mounts a chain of layers read-only again and again, as an image is mounted, first alone and then beside a process that imports a layer of so many MiB.
+// mountsBesideImport mounts a chain of layers read-only again and again, as an image is
+// mounted, first alone and then beside a process that imports a layer of so many MiB.
 func mountsBesideImport(ctx context.Context, s *session, in input, mib int) error {
 	if _, err := perform(ctx, "chain/shale", in); err != nil {
 		return err
@@ -124,8 +127,10 @@ func concurrencyTasks() map[string]task {
 	}
 }
 
-// shaleReadyMounts mounts and unmounts, with the weight that "shale mount" gives itself. The mounts are read-only: when a writable overlay goes, the kernel syncs all of the file system that its upper
-// directory is on (fs/overlayfs/super.c, ovl_sync_fs), and that would measure the disk.
+// shaleReadyMounts mounts and unmounts, with the weight that "shale mount" gives itself.
+// The mounts are read-only: when a writable overlay goes, the kernel syncs all of the
+// file system that its upper directory is on (fs/overlayfs/super.c, ovl_sync_fs), and
+// that would measure the disk.
 func shaleReadyMounts(ctx context.Context, in input, watch *stopwatch) (output, error) {
 	urgent.Process()
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
@@ -147,14 +152,16 @@ func shaleReadyMounts(ctx context.Context, in input, watch *stopwatch) (output, 
 // importingMark is the file that tells that imports are under way.
 const importingMark = "importing"
 
-// shaleImporting imports a layer of in.Count MiB in files of one, and deletes and imports it again, until somebody ends the process.
+// shaleImporting imports a layer of in.Count MiB in files of one, and deletes and imports
+// it again, until somebody ends the process.
 func shaleImporting(ctx context.Context, in input, _ *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
 		if err := os.WriteFile(filepath.Join(in.Dir, importingMark), nil, 0o600); err != nil {
 			return err
 		}
 		for {
-			if _, err := s.ImportLayer(ctx, layers.CreateOptions{ID: "imported"}, filesOfOneMiB(in.Count), nil); err != nil {
+			if _, err := s.ImportLayer(ctx, layers.CreateOptions{ID: "imported"}, filesOfOneMiB(in.Count),
+				nil); err != nil {
 				return err
 			}
 			if err := errors.Join(s.DeleteLayer(ctx, "imported"), s.Wait(ctx)); err != nil {
@@ -164,7 +171,8 @@ func shaleImporting(ctx context.Context, in input, _ *stopwatch) (output, error)
 	})
 }
 
-// filesOfOneMiB is a tar of so many, all different, which costs no disk to read and next to nothing to make.
+// filesOfOneMiB is a tar of so many, all different, which costs no disk to read and next
+// to nothing to make.
 func filesOfOneMiB(n int) io.Reader {
 	r, w := io.Pipe()
 	go func() {
@@ -173,7 +181,8 @@ func filesOfOneMiB(n int) io.Reader {
 		t := tar.NewWriter(w)
 		for i := range n {
 			binary.NativeEndian.PutUint64(content, uint64(i))
-			if err := t.WriteHeader(&tar.Header{Name: fmt.Sprintf("dir%d/file%d", i/100, i), Mode: 0o644, Size: int64(len(content))}); err != nil {
+			if err := t.WriteHeader(&tar.Header{Name: fmt.Sprintf("dir%d/file%d", i/100, i), Mode: 0o644,
+				Size: int64(len(content))}); err != nil {
 				w.CloseWithError(err)
 				return
 			}
@@ -197,7 +206,8 @@ func shaleImport(ctx context.Context, s *store.Store, archive, id string) error 
 	return err
 }
 
-// shaleImports imports in.Times layers, so many at once; with same they all have one ID, which all but one find taken.
+// shaleImports imports in.Times layers, so many at once; with same they all have one ID,
+// which all but one find taken.
 func shaleImports(atOnce int, same bool) task {
 	return func(ctx context.Context, in input, watch *stopwatch) (output, error) {
 		return output{}, withShale(ctx, in, func(s *store.Store) error {
@@ -216,7 +226,8 @@ func shaleImports(atOnce int, same bool) task {
 						if same {
 							id = layerID(0)
 						}
-						if err := shaleImport(ctx, s, in.Archive, id); !same || !errors.Is(err, errdefs.ErrDuplicateID) {
+						if err := shaleImport(ctx, s, in.Archive, id); !same ||
+							!errors.Is(err, errdefs.ErrDuplicateID) {
 							errs[i] = err
 						}
 					})

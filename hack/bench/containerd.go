@@ -21,8 +21,9 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// containerdTasks are those of containerd's overlay snapshotter and its usual applier, without the daemon. Layers come from
-// its content store, into which they are put before the clock runs.
+// containerdTasks are those of containerd's overlay snapshotter and its usual applier,
+// without the daemon. Layers come from its content store, into which they are put before
+// the clock runs.
 func containerdTasks() map[string]task {
 	return map[string]task{
 		"apply/containerd":  containerdApply,
@@ -39,7 +40,8 @@ func containerdTasks() map[string]task {
 	}
 }
 
-func withContainerd(ctx context.Context, in input, work func(ctx context.Context, s snapshots.Snapshotter) error) error {
+func withContainerd(ctx context.Context, in input,
+	work func(ctx context.Context, s snapshots.Snapshotter) error) error {
 	s, err := overlay.NewSnapshotter(filepath.Join(in.Dir, "snapshots"))
 	if err != nil {
 		return err
@@ -133,7 +135,8 @@ func ingest(ctx context.Context, blobs content.Store, archive string) (ocispec.D
 	return desc, content.WriteBlob(ctx, blobs, filepath.Base(archive), file, desc)
 }
 
-// containerdDiff writes the difference of two snapshots as its walking differ does, without the content store behind it.
+// containerdDiff writes the difference of two snapshots as its walking differ does,
+// without the content store behind it.
 func containerdDiff(upper, lower, what string) task {
 	return func(ctx context.Context, in input, watch *stopwatch) (output, error) {
 		return output{}, withContainerd(ctx, in, func(ctx context.Context, s snapshots.Snapshotter) error {

@@ -87,7 +87,8 @@ func applyGates(ctx context.Context, dir string) ([]gate, error) {
 	}
 	n := float64(len(entries))
 	return []gate{
-		// The runtime's own calls (futex, and the like) depend on how threads meet; they and the process's beginnings are in this number.
+		// The runtime's own calls (futex, and the like) depend on how threads meet; they
+		// and the process's beginnings are in this number.
 		{gateCalls, 8, float64(calls.all) / n},
 		{"apply: allocations an entry", 15, float64(out.Mallocs) / n},
 		{"apply: peak memory, MB", 64, float64(out.PeakKiB) / 1024},
@@ -126,8 +127,8 @@ func cycleGates(ctx context.Context, kind, dir string) ([]gate, error) {
 // calls counts a process's system calls.
 type calls struct{ all, syncs int }
 
-// traceTask counts with strace(1) what a task calls, threads and children included. What waits for other threads is left out: how
-// often they meet is chance.
+// traceTask counts with strace(1) what a task calls, threads and children included. What
+// waits for other threads is left out: how often they meet is chance.
 func traceTask(ctx context.Context, name string, in input) (calls, error) {
 	file, err := os.CreateTemp("", "strace-")
 	if err != nil {
@@ -136,7 +137,8 @@ func traceTask(ctx context.Context, name string, in input) (calls, error) {
 	defer os.Remove(file.Name())
 	defer file.Close()
 	if _, err := perform(ctx, name, in, "strace", "--follow-forks", "--summary-only", "--output", file.Name(),
-		"--trace", "!futex,nanosleep,epoll_pwait,sched_yield,tgkill,rt_sigreturn,rt_sigprocmask,getpid,madvise,mmap,munmap"); err != nil {
+		"--trace",
+		"!futex,nanosleep,epoll_pwait,sched_yield,tgkill,rt_sigreturn,rt_sigprocmask,getpid,madvise,mmap,munmap"); err != nil {
 		return calls{}, err
 	}
 	summary, err := os.ReadFile(file.Name())
@@ -146,7 +148,8 @@ func traceTask(ctx context.Context, name string, in input) (calls, error) {
 	return parseSummary(string(summary))
 }
 
-// parseSummary reads the table that strace -c writes: time, seconds, microseconds a call, calls, errors perhaps, name.
+// parseSummary reads the table that strace -c writes: time, seconds, microseconds a call,
+// calls, errors perhaps, name.
 func parseSummary(table string) (calls, error) {
 	var c calls
 	for line := range strings.Lines(table) {

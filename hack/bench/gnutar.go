@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 )
 
-// tarTasks are GNU tar with the fastest decompressor there is. It keeps no records, hashes nothing and syncs nothing: a mark, not a rival.
+// tarTasks are GNU tar with the fastest decompressor there is. It keeps no records,
+// hashes nothing and syncs nothing: a mark, not a rival.
 func tarTasks() map[string]task {
 	return map[string]task{
 		"apply/tar": tarApply,
@@ -22,7 +23,8 @@ func tarApply(ctx context.Context, in input, watch *stopwatch) (output, error) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return output{}, err
 	}
-	args := []string{"--extract", "--file", in.Archive, "--directory", dir, "--numeric-owner", "--same-permissions", "--xattrs", "--xattrs-include=*"}
+	args := []string{"--extract", "--file", in.Archive, "--directory", dir, "--numeric-owner", "--same-permissions",
+		"--xattrs", "--xattrs-include=*"}
 	switch filepath.Ext(in.Archive) {
 	case ".gz":
 		args = append(args, "--use-compress-program", fastest("igzip", "pigz", "gzip"))
@@ -35,7 +37,8 @@ func tarApply(ctx context.Context, in input, watch *stopwatch) (output, error) {
 func tarDiff(ctx context.Context, in input, watch *stopwatch) (output, error) {
 	for range in.Times {
 		if err := watch.time("diff", func() error {
-			cmd := exec.CommandContext(ctx, "tar", "--create", "--file", "-", "--directory", filepath.Join(in.Dir, "tree"), "--numeric-owner", "--xattrs", ".")
+			cmd := exec.CommandContext(ctx, "tar", "--create", "--file", "-", "--directory",
+				filepath.Join(in.Dir, "tree"), "--numeric-owner", "--xattrs", ".")
 			cmd.Stdout = sha256.New()
 			return cmd.Run()
 		}); err != nil {

@@ -13,7 +13,8 @@ import (
 // imageLayers is how many layers the image of imageBench has.
 const imageLayers = 12
 
-// imageBench puts an image's layers into a store: ours side by side and one after another, the others as they do it.
+// imageBench puts an image's layers into a store: ours side by side and one after
+// another, the others as they do it.
 func imageBench(ctx context.Context, s *session) error {
 	l := s.layer("node")
 	if l == nil {
@@ -23,7 +24,8 @@ func imageBench(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	together, inTurn := fmt.Sprintf("image of %d layers", imageLayers), fmt.Sprintf("image of %d layers, one after another", imageLayers)
+	together, inTurn := fmt.Sprintf("image of %d layers", imageLayers),
+		fmt.Sprintf("image of %d layers, one after another", imageLayers)
 	for round := 0; round < s.rounds && !s.late(round); round++ {
 		for _, work := range shuffled([]string{"image/shale", "inturn/shale", "image/storage", "image/containerd"}) {
 			if err := s.fresh(s.largest(), func(dir string) error {
@@ -60,9 +62,10 @@ func (l testLayer) pieces(ctx context.Context, n int) ([]string, error) {
 	}
 	var packed []string
 	for i := range n {
-		piece := testLayer{name: fmt.Sprintf("%s-%d-of-%d", l.name, i+1, n), about: "a piece of " + l.name, tar: func(path string) error {
-			return cutTar(whole, path, total*i/n, total*(i+1)/n)
-		}}
+		piece := testLayer{name: fmt.Sprintf("%s-%d-of-%d", l.name, i+1, n), about: "a piece of " + l.name,
+			tar: func(path string) error {
+				return cutTar(whole, path, total*i/n, total*(i+1)/n)
+			}}
 		path, err := piece.file(ctx, ".tar.gz")
 		if err != nil {
 			return nil, err

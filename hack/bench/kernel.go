@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernelTasks are the least that the kernel must do for the same result: what no store can beat.
+// kernelTasks are the least that the kernel must do for the same result: what no store
+// can beat.
 func kernelTasks() map[string]task {
 	return map[string]task{
 		"apply/kernel": kernelApply,
@@ -23,8 +24,8 @@ func kernelTasks() map[string]task {
 	}
 }
 
-// kernelApply makes the layer's files from memory, with two threads for the regular ones, by path and with their metadata.
-// The names are trusted and nothing is hashed.
+// kernelApply makes the layer's files from memory, with two threads for the regular ones,
+// by path and with their metadata. The names are trusted and nothing is hashed.
 func kernelApply(_ context.Context, in input, watch *stopwatch) (output, error) {
 	out := output{Tree: filepath.Join(in.Dir, "tree")}
 	entries, err := readTar(in.Archive)
@@ -102,7 +103,8 @@ func readTar(path string) ([]entry, error) {
 }
 
 func (e entry) write(root string) error {
-	fd, err := unix.Open(filepath.Join(root, e.Name), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, uint32(e.Mode&0o777))
+	fd, err := unix.Open(filepath.Join(root, e.Name), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC,
+		uint32(e.Mode&0o777))
 	if err != nil {
 		return err
 	}
@@ -149,9 +151,11 @@ func (e entry) make(root string) error {
 	case tar.TypeSymlink:
 		err = os.Symlink(e.Linkname, path)
 	case tar.TypeChar:
-		err = unix.Mknod(path, unix.S_IFCHR|uint32(e.Mode&0o7777), int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
+		err = unix.Mknod(path, unix.S_IFCHR|uint32(e.Mode&0o7777),
+			int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
 	case tar.TypeBlock:
-		err = unix.Mknod(path, unix.S_IFBLK|uint32(e.Mode&0o7777), int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
+		err = unix.Mknod(path, unix.S_IFBLK|uint32(e.Mode&0o7777),
+			int(unix.Mkdev(uint32(e.Devmajor), uint32(e.Devminor))))
 	case tar.TypeFifo:
 		err = unix.Mkfifo(path, uint32(e.Mode&0o7777))
 	default:
@@ -201,7 +205,8 @@ func kernelMount(_ context.Context, in input, watch *stopwatch) (output, error) 
 					return err
 				}
 			}
-			if err := errors.Join(unix.FsconfigSetString(fs, "upperdir", dir("upper", 0)), unix.FsconfigSetString(fs, "workdir", dir("work", 0)),
+			if err := errors.Join(unix.FsconfigSetString(fs, "upperdir", dir("upper", 0)),
+				unix.FsconfigSetString(fs, "workdir", dir("work", 0)),
 				unix.FsconfigCreate(fs)); err != nil {
 				return err
 			}
@@ -214,7 +219,10 @@ func kernelMount(_ context.Context, in input, watch *stopwatch) (output, error) 
 		}); err != nil {
 			return output{}, err
 		}
-		if err := watch.time("unmount", func() error { return unix.Unmount(dir("target", 0), unix.MNT_DETACH) }); err != nil {
+		if err := watch.time("unmount", func() error {
+			return unix.Unmount(dir("target", 0),
+				unix.MNT_DETACH)
+		}); err != nil {
 			return output{}, err
 		}
 	}

@@ -1,8 +1,11 @@
-// Bench sets Shale beside containers/storage, containerd, GNU tar and the kernel's own limits, on real layers, and prints ratios.
+// Bench sets Shale beside containers/storage, containerd, GNU tar and the kernel's own
+// limits, on real layers, and prints ratios.
 //
-// Every measurement is a process of its own on a fresh, journaled ext4; the contestants take turns in random order; a number is the
-// median of its rounds. A machine's speed cancels out of a ratio, a busy machine does not quite. With -quick it measures what no machine changes, and
-// fails on that: system calls, syncs, bytes written, allocations and memory (gates.go).
+// Every measurement is a process of its own on a fresh, journaled ext4; the contestants
+// take turns in random order; a number is the median of its rounds. A machine's speed
+// cancels out of a ratio, a busy machine does not quite. With -quick it measures what no
+// machine changes, and fails on that: system calls, syncs, bytes written, allocations and
+// memory (gates.go).
 package main
 
 import (
@@ -56,8 +59,8 @@ func benches() []bench {
 	}
 }
 
-// bench is one part. Share is what it may take of the time limit; 0 has the part run only when it is named, without a limit, on a layer
-// that it makes itself.
+// bench is one part. Share is what it may take of the time limit; 0 has the part run only
+// when it is named, without a limit, on a layer that it makes itself.
 type bench struct {
 	name, about string
 	share       float64
@@ -68,10 +71,12 @@ func run(ctx context.Context) (err error) {
 	which := flag.String("bench", "", "only these parts, separated by commas")
 	rounds := flag.Int("rounds", 5, "how often each contestant does everything")
 	only := flag.String("layers", "", "only these layers, separated by commas: base, dev, node, huge")
-	limit := flag.Duration("limit", 45*time.Minute, "do fewer rounds rather than take longer than this, once the layers are made; 0 for no limit")
+	limit := flag.Duration("limit", 45*time.Minute,
+		"do fewer rounds rather than take longer than this, once the layers are made; 0 for no limit")
 	quick := flag.Bool("quick", false, "only the gates, on a small layer; with parts named, also one round of those")
 	jsonFile := flag.String("json", "", "also write the numbers to this file")
-	report := flag.String("report", "", "also write numbers, pictures and the tables of performance.md into this directory; of named parts into those of the whole run that are there")
+	report := flag.String("report", "",
+		"also write numbers, pictures and the tables of performance.md into this directory; of named parts into those of the whole run that are there")
 	flag.Usage = func() {
 		fmt.Fprintf(os.Stderr, "usage: bench [flags]\n\n")
 		for _, b := range benches() {
@@ -94,7 +99,8 @@ func run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 
-	// What fails does not keep the rest from being measured, and is said again at the end.
+	// What fails does not keep the rest from being measured, and is said again at the
+	// end.
 	var failures []error
 	if slices.ContainsFunc(parts, func(b bench) bool { return b.share > 0 }) {
 		failures = append(failures, s.makeLayers(ctx))

@@ -12,8 +12,9 @@ import (
 	"go.podman.io/storage/types"
 )
 
-// mappedBench starts containers in user namespaces on an image of many small files, with owners translated while mounting and on disk. Then it mounts with a mapping
-// on more and more layers.
+// mappedBench starts containers in user namespaces on an image of many small files, with
+// owners translated while mounting and on disk. Then it mounts with a mapping on more and
+// more layers.
 func mappedBench(ctx context.Context, s *session) error {
 	files, depths := 60000, []int{1, 100, 499}
 	if s.quick {
@@ -36,12 +37,14 @@ func mappedBench(ctx context.Context, s *session) error {
 		progress("mapped: round %d of %d", round+1, s.rounds)
 	}
 	return s.grow(ctx, []string{"shale", "storage"}, depths, 512, "chain", func(c, dir string, depth int) error {
-		_, err := s.do(ctx, "mapped", c, input{Dir: dir, Count: depth, Times: 10}, map[string]string{"mount": fmt.Sprintf("mount with an ID map on %d lowers", depth)})
+		_, err := s.do(ctx, "mapped", c, input{Dir: dir, Count: depth, Times: 10},
+			map[string]string{"mount": fmt.Sprintf("mount with an ID map on %d lowers", depth)})
 		return err
 	})
 }
 
-// mappedRound lets one contestant do everything on one image. Each container is started by a process of its own, as commands do it.
+// mappedRound lets one contestant do everything on one image. Each container is started
+// by a process of its own, as commands do it.
 func mappedRound(ctx context.Context, s *session, c string, in input, on string) error {
 	if _, err := perform(ctx, "mappedimage/"+c, in); err != nil {
 		return err
@@ -105,7 +108,8 @@ func shaleMap(n int) idtools.Mapping {
 func shaleStart(ctx context.Context, in input, watch *stopwatch) (output, error) {
 	return output{}, watch.time("start", func() error {
 		return withShale(ctx, in, func(s *store.Store) error {
-			c, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{boxName(in)}, Image: "image", IDMap: shaleMap(in.Count)})
+			c, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{boxName(in)}, Image: "image",
+				IDMap: shaleMap(in.Count)})
 			if err != nil {
 				return err
 			}

@@ -12,7 +12,8 @@ import (
 	"go.podman.io/storage/pkg/archive"
 )
 
-// peerTasks are those of containers/storage, through its library, with its defaults: nothing is synced.
+// peerTasks are those of containers/storage, through its library, with its defaults:
+// nothing is synced.
 func peerTasks() map[string]task {
 	return map[string]task{
 		"apply/storage":     peerApply,
@@ -42,7 +43,8 @@ func openPeer(in input) (storage.Store, error) {
 		}
 	}
 	return storage.GetStore(storage.StoreOptions{
-		GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), GraphDriverName: "overlay", GraphDriverOptions: options})
+		GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), GraphDriverName: "overlay",
+		GraphDriverOptions: options})
 }
 
 func withPeer(in input, work func(s storage.Store) error) error {

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// draw makes three pictures: speed against the kind of layer, cost against the store's size, mount time against depth.
+// draw makes three pictures: speed against the kind of layer, cost against the store's
+// size, mount time against depth.
 func (r *results) draw(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -19,8 +20,11 @@ func (r *results) draw(dir string) error {
 		pick              func(name string) (label string, ok bool)
 		bars              bool
 	}{
-		{"apply.svg", "Applying a layer: seconds, less is better", "s", func(name string) (string, bool) { return strings.CutPrefix(name, "apply ") }, true},
-		{"cycle.svg", "Create, mount, unmount, delete a layer: milliseconds against the number of layers in the store", "ms",
+		{"apply.svg", "Applying a layer: seconds, less is better", "s", func(name string) (string, bool) {
+			return strings.CutPrefix(name, "apply ")
+		}, true},
+		{"cycle.svg", "Create, mount, unmount, delete a layer: milliseconds against the number of layers in the store",
+			"ms",
 			func(name string) (string, bool) { return strings.CutPrefix(name, "cycle of a layer, store of ") }, false},
 		{"depth.svg", "Mount: milliseconds against the number of lowers", "ms", func(name string) (string, bool) {
 			label, ok := strings.CutPrefix(name, "mount on ")
@@ -70,7 +74,8 @@ const (
 )
 
 // The colours keep apart for eyes that don't tell red from green.
-var colours = map[string]string{"shale": "#0b5fa5", "storage": "#d95f02", "containerd": "#7570b3", "tar": "#999999", "kernel": "#333333"}
+var colours = map[string]string{"shale": "#0b5fa5", "storage": "#d95f02", "containerd": "#7570b3", "tar": "#999999",
+	"kernel": "#333333"}
 
 func contestants() []string { return append([]string{"shale"}, rivals...) }
 
@@ -94,16 +99,22 @@ func (c chart) highest() float64 {
 }
 
 func (c chart) begin(b *strings.Builder) {
-	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", width, height)
-	fmt.Fprintf(b, `<rect width="%d" height="%d" fill="white"/><text x="%d" y="24" font-size="15">%s</text>`+"\n", width, height, left, c.title)
+	fmt.Fprintf(b,
+		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n",
+		width, height)
+	fmt.Fprintf(b, `<rect width="%d" height="%d" fill="white"/><text x="%d" y="24" font-size="15">%s</text>`+"\n",
+		width, height, left, c.title)
 	for i, name := range c.present() {
 		y := top + 10 + i*20
-		fmt.Fprintf(b, `<rect x="%d" y="%d" width="12" height="12" fill="%s"/><text x="%d" y="%d">%s</text>`+"\n", width-right+15, y, colours[name], width-right+33, y+10, name)
+		fmt.Fprintf(b, `<rect x="%d" y="%d" width="12" height="12" fill="%s"/><text x="%d" y="%d">%s</text>`+"\n",
+			width-right+15, y, colours[name], width-right+33, y+10, name)
 	}
 }
 
 func (c chart) gridline(b *strings.Builder, y float64, value float64) {
-	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%.3g</text>`+"\n", left, width-right, y, y, left-6, y+4, value)
+	fmt.Fprintf(b,
+		`<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="#ddd"/><text x="%d" y="%.1f" text-anchor="end">%.3g</text>`+
+			"\n", left, width-right, y, y, left-6, y+4, value)
 }
 
 // bars stands the contestants side by side at each point, on a linear scale.
@@ -123,10 +134,12 @@ func (c chart) bars() string {
 		x := left + slot*float64(i) + slot*0.1
 		for j, name := range names {
 			if v := p.row.median(name) * c.scale; !math.IsNaN(v) {
-				fmt.Fprintf(&b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", x+thick*float64(j), at(v), thick*0.95, height-bottom-at(v), colours[name])
+				fmt.Fprintf(&b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n",
+					x+thick*float64(j), at(v), thick*0.95, height-bottom-at(v), colours[name])
 			}
 		}
-		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="end" transform="rotate(-35 %.1f %d)">%s</text>`+"\n", x+slot*0.4, height-bottom+16, x+slot*0.4, height-bottom+16, p.label)
+		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="end" transform="rotate(-35 %.1f %d)">%s</text>`+"\n",
+			x+slot*0.4, height-bottom+16, x+slot*0.4, height-bottom+16, p.label)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
@@ -157,10 +170,12 @@ func (c chart) lines() string {
 				path = append(path, fmt.Sprintf("%.1f,%.1f", left+step*(float64(i)+0.5), at(v)))
 			}
 		}
-		fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2.5"/>`+"\n", strings.Join(path, " "), colours[name])
+		fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2.5"/>`+"\n",
+			strings.Join(path, " "), colours[name])
 	}
 	for i, p := range c.points {
-		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", left+step*(float64(i)+0.5), height-bottom+20, p.label)
+		fmt.Fprintf(&b, `<text x="%.1f" y="%d" text-anchor="middle">%s</text>`+"\n", left+step*(float64(i)+0.5),
+			height-bottom+20, p.label)
 	}
 	b.WriteString("</svg>\n")
 	return b.String()

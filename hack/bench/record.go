@@ -30,11 +30,13 @@ func newRecord(r *results) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &record{Date: time.Now().UTC().Format(time.DateOnly), Kernel: strings.TrimSpace(string(kernel)), Go: runtime.Version(),
+	return &record{Date: time.Now().UTC().Format(time.DateOnly), Kernel: strings.TrimSpace(string(kernel)),
+		Go:   runtime.Version(),
 		CPUs: runtime.NumCPU(), Command: os.Args[1:], Rows: r.rows, Counts: r.Counts}, nil
 }
 
-// on puts the parts that were measured just now into the record of a whole run in dir, which must have been made on the same kind of machine.
+// on puts the parts that were measured just now into the record of a whole run in dir,
+// which must have been made on the same kind of machine.
 func (r *record) on(dir string) (*record, error) {
 	data, err := os.ReadFile(filepath.Join(dir, recordFile))
 	if err != nil {
@@ -45,8 +47,10 @@ func (r *record) on(dir string) (*record, error) {
 		return nil, fmt.Errorf("%s: %w", recordFile, err)
 	}
 	if whole.Kernel != r.Kernel || whole.Go != r.Go || whole.CPUs != r.CPUs {
-		return nil, fmt.Errorf("%s is of %s, %d processors and %s, this run of %s, %d processors and %s: measure everything again",
-			recordFile, whole.Kernel, whole.CPUs, whole.Go, r.Kernel, r.CPUs, r.Go)
+		return nil,
+			fmt.Errorf(
+				"%s is of %s, %d processors and %s, this run of %s, %d processors and %s: measure everything again",
+				recordFile, whole.Kernel, whole.CPUs, whole.Go, r.Kernel, r.CPUs, r.Go)
 	}
 	for _, now := range r.Rows {
 		if i := slices.IndexFunc(whole.Rows, func(old *row) bool { return old.Name == now.Name }); i >= 0 {
@@ -70,7 +74,8 @@ func (r *record) setting() string {
 	for _, part := range r.Again {
 		again += "; a part again " + part
 	}
-	return fmt.Sprintf("Measured on %s with `%s`: %s, %d processors (%s), %s, ext4 with a journal on a loop device%s.\n",
+	return fmt.Sprintf(
+		"Measured on %s with `%s`: %s, %d processors (%s), %s, ext4 with a journal on a loop device%s.\n",
 		r.Date, command(r.Command), r.Kernel, r.CPUs, processor(), r.Go, again)
 }
 

@@ -15,7 +15,8 @@ const (
 	endMark   = "<!-- end: %s -->\n"
 )
 
-// report writes the numbers, pictures of them and the tables of performance.md into a directory.
+// report writes the numbers, pictures of them and the tables of performance.md into a
+// directory.
 func (rec *record) report(dir string) error {
 	if err := rec.write(filepath.Join(dir, recordFile)); err != nil {
 		return err
@@ -34,7 +35,8 @@ func (rec *record) report(dir string) error {
 	r.printMarkdown(&table)
 	r.printCPU(&cpu)
 	for _, part := range []struct{ name, content string }{
-		{"setting", rec.setting()}, {"goals", goals.String()}, {"table", table.String()}, {"processor", cpu.String()}, {"pictures", pictures(dir)},
+		{"setting", rec.setting()}, {"goals", goals.String()}, {"table", table.String()}, {"processor", cpu.String()},
+		{"pictures", pictures(dir)},
 	} {
 		if page, err = replaceBetween(page, part.name, part.content); err != nil {
 			return fmt.Errorf("%s: %w", path, err)
@@ -47,7 +49,8 @@ func (rec *record) report(dir string) error {
 func pictures(dir string) string {
 	var b strings.Builder
 	for _, p := range []struct{ file, about string }{
-		{"apply.svg", "Applying a layer"}, {"cycle.svg", "Cost against the size of the store"}, {"depth.svg", "Mount time against depth"},
+		{"apply.svg", "Applying a layer"}, {"cycle.svg", "Cost against the size of the store"},
+		{"depth.svg", "Mount time against depth"},
 	} {
 		if _, err := os.Stat(filepath.Join(dir, p.file)); err == nil {
 			fmt.Fprintf(&b, "![%s](%s)\n", p.about, p.file)
@@ -83,7 +86,8 @@ func processor() string {
 
 // printMarkdown writes the table of print for a page.
 func (r *results) printMarkdown(w *bytes.Buffer) {
-	fmt.Fprintf(w, "| | shale | %s | peak MB |\n|---|--:|%s--:|\n", strings.Join(rivals, " | "), strings.Repeat("--:|", len(rivals)))
+	fmt.Fprintf(w, "| | shale | %s | peak MB |\n|---|--:|%s--:|\n", strings.Join(rivals, " | "),
+		strings.Repeat("--:|", len(rivals)))
 	for _, row := range r.rows {
 		fmt.Fprintf(w, "| %s | %s |", row.Name, duration(row.median("shale")))
 		for _, name := range rivals {
@@ -96,7 +100,8 @@ func (r *results) printMarkdown(w *bytes.Buffer) {
 	}
 }
 
-// printCPU writes the processor time of what takes long. It says less than the time, and is nearly the same on a busy machine.
+// printCPU writes the processor time of what takes long. It says less than the time, and
+// is nearly the same on a busy machine.
 func (r *results) printCPU(w *bytes.Buffer) {
 	fmt.Fprintf(w, "| | shale | %s |\n|---|--:|%s\n", strings.Join(rivals, " | "), strings.Repeat("--:|", len(rivals)))
 	for _, row := range r.rows {

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// The page in docs has a place for everything that a run writes, and writing it again changes nothing else.
+// The page in docs has a place for everything that a run writes, and writing it again
+// changes nothing else.
 func TestReportFillsThePage(t *testing.T) {
 	page, err := os.ReadFile("../../docs/performance.md")
 	if err != nil {
@@ -43,14 +44,16 @@ func TestReportFillsThePage(t *testing.T) {
 		}
 		once = string(got)
 	}
-	for _, want := range []string{"| apply base.tar.gz | 1s | 2.00x | 3.00x | 4.00x | 5.00x |", "| apply, system calls an entry | 8 | 5 | 4.4 | aim reached |", "(apply.svg)", "## Durability"} {
+	for _, want := range []string{"| apply base.tar.gz | 1s | 2.00x | 3.00x | 4.00x | 5.00x |",
+		"| apply, system calls an entry | 8 | 5 | 4.4 | aim reached |", "(apply.svg)", "## Durability"} {
 		if !strings.Contains(once, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
 }
 
-// A part that is measured again takes its rows' places in the whole run, and nobody else's.
+// A part that is measured again takes its rows' places in the whole run, and nobody
+// else's.
 func TestPartOfAReport(t *testing.T) {
 	dir := t.TempDir()
 	whole := &results{Counts: map[string]float64{gateCalls: 4.4}}
@@ -78,13 +81,15 @@ func TestPartOfAReport(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := both.results()
-	if got := r.row("open and get one of 1").median("shale"); len(r.rows) != 2 || got != 1 || r.Counts[gateCalls] != 4.4 {
+	if got := r.row("open and get one of 1").median("shale"); len(r.rows) != 2 || got != 1 ||
+		r.Counts[gateCalls] != 4.4 {
 		t.Errorf("%d rows, the first %v, counts %v", len(r.rows), got, r.Counts)
 	}
 	if got := r.row("mount on 1 lowers").median("shale"); got != 3 {
 		t.Errorf("the part again is %v, want 3", got)
 	}
-	if want := "; a part again on " + again.Date + " with `bench -bench depth`.\n"; !strings.HasSuffix(both.setting(), want) {
+	if want := "; a part again on " + again.Date + " with `bench -bench depth`.\n"; !strings.HasSuffix(both.setting(),
+		want) {
 		t.Errorf("the setting %q lacks %q", both.setting(), want)
 	}
 	both.Kernel = "another"

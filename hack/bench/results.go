@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// results holds every number of a run: rows in the order they came, for each contestant its values.
+// results holds every number of a run: rows in the order they came, for each contestant
+// its values.
 type results struct {
 	rows []*row
 	// Counts are what the gates counted, by their names.
@@ -80,7 +81,8 @@ func (r *row) ratio(contestant string) float64 { return r.median(contestant) / r
 
 var rivals = []string{"storage", "containerd", "tar", "kernel"}
 
-// print writes the table: our time, then what the others took as a multiple of it. More than 1 means that we are faster.
+// print writes the table: our time, then what the others took as a multiple of it. More
+// than 1 means that we are faster.
 func (r *results) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%-44s %12s", "median; others as a multiple of shale", "shale")
 	for _, name := range rivals {
@@ -109,7 +111,8 @@ func (r *results) print(w io.Writer) {
 	}
 }
 
-// geomean is the mean ratio, over the layers in one compression ("" for all), of the best of some contestants.
+// geomean is the mean ratio, over the layers in one compression ("" for all), of the best
+// of some contestants.
 func (r *results) geomean(ext string, contestants ...string) float64 {
 	sum, n := 0.0, 0
 	for _, ratio := range r.applyRatios(ext, contestants) {

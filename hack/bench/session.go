@@ -31,7 +31,8 @@ type session struct {
 }
 
 func newSession(rounds int, quick bool, only []string, limit time.Duration) (*session, error) {
-	s := &session{rounds: rounds, quick: quick, results: &results{Counts: map[string]float64{}}, limit: limit, sizes: map[*testutil.Loop]int{}}
+	s := &session{rounds: rounds, quick: quick, results: &results{Counts: map[string]float64{}}, limit: limit,
+		sizes: map[*testutil.Loop]int{}}
 	if quick {
 		s.rounds = 1
 	}
@@ -53,7 +54,8 @@ func (s *session) close() error {
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
 }
 
-// makeLayers makes the layers in all their forms. Those that can't be made take no part: their packages may be out of reach.
+// makeLayers makes the layers in all their forms. Those that can't be made take no part:
+// their packages may be out of reach.
 func (s *session) makeLayers(ctx context.Context) error {
 	var errs []error
 	s.layers = slices.DeleteFunc(s.layers, func(l testLayer) bool {
@@ -87,8 +89,10 @@ func (s *session) layer(name string) *testLayer {
 	return nil
 }
 
-// fresh makes a file system for one contestant and hands its directory on, with a tmpfs for the run root, which is on one on every host. The blocks of its backing file
-// are allocated beforehand, so that nobody pays for that file's growth, and what a former contestant has not written yet is dropped, so that nobody waits for another's data.
+// fresh makes a file system for one contestant and hands its directory on, with a tmpfs
+// for the run root, which is on one on every host. The blocks of its backing file are
+// allocated beforehand, so that nobody pays for that file's growth, and what a former
+// contestant has not written yet is dropped, so that nobody waits for another's data.
 func (s *session) fresh(mib int, use func(dir string) error) error {
 	loop, err := s.takeLoop(mib)
 	if err != nil {
@@ -169,7 +173,8 @@ func shuffled(contestants []string) []string {
 // progress tells a person that something is going on.
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
-// do performs a task and notes its times under the rows that named says, by what was timed.
+// do performs a task and notes its times under the rows that named says, by what was
+// timed.
 func (s *session) do(ctx context.Context, work, contestant string, in input, rows map[string]string) (output, error) {
 	out, err := perform(ctx, work+"/"+contestant, in)
 	if err != nil {

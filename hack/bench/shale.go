@@ -12,7 +12,8 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// shaleTasks are ours, through the library, with the defaults: everything acknowledged is durable.
+// shaleTasks are ours, through the library, with the defaults: everything acknowledged is
+// durable.
 func shaleTasks() map[string]task {
 	return map[string]task{
 		"apply/shale":     shaleApply,
@@ -39,7 +40,8 @@ func openShale(ctx context.Context, in input) (*store.Store, error) {
 	if in.Unsynced {
 		overlay.Sync = "none"
 	}
-	return store.Open(ctx, config.Config{GraphRoot: filepath.Join(in.Dir, "root"), RunRoot: filepath.Join(in.Dir, "run"), Driver: "overlay", Overlay: overlay})
+	return store.Open(ctx, config.Config{GraphRoot: filepath.Join(in.Dir, "root"),
+		RunRoot: filepath.Join(in.Dir, "run"), Driver: "overlay", Overlay: overlay})
 }
 
 // withShale opens the store, does the work and closes it.
@@ -130,7 +132,10 @@ func shaleDiff(ctx context.Context, in input, watch *stopwatch) (output, error) 
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
 		plain := store.DiffOptions{Compression: new(uncompressed)}
 		for range in.Times {
-			if err := watch.time("diff", func() error { return s.Diff(ctx, sha256.New(), "layer", "", plain) }); err != nil {
+			if err := watch.time("diff", func() error {
+				return s.Diff(ctx, sha256.New(), "layer", "",
+					plain)
+			}); err != nil {
 				return err
 			}
 		}
@@ -160,7 +165,10 @@ func shaleCommit(ctx context.Context, in input, watch *stopwatch) (output, error
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
 		plain := store.DiffOptions{Compression: new(uncompressed)}
 		for range in.Times {
-			if err := watch.time("commit", func() error { return s.Diff(ctx, sha256.New(), in.Top, "", plain) }); err != nil {
+			if err := watch.time("commit", func() error {
+				return s.Diff(ctx, sha256.New(), in.Top, "",
+					plain)
+			}); err != nil {
 				return err
 			}
 		}
@@ -242,7 +250,8 @@ func shaleContainerCycle(volatile bool) task {
 	}
 }
 
-// shaleChain stacks layers, each with nothing in it, and leaves the last one to be mounted.
+// shaleChain stacks layers, each with nothing in it, and leaves the last one to be
+// mounted.
 func shaleChain(ctx context.Context, in input, _ *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
 		all, err := s.Layers(ctx)
@@ -291,7 +300,8 @@ func shaleOpen(ctx context.Context, in input, watch *stopwatch) (output, error) 
 	})
 }
 
-// repeat times one turn of a cycle as often as the input says, after one that isn't timed.
+// repeat times one turn of a cycle as often as the input says, after one that isn't
+// timed.
 func repeat(in input, watch *stopwatch, turn func() error) error {
 	if err := turn(); err != nil {
 		return err

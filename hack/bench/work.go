@@ -50,7 +50,8 @@ func (s *session) applyOnce(ctx context.Context, l testLayer, ext string, compar
 			if err := readOnce(path); err != nil {
 				return err
 			}
-			out, err := s.do(ctx, "apply", c, input{Dir: dir, Archive: path}, map[string]string{"apply": "apply " + l.name + ext})
+			out, err := s.do(ctx, "apply", c, input{Dir: dir, Archive: path},
+				map[string]string{"apply": "apply " + l.name + ext})
 			if err == nil && compare {
 				trees[c], err = comparable(out.Tree)
 			}
@@ -59,7 +60,8 @@ func (s *session) applyOnce(ctx context.Context, l testLayer, ext string, compar
 	}
 	if ext == ".tar.zst" {
 		errs = append(errs, s.fresh(s.largest(), func(dir string) error {
-			_, err := s.do(ctx, "unsynced", "shale", input{Dir: dir, Archive: path}, map[string]string{"apply": "unsynced apply " + l.name + ext})
+			_, err := s.do(ctx, "unsynced", "shale", input{Dir: dir, Archive: path},
+				map[string]string{"apply": "unsynced apply " + l.name + ext})
 			return err
 		}))
 	}
@@ -88,13 +90,15 @@ func sameTrees(trees map[string]map[string]string) error {
 			continue
 		}
 		if lines := testutil.Diff(trees["shale"], tree); len(lines) > 0 {
-			return fmt.Errorf("shale and %s made different trees: %d differences, the first: %s", name, len(lines), lines[0])
+			return fmt.Errorf("shale and %s made different trees: %d differences, the first: %s", name, len(lines),
+				lines[0])
 		}
 	}
 	return nil
 }
 
-// exportBench writes the large layer out again, commits ten changed files on top of it, and deletes it.
+// exportBench writes the large layer out again, commits ten changed files on top of it,
+// and deletes it.
 func exportBench(ctx context.Context, s *session) error {
 	l := s.layer("node")
 	if l == nil {
@@ -111,13 +115,15 @@ func exportBench(ctx context.Context, s *session) error {
 				if _, err := perform(ctx, "apply/"+c, in); err != nil {
 					return err
 				}
-				if _, err := s.do(ctx, "diff", c, in, map[string]string{"diff": "diff " + l.name}); err != nil || c == "tar" {
+				if _, err := s.do(ctx, "diff", c, in, map[string]string{"diff": "diff " + l.name}); err != nil ||
+					c == "tar" {
 					return err
 				}
 				if err := s.commitTen(ctx, c, in, "commit 10 files on "+l.name); err != nil {
 					return err
 				}
-				_, err := s.do(ctx, "delete", c, in, map[string]string{"delete": "delete " + l.name, "return": "delete " + l.name + ", to the caller's return"})
+				_, err := s.do(ctx, "delete", c, in, map[string]string{"delete": "delete " + l.name,
+					"return": "delete " + l.name + ", to the caller's return"})
 				return err
 			}); err != nil {
 				return err
@@ -135,9 +141,11 @@ type changedLayer struct {
 	about        string
 }
 
-// changedLayers are an ordinary one, and one mounted with overlayfs told to copy no content for a change of attributes and to rename directories by a note.
+// changedLayers are an ordinary one, and one mounted with overlayfs told to copy no
+// content for a change of attributes and to rename directories by a note.
 func changedLayers() []changedLayer {
-	return []changedLayer{{name: "top"}, {"noted", []string{"metacopy=on", "redirect_dir=on"}, ", metacopy and redirect_dir"}}
+	return []changedLayer{{name: "top"}, {"noted", []string{"metacopy=on", "redirect_dir=on"},
+		", metacopy and redirect_dir"}}
 }
 
 // commitTen changes ten files in each top layer and times its diff.
@@ -189,18 +197,19 @@ func cycleBench(ctx context.Context, s *session) error {
 	if s.quick {
 		sizes, times = []int{1, 100}, 10
 	}
-	return s.grow(ctx, []string{"shale", "storage", "containerd"}, sizes, 1024, "fill", func(c, dir string, size int) error {
-		for _, kind := range []string{"layer", "container", "volatile"} {
-			if c == "containerd" && kind != "layer" {
-				continue
+	return s.grow(ctx, []string{"shale", "storage", "containerd"}, sizes, 1024, "fill",
+		func(c, dir string, size int) error {
+			for _, kind := range []string{"layer", "container", "volatile"} {
+				if c == "containerd" && kind != "layer" {
+					continue
+				}
+				rows := map[string]string{"cycle": fmt.Sprintf("cycle of a %s, store of %d", kind, size)}
+				if _, err := s.do(ctx, kind, c, input{Dir: dir, Count: size, Times: times}, rows); err != nil {
+					return err
+				}
 			}
-			rows := map[string]string{"cycle": fmt.Sprintf("cycle of a %s, store of %d", kind, size)}
-			if _, err := s.do(ctx, kind, c, input{Dir: dir, Count: size, Times: times}, rows); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+			return nil
+		})
 }
 
 // depthBench mounts chains of layers.
@@ -209,11 +218,13 @@ func depthBench(ctx context.Context, s *session) error {
 	if s.quick {
 		depths, times = []int{1, 50}, 5
 	}
-	return s.grow(ctx, []string{"shale", "storage", "containerd", "kernel"}, depths, 512, "chain", func(c, dir string, depth int) error {
-		rows := map[string]string{"mount": fmt.Sprintf("mount on %d lowers", depth), "unmount": fmt.Sprintf("unmount from %d lowers", depth)}
-		_, err := s.do(ctx, "mount", c, input{Dir: dir, Count: depth, Times: times}, rows)
-		return err
-	})
+	return s.grow(ctx, []string{"shale", "storage", "containerd", "kernel"}, depths, 512, "chain",
+		func(c, dir string, depth int) error {
+			rows := map[string]string{"mount": fmt.Sprintf("mount on %d lowers", depth),
+				"unmount": fmt.Sprintf("unmount from %d lowers", depth)}
+			_, err := s.do(ctx, "mount", c, input{Dir: dir, Count: depth, Times: times}, rows)
+			return err
+		})
 }
 
 // openBench finds one layer of many from a process that knows nothing yet.
@@ -222,18 +233,22 @@ func openBench(ctx context.Context, s *session) error {
 	if s.quick {
 		sizes = []int{1, 100}
 	}
-	return s.grow(ctx, []string{"shale", "storage", "containerd"}, sizes, 1024, "fill", func(c, dir string, size int) error {
-		for range 5 {
-			if _, err := s.do(ctx, "open", c, input{Dir: dir, Count: size}, map[string]string{"open": fmt.Sprintf("open and get one of %d", size)}); err != nil {
-				return err
+	return s.grow(ctx, []string{"shale", "storage", "containerd"}, sizes, 1024, "fill",
+		func(c, dir string, size int) error {
+			for range 5 {
+				if _, err := s.do(ctx, "open", c, input{Dir: dir, Count: size},
+					map[string]string{"open": fmt.Sprintf("open and get one of %d", size)}); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
-	})
+			return nil
+		})
 }
 
-// grow gives each contestant a file system that stays, lets its store grow from size to size, and measures at each in so many rounds.
-func (s *session) grow(ctx context.Context, contestants []string, sizes []int, mib int, how string, measure func(c, dir string, size int) error) error {
+// grow gives each contestant a file system that stays, lets its store grow from size to
+// size, and measures at each in so many rounds.
+func (s *session) grow(ctx context.Context, contestants []string, sizes []int, mib int, how string,
+	measure func(c, dir string, size int) error) error {
 	dirs := map[string]string{}
 	var next func(rest []string) error
 	next = func(rest []string) error {
