@@ -15,8 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// treeOf describes everything below root that a layer keeps: per path one line with type, mode, owner, time, size, target, hard links,
-// attributes and the digest of the content. Times are in whole seconds, which is what a layer archive carries.
+// treeOf describes everything below root that a layer keeps: per path one line with type,
+// mode, owner, time, size, target, hard links, attributes and the digest of the content.
+// Times are in whole seconds, which is what a layer archive carries.
 func treeOf(ctx context.Context, root string) (map[string]string, error) {
 	tree := map[string]string{}
 	firstOf := map[uint64]string{} // by inode: the first path of a file with several names
@@ -48,7 +49,8 @@ func describe(name, relative string, firstOf map[uint64]string) (string, error) 
 	}
 	stat := info.Sys().(*syscall.Stat_t)
 	var line strings.Builder
-	fmt.Fprintf(&line, "%s %d:%d %s", info.Mode(), stat.Uid, stat.Gid, info.ModTime().UTC().Format("2006-01-02T15:04:05"))
+	fmt.Fprintf(&line, "%s %d:%d %s", info.Mode(), stat.Uid, stat.Gid,
+		info.ModTime().UTC().Format("2006-01-02T15:04:05"))
 	switch {
 	case info.Mode().IsRegular():
 		sum, err := contentOf(name)

@@ -32,7 +32,8 @@ type store struct {
 
 func (d *demo) store(name string) store {
 	root := filepath.Join(d.place.directory, name)
-	return store{d, []string{"--graph", filepath.Join(root, "root"), "--run", filepath.Join(root, "run"), "--storage-driver", d.place.driver}}
+	return store{d, []string{"--graph", filepath.Join(root, "root"), "--run", filepath.Join(root, "run"),
+		"--storage-driver", d.place.driver}}
 }
 
 // run tells the story. Each step checks what it shows.
@@ -91,7 +92,8 @@ func (d *demo) pack(source string) (sourceTar, error) {
 		return base, err
 	}
 	if needed, got := 3*base.bytes, free(d.place.directory); got < needed {
-		return base, fmt.Errorf("%s has %s free and the demo needs %s: name a roomier directory with --dir", filepath.Dir(d.place.directory), size(got), size(needed))
+		return base, fmt.Errorf("%s has %s free and the demo needs %s: name a roomier directory with --dir",
+			filepath.Dir(d.place.directory), size(got), size(needed))
 	}
 	d.say("input", "%s: %d files", source, base.files)
 	d.more("packed as a layer archive of %s in %.1f s", size(base.bytes), time.Since(began).Seconds())
@@ -106,14 +108,16 @@ func (s store) importBase(base sourceTar) error {
 		return err
 	}
 	seconds := time.Since(began).Seconds()
-	s.d.say("import", "the archive as layer base: %.2f s, %s/s, %.0f files/s, safe on disk", seconds, size(int64(float64(base.bytes)/seconds)), float64(base.files)/seconds)
+	s.d.say("import", "the archive as layer base: %.2f s, %s/s, %.0f files/s, safe on disk", seconds,
+		size(int64(float64(base.bytes)/seconds)), float64(base.files)/seconds)
 	return nil
 }
 
 // stack makes a writable layer on top of base, for a container, and mounts it.
 func (s store) stack() (string, error) {
 	began := time.Now()
-	for _, command := range [][]string{{"create-image", "--name", "go:src", "base"}, {"create-container", "--name", "work", "go:src"}} {
+	for _, command := range [][]string{{"create-image", "--name", "go:src", "base"},
+		{"create-container", "--name", "work", "go:src"}} {
 		if _, err := s.shale(command...); err != nil {
 			return "", err
 		}
@@ -152,11 +156,13 @@ func (s store) showChanges() error {
 	if err != nil {
 		return err
 	}
-	s.d.say("changes", "%d paths, found in %.0f ms:", strings.Count(changes, "\n"), float64(time.Since(began).Microseconds())/1000)
+	s.d.say("changes", "%d paths, found in %.0f ms:", strings.Count(changes, "\n"),
+		float64(time.Since(began).Microseconds())/1000)
 	for line := range strings.Lines(changes) {
 		s.d.more("%s", strings.TrimSpace(line))
 	}
-	for _, expected := range []string{`Modify "/fmt/print.go"`, `Delete "/sort/sort.go"`, `Delete "/testing/quick"`, `Add "/os/file_renamed.go"`, `Delete "/os/file.go"`, `Add "/new/deep/file"`} {
+	for _, expected := range []string{`Modify "/fmt/print.go"`, `Delete "/sort/sort.go"`, `Delete "/testing/quick"`,
+		`Add "/os/file_renamed.go"`, `Delete "/os/file.go"`, `Add "/new/deep/file"`} {
 		if !strings.Contains(changes, expected+"\n") {
 			return fmt.Errorf("the change list lacks %s", expected)
 		}
@@ -177,7 +183,8 @@ func (s store) export(path string) error {
 	if err != nil {
 		return err
 	}
-	s.d.say("export", "the changes as %s: %s in %.0f ms", filepath.Base(path), size(info.Size()), float64(time.Since(began).Microseconds())/1000)
+	s.d.say("export", "the changes as %s: %s in %.0f ms", filepath.Base(path), size(info.Size()),
+		float64(time.Since(began).Microseconds())/1000)
 	return nil
 }
 
@@ -193,7 +200,8 @@ func (d *demo) carry(second store, base sourceTar, exported string) error {
 	if _, err := second.shale("apply-diff", "--file", exported, "work"); err != nil {
 		return err
 	}
-	d.say("apply", "the same base and then %s in the second store: %.2f s", filepath.Base(exported), time.Since(began).Seconds())
+	d.say("apply", "the same base and then %s in the second store: %.2f s", filepath.Base(exported),
+		time.Since(began).Seconds())
 	return nil
 }
 
@@ -219,7 +227,8 @@ func (d *demo) compare(mounted string, second store) error {
 	return nil
 }
 
-// replay exports the base again and compares its digest with that of the archive it came from.
+// replay exports the base again and compares its digest with that of the archive it came
+// from.
 func (d *demo) replay(s store, base sourceTar) error {
 	began := time.Now()
 	sum := sha256.New()
@@ -231,7 +240,8 @@ func (d *demo) replay(s store, base sourceTar) error {
 	if digest := fmt.Sprintf("sha256:%x", sum.Sum(nil)); digest != base.digest {
 		return fmt.Errorf("layer base came as %s and goes out as %s", base.digest, digest)
 	}
-	d.say("exact", "base exports byte for byte as it came: %.2f s, %s/s", seconds, size(int64(float64(counter.n)/seconds)))
+	d.say("exact", "base exports byte for byte as it came: %.2f s, %s/s", seconds,
+		size(int64(float64(counter.n)/seconds)))
 	d.more("%s", base.digest)
 	return nil
 }

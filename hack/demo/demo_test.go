@@ -22,11 +22,13 @@ func TestMain(m *testing.M) {
 	testutil.Main(m)
 }
 
-// smallSource is a tree with the files that edits changes and little else, so that the demo is quick.
+// smallSource is a tree with the files that edits changes and little else, so that the
+// demo is quick.
 func smallSource(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"fmt/print.go", "fmt/doc.go", "fmt/scan.go", "sort/sort.go", "testing/quick/quick.go", "os/file.go", "io/io.go",
+	for _, name := range []string{"fmt/print.go", "fmt/doc.go", "fmt/scan.go", "sort/sort.go", "testing/quick/quick.go",
+		"os/file.go", "io/io.go",
 		"time/time.go", "net/http/server.go", "strings/strings.go", "strings/builder.go", "bufio/bufio.go"} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -43,7 +45,8 @@ func smallSource(t *testing.T) string {
 func demoCommand(t *testing.T, shale string, args ...string) (command *exec.Cmd, directory string) {
 	t.Helper()
 	directory = t.TempDir()
-	command = exec.CommandContext(t.Context(), "/proc/self/exe", append([]string{"--shale", shale, "--dir", directory}, args...)...)
+	command = exec.CommandContext(t.Context(), "/proc/self/exe", append([]string{"--shale", shale, "--dir", directory},
+		args...)...)
 	command.Env = append(os.Environ(), "SHALE_DEMO_TEST_AS_DEMO=1")
 	return command, directory
 }
@@ -80,7 +83,8 @@ func TestDemo(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, story)
 			}
-			for _, part := range []string{"input", "import", "stack", "change", "changes", "export", "apply", "equal", "exact", "done"} {
+			for _, part := range []string{"input", "import", "stack", "change", "changes", "export", "apply", "equal",
+				"exact", "done"} {
 				if !strings.Contains("\n"+string(story), "\n"+part+" ") {
 					t.Errorf("the story lacks %q:\n%s", part, story)
 				}

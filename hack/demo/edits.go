@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// edits are changes of every kind, made to real files through the mount. Each returns what it did, for the narrative.
+// edits are changes of every kind, made to real files through the mount. Each returns
+// what it did, for the narrative.
 func edits(root string, p place) ([]string, error) {
 	at := func(name string) string { return filepath.Join(root, name) }
 	var done []string
@@ -33,7 +34,8 @@ func edits(root string, p place) ([]string, error) {
 		step("chown 1:1 time/time.go", os.Lchown(at("time/time.go"), 1, 1))
 	}
 	if p.xattrs {
-		step("set user.reviewed on net/http/server.go", unix.Setxattr(at("net/http/server.go"), "user.reviewed", []byte("yes"), 0))
+		step("set user.reviewed on net/http/server.go", unix.Setxattr(at("net/http/server.go"), "user.reviewed",
+			[]byte("yes"), 0))
 	}
 	step("make the directory new/deep with a file, a symlink, a hard link and a fifo", makeNew(at("new/deep")))
 	step("replace the directory strings by another of that name", replaceDirectory(at("strings")))

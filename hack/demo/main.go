@@ -1,8 +1,11 @@
-// Demo shows Shale's main job on real input, and checks it: the source tree of the Go toolchain becomes a layer, a container changes files
-// on top of it, and the change travels to a second store, where the same tree must come out.
+// Demo shows Shale's main job on real input, and checks it: the source tree of the Go
+// toolchain becomes a layer, a container changes files on top of it, and the change
+// travels to a second store, where the same tree must come out.
 //
-// It is what "make run" runs. It uses bin/shale from outside, as a person would, needs nothing but Go, works as root and as an ordinary user,
-// and leaves nothing behind: it works in a mount namespace of its own and in one directory, which a second process removes whatever happens.
+// It is what "make run" runs. It uses bin/shale from outside, as a person would, needs
+// nothing but Go, works as root and as an ordinary user, and leaves nothing behind: it
+// works in a mount namespace of its own and in one directory, which a second process
+// removes whatever happens.
 package main
 
 import (
@@ -34,7 +37,8 @@ func goSource() string {
 func main() {
 	shale := flag.String("shale", "bin/shale", "the program to show")
 	source := flag.String("source", goSource(), "the directory to make a layer of")
-	parent := flag.String("dir", "", "work below this directory (default: the first of $TMPDIR, /var/tmp and /dev/shm that will do)")
+	parent := flag.String("dir", "",
+		"work below this directory (default: the first of $TMPDIR, /var/tmp and /dev/shm that will do)")
 	driver := flag.String("driver", "", "use the driver overlay or vfs (default: overlay where it can be mounted)")
 	flag.Parse()
 	if err := start(*shale, *source, *parent, *driver); err != nil {
@@ -66,13 +70,15 @@ func start(shale, source, parent, driver string) error {
 	return supervise(shale, source, parent, driver)
 }
 
-// childFailed is the exit status of the process that did the work, and has said itself what was wrong.
+// childFailed is the exit status of the process that did the work, and has said itself
+// what was wrong.
 type childFailed int
 
 func (c childFailed) Error() string { return fmt.Sprintf("exit status %d", int(c)) }
 
-// supervise runs this program again with the rights it needs, in a mount namespace that takes its mounts along when it goes, and removes the
-// directory it worked in. Root gets a mount namespace; anybody else a user namespace as well, by "shale unshare".
+// supervise runs this program again with the rights it needs, in a mount namespace that
+// takes its mounts along when it goes, and removes the directory it worked in. Root gets
+// a mount namespace; anybody else a user namespace as well, by "shale unshare".
 func supervise(shale, source, parent, driver string) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -82,7 +88,8 @@ func supervise(shale, source, parent, driver string) error {
 	if parent == "" {
 		candidates = []string{os.TempDir(), "/var/tmp", "/dev/shm"}
 	}
-	// The child chooses among these, since only it has the rights to try. We make and remove them all.
+	// The child chooses among these, since only it has the rights to try. We make and
+	// remove them all.
 	var directories []string
 	defer func() {
 		for _, directory := range directories {
@@ -104,7 +111,8 @@ func supervise(shale, source, parent, driver string) error {
 
 	child := exec.Command(self, "--shale", shale, "--source", source, "--driver", driver)
 	if os.Geteuid() == 0 {
-		// Go makes all mounts private after unsharing, so that ours don't spread to the host.
+		// Go makes all mounts private after unsharing, so that ours don't spread to the
+		// host.
 		child.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM}
 	} else {
 		child = exec.Command(shale, append([]string{"unshare", self}, child.Args[1:]...)...)

@@ -21,8 +21,9 @@ type place struct {
 	ids       bool     // files can be given to another user: more than one ID is mapped
 }
 
-// choosePlace takes the first directory that overlayfs accepts as an upper layer. Overlayfs itself isn't one, so that inside a container the
-// usual places may all fail; then a tmpfs of our own will do, and where nothing can be mounted, plain copies.
+// choosePlace takes the first directory that overlayfs accepts as an upper layer.
+// Overlayfs itself isn't one, so that inside a container the usual places may all fail;
+// then a tmpfs of our own will do, and where nothing can be mounted, plain copies.
 func choosePlace(directories []string, driver string) (place, error) {
 	var p place
 	for _, directory := range directories {
@@ -37,7 +38,8 @@ func choosePlace(directories []string, driver string) (place, error) {
 			p.directory, p.driver = directory, "overlay"
 			return p.probe(), nil
 		}
-		p.notes = append(p.notes, fmt.Sprintf("%s: overlayfs can't have its upper layer there (%v)", filepath.Dir(directory), err))
+		p.notes = append(p.notes, fmt.Sprintf("%s: overlayfs can't have its upper layer there (%v)",
+			filepath.Dir(directory), err))
 		if p.directory == "" {
 			p.directory = directory
 		}
@@ -57,11 +59,13 @@ func choosePlace(directories []string, driver string) (place, error) {
 		return p, fmt.Errorf("overlayfs can't be mounted: %s", strings.Join(p.notes, "; "))
 	}
 	p.driver = "vfs"
-	p.notes = append(p.notes, "working with the vfs driver instead, which copies whole trees: slower and larger, but it runs anywhere")
+	p.notes = append(p.notes,
+		"working with the vfs driver instead, which copies whole trees: slower and larger, but it runs anywhere")
 	return p.probe(), nil
 }
 
-// tryOverlay mounts a small overlay file system with its upper layer in directory, as the overlay driver would.
+// tryOverlay mounts a small overlay file system with its upper layer in directory, as the
+// overlay driver would.
 func tryOverlay(directory string) error {
 	trial := filepath.Join(directory, "trial")
 	defer os.RemoveAll(trial)

@@ -22,8 +22,8 @@ type sourceTar struct {
 	bytes  int64 // length of the tar
 }
 
-// writeSourceTar packs a directory into a tar archive at path, the same bytes for the same tree whoever runs it: sorted names, whole seconds,
-// owned by root.
+// writeSourceTar packs a directory into a tar archive at path, the same bytes for the
+// same tree whoever runs it: sorted names, whole seconds, owned by root.
 func writeSourceTar(ctx context.Context, path, directory string) (sourceTar, error) {
 	result := sourceTar{path: path}
 	file, err := os.Create(path)
