@@ -1,4 +1,5 @@
-// Peer prints the path of the containers-storage program that tests compare with, installing it first if need be.
+// Peer prints the path of the containers-storage program that tests compare with,
+// installing it first if need be.
 package main
 
 import (
