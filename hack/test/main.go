@@ -1,5 +1,6 @@
-// Test runs `go test` with the arguments it is given and says what a person wants to know: a line for each package,
-// the whole output of what failed, and at the end what was skipped for want of what.
+// Test runs `go test` with the arguments it is given and says what a person wants to
+// know: a line for each package, the whole output of what failed, and at the end what was
+// skipped for want of what.
 package main
 
 import (
@@ -89,7 +90,8 @@ func (r *report) take(e event) {
 		fmt.Printf("ok    %-60s %6.1f s\n", e.Package, e.Elapsed)
 	case "fail":
 		fmt.Printf("FAIL  %-60s %6.1f s\n%s", e.Package, e.Elapsed, strings.Join(r.output[id], ""))
-		// A package that panicked, or was ended, has tests without an end: theirs is what explains it.
+		// A package that panicked, or was ended, has tests without an end: theirs is what
+		// explains it.
 		for other, text := range r.output {
 			if other.pkg == e.Package && other.name != "" {
 				fmt.Printf("\n%s did not end:\n%s\n", other.name, strings.Join(text, ""))
