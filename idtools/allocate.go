@@ -8,8 +8,10 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Allocate maps a container's IDs from 0 on, size of them, to IDs of the host: each additional map as it is, and the rest to the lowest of the available IDs that
-// neither the maps in use nor the additional ones have. Too few of them are errdefs.ErrInUse, maps that contradict each other errdefs.ErrInvalid.
+// Allocate maps a container's IDs from 0 on, size of them, to IDs of the host: each
+// additional map as it is, and the rest to the lowest of the available IDs that neither
+// the maps in use nor the additional ones have. Too few of them are errdefs.ErrInUse,
+// maps that contradict each other errdefs.ErrInvalid.
 func Allocate(available []Range, inUse []Map, size int, additional []Map) ([]Map, error) {
 	if err := ValidateMaps(additional); err != nil {
 		return nil, err
@@ -30,7 +32,10 @@ func Allocate(available []Range, inUse []Map, size int, additional []Map) ([]Map
 	for _, want := range without([]span{{0, size}}, given) {
 		for want.start < want.end {
 			if len(free) == 0 {
-				return nil, fmt.Errorf("%d IDs for a container: %w: the available ranges have too few that no other container uses", size, errdefs.ErrInUse)
+				return nil,
+					fmt.Errorf(
+						"%d IDs for a container: %w: the available ranges have too few that no other container uses",
+						size, errdefs.ErrInUse)
 			}
 			n := min(want.end-want.start, free[0].end-free[0].start)
 			maps = append(maps, Map{ContainerID: want.start, HostID: free[0].start, Size: n})
@@ -42,7 +47,8 @@ func Allocate(available []Range, inUse []Map, size int, additional []Map) ([]Map
 	}
 	maps = append(maps, additional...)
 	if len(maps) > maxMaps {
-		return nil, fmt.Errorf("%d IDs for a container: %w: they are in more than %d pieces", size, errdefs.ErrInUse, maxMaps)
+		return nil, fmt.Errorf("%d IDs for a container: %w: they are in more than %d pieces", size, errdefs.ErrInUse,
+			maxMaps)
 	}
 	return maps, ValidateMaps(maps)
 }
@@ -50,7 +56,10 @@ func Allocate(available []Range, inUse []Map, size int, additional []Map) ([]Map
 // Overlap reports whether two lists of maps have an ID of the host in common.
 func Overlap(a, b []Map) bool {
 	return slices.ContainsFunc(a, func(x Map) bool {
-		return slices.ContainsFunc(b, func(y Map) bool { return x.HostID < y.HostID+y.Size && y.HostID < x.HostID+x.Size })
+		return slices.ContainsFunc(b, func(y Map) bool {
+			return x.HostID < y.HostID+y.Size && y.HostID < x.HostID+
+				x.Size
+		})
 	})
 }
 

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The variables by which the tools of this family tell their children that they run in a user namespace made for them, and for whom.
+// The variables by which the tools of this family tell their children that they run in a
+// user namespace made for them, and for whom.
 const (
 	EnvConfigured  = "_CONTAINERS_USERNS_CONFIGURED"
 	EnvRootlessUID = "_CONTAINERS_ROOTLESS_UID"
@@ -19,16 +20,18 @@ const (
 	envIsolation   = "BUILDAH_ISOLATION" // how Buildah runs commands: in such a namespace, only "rootless" works
 )
 
-// Caller is the user for whom this process runs, as the host sees it: inside a user namespace that Podman, Buildah or Shale made, it is still
-// the user who started them and not the root that the process seems to be.
+// Caller is the user for whom this process runs, as the host sees it: inside a user
+// namespace that Podman, Buildah or Shale made, it is still the user who started them and
+// not the root that the process seems to be.
 type Caller struct {
 	UID, GID uint32
 	// Configured tells that a parent made a user namespace for this process and said so.
 	Configured bool
 }
 
-// CallerOf reads what a parent said with lookup, which has the form of os.LookupEnv, and falls back to the IDs of the process. A value
-// that is no ID is errdefs.ErrInvalid: to go on as somebody else would open somebody else's store.
+// CallerOf reads what a parent said with lookup, which has the form of os.LookupEnv, and
+// falls back to the IDs of the process. A value that is no ID is errdefs.ErrInvalid: to
+// go on as somebody else would open somebody else's store.
 func CallerOf(lookup func(string) (string, bool)) (Caller, error) {
 	c := Caller{UID: uint32(os.Getuid()), GID: uint32(os.Getgid())}
 	if v, _ := lookup(EnvConfigured); v != "" {
@@ -51,7 +54,8 @@ func CallerOf(lookup func(string) (string, bool)) (Caller, error) {
 	return c, nil
 }
 
-// ParseID reads a user or group ID. 4294967295 is not one: the kernel takes it for "no change" (setresuid(2)).
+// ParseID reads a user or group ID. 4294967295 is not one: the kernel takes it for "no
+// change" (setresuid(2)).
 func ParseID(s string) (uint32, error) {
 	id, err := strconv.ParseUint(s, 10, 32)
 	if err != nil || id > maxID {
@@ -63,8 +67,9 @@ func ParseID(s string) (uint32, error) {
 // maxID is the highest ID there is.
 const maxID = 1<<32 - 2
 
-// Rootless reports whether the process lacks the powers of the host's root: it runs for another user, or without CAP_SYS_ADMIN, or in a
-// user namespace that doesn't have every ID.
+// Rootless reports whether the process lacks the powers of the host's root: it runs for
+// another user, or without CAP_SYS_ADMIN, or in a user namespace that doesn't have every
+// ID.
 func (c Caller) Rootless() (bool, error) {
 	if c.UID != 0 || c.Configured {
 		return true, nil
@@ -77,7 +82,8 @@ func (c Caller) Rootless() (bool, error) {
 	return !initial, err
 }
 
-// IsRootless is CallerOf and Caller.Rootless in one, for those who only want to know; what can't be found out counts as rootless.
+// IsRootless is CallerOf and Caller.Rootless in one, for those who only want to know;
+// what can't be found out counts as rootless.
 func IsRootless(lookup func(string) (string, bool)) bool {
 	c, err := CallerOf(lookup)
 	if err != nil {
@@ -87,8 +93,9 @@ func IsRootless(lookup func(string) (string, bool)) bool {
 	return rootless || err != nil
 }
 
-// NeedsUserNamespace reports whether a store can't be worked on before Run has put the process into a user namespace: it may not mount, and nobody made
-// a namespace for it yet.
+// NeedsUserNamespace reports whether a store can't be worked on before Run has put the
+// process into a user namespace: it may not mount, and nobody made a namespace for it
+// yet.
 func (c Caller) NeedsUserNamespace() (bool, error) {
 	if os.Geteuid() == 0 && (c.UID != 0 || c.Configured) {
 		return false, nil
@@ -97,8 +104,9 @@ func (c Caller) NeedsUserNamespace() (bool, error) {
 	return !admin, err
 }
 
-// Environ returns env, of the form of os.Environ, with what a child in a user namespace made for c is told. Podman and Buildah read the same variables, so
-// that they don't make one more namespace.
+// Environ returns env, of the form of os.Environ, with what a child in a user namespace
+// made for c is told. Podman and Buildah read the same variables, so that they don't make
+// one more namespace.
 func (c Caller) Environ(env []string) []string {
 	env = append(env[:len(env):len(env)], EnvConfigured+"=done")
 	if c.UID != 0 {
@@ -120,7 +128,8 @@ func hasCapability(n uint) (bool, error) {
 	return data[n/32].Effective&(1<<(n%32)) != 0, nil
 }
 
-// everyIDMapped reports whether this user namespace has all IDs, which only the initial one has unless somebody took pains.
+// everyIDMapped reports whether this user namespace has all IDs, which only the initial
+// one has unless somebody took pains.
 func everyIDMapped() (bool, error) {
 	data, err := os.ReadFile("/proc/self/uid_map")
 	if os.IsNotExist(err) {

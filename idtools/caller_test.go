@@ -25,7 +25,8 @@ func TestCallerOf(t *testing.T) {
 		{"1000", "x", 0, 0, false},
 		{" 1", "1", 0, 0, false},
 	} {
-		env := map[string]string{idtools.EnvConfigured: "done", idtools.EnvRootlessUID: tt.uid, idtools.EnvRootlessGID: tt.gid}
+		env := map[string]string{idtools.EnvConfigured: "done", idtools.EnvRootlessUID: tt.uid,
+			idtools.EnvRootlessGID: tt.gid}
 		c, err := idtools.CallerOf(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 		if (err == nil) != tt.ok || tt.ok && c != (idtools.Caller{UID: tt.wantUID, GID: tt.wantGID, Configured: true}) {
 			t.Errorf("%q, %q give %+v, %v", tt.uid, tt.gid, c, err)

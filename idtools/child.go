@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names by which the program knows its two short lives in a new user namespace. Nobody else has a reason to be called so.
+// The names by which the program knows its two short lives in a new user namespace.
+// Nobody else has a reason to be called so.
 const (
 	stageMapped  = "shale: wait for ID maps"
 	stageCommand = "shale: become a command"
@@ -21,8 +22,10 @@ const (
 // connFD is the child's end of the socket to its parent.
 const connFD = 3
 
-// Child is what a program that uses Namespace calls first in main, with os.Args. It returns nil at once, unless the process is the first one of a new
-// user namespace: then it becomes the command, or returns an error that the parent has been told already, so that main only has to exit.
+// Child is what a program that uses Namespace calls first in main, with os.Args. It
+// returns nil at once, unless the process is the first one of a new user namespace: then
+// it becomes the command, or returns an error that the parent has been told already, so
+// that main only has to exit.
 func Child(args []string) error {
 	if len(args) < 3 {
 		return nil
@@ -36,8 +39,10 @@ func Child(args []string) error {
 	return nil
 }
 
-// waitForMaps waits for the parent to map the IDs of this namespace, then executes the program again to be root in it: when this process
-// started, its IDs meant nothing here, and so it lost its capabilities (capabilities(7), "Capabilities and execution of programs by root").
+// waitForMaps waits for the parent to map the IDs of this namespace, then executes the
+// program again to be root in it: when this process started, its IDs meant nothing here,
+// and so it lost its capabilities (capabilities(7), "Capabilities and execution of
+// programs by root").
 func waitForMaps(rest []string) error {
 	var b [1]byte
 	for {
@@ -54,11 +59,13 @@ func waitForMaps(rest []string) error {
 		break
 	}
 	const self = "/proc/self/exe"
-	return &os.PathError{Op: "exec", Path: self, Err: syscall.Exec(self, append([]string{stageCommand}, rest...), os.Environ())}
+	return &os.PathError{Op: "exec", Path: self, Err: syscall.Exec(self, append([]string{stageCommand}, rest...),
+		os.Environ())}
 }
 
-// becomeCommand executes the command. The capabilities stay as they are from here on, and with them the death signal, which the kernel drops
-// when a process gains some (commit_creds in kernel/cred.c).
+// becomeCommand executes the command. The capabilities stay as they are from here on, and
+// with them the death signal, which the kernel drops when a process gains some
+// (commit_creds in kernel/cred.c).
 func becomeCommand(path string, argv []string) error {
 	runtime.LockOSThread() // the signal belongs to the thread
 	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
@@ -73,7 +80,8 @@ func becomeCommand(path string, argv []string) error {
 	return &os.PathError{Op: "exec", Path: path, Err: syscall.Exec(path, argv, os.Environ())}
 }
 
-// report tells the parent about err: the number of the kernel's error, or 0, and the text.
+// report tells the parent about err: the number of the kernel's error, or 0, and the
+// text.
 func report(err error) error {
 	if err == nil {
 		return nil

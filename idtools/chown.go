@@ -6,14 +6,18 @@ import (
 	"github.com/shalestore/shale/internal/fsat"
 )
 
-// overflowID is whom the kernel shows as the owner of what has none in a namespace (DEFAULT_OVERFLOWUID in linux/highuid.h).
+// overflowID is whom the kernel shows as the owner of what has none in a namespace
+// (DEFAULT_OVERFLOWUID in linux/highuid.h).
 const overflowID = 65534
 
-// ChownTree gives everything in dir, and dir itself, the owners that it has under the mapping to instead of those that it has under from.
-// See fsat.ChownTree for what is kept and how it fails.
+// ChownTree gives everything in dir, and dir itself, the owners that it has under the
+// mapping to instead of those that it has under from. See fsat.ChownTree for what is kept
+// and how it fails.
 //
-// As in containers/storage, a container's ID that to lacks becomes 65534, the overflow ID; and files of 0:0 are taken to be the container's root's
-// even when from doesn't map that: parents that should have been translated may not have been. Any other owner that from lacks is errdefs.ErrInvalid.
+// As in containers/storage, a container's ID that to lacks becomes 65534, the overflow
+// ID; and files of 0:0 are taken to be the container's root's even when from doesn't map
+// that: parents that should have been translated may not have been. Any other owner that
+// from lacks is errdefs.ErrInvalid.
 func ChownTree(ctx context.Context, dir string, from, to Mapping) error {
 	before, err := from.Table()
 	if err != nil {

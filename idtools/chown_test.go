@@ -36,12 +36,13 @@ func TestChownTreeOwners(t *testing.T) {
 		from, to idtools.Mapping
 		is, want string
 	}{
-		"to a mapping":              {idtools.Mapping{}, same(0, 1000, 10), "1:2", "1001:1002"},
-		"back":                      {same(0, 1000, 10), idtools.Mapping{}, "1001:1002", "1:2"},
-		"from one to another":       {same(0, 1000, 10), same(0, 2000, 10), "1009:1000", "2009:2000"},
-		"nobody's there":            {idtools.Mapping{}, same(0, 1000, 10), "9:10", "1009:65534"},
-		"root's by mistake":         {same(0, 1000, 10), same(0, 2000, 10), "0:0", "2000:2000"},
-		"one side of a mapping":     {idtools.Mapping{}, idtools.Mapping{UIDs: same(0, 1000, 10).UIDs}, "3:4", "1003:4"},
+		"to a mapping":        {idtools.Mapping{}, same(0, 1000, 10), "1:2", "1001:1002"},
+		"back":                {same(0, 1000, 10), idtools.Mapping{}, "1001:1002", "1:2"},
+		"from one to another": {same(0, 1000, 10), same(0, 2000, 10), "1009:1000", "2009:2000"},
+		"nobody's there":      {idtools.Mapping{}, same(0, 1000, 10), "9:10", "1009:65534"},
+		"root's by mistake":   {same(0, 1000, 10), same(0, 2000, 10), "0:0", "2000:2000"},
+		"one side of a mapping": {idtools.Mapping{}, idtools.Mapping{UIDs: same(0, 1000, 10).UIDs}, "3:4",
+			"1003:4"},
 		"the highest IDs there are": {idtools.Mapping{}, same(0, 1<<32-11, 10), "9:9", "4294967294:4294967294"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,17 +59,20 @@ func TestChownTreeOwners(t *testing.T) {
 	}
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "f=x 5000:5000")
-	if err := idtools.ChownTree(t.Context(), dir, same(0, 1000, 10), idtools.Mapping{}); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(fmt.Sprint(err), `"f"`) {
+	if err := idtools.ChownTree(t.Context(), dir, same(0, 1000, 10), idtools.Mapping{}); !errors.Is(err,
+		errdefs.ErrInvalid) || !strings.Contains(fmt.Sprint(err), `"f"`) {
 		t.Errorf("an owner that isn't mapped: %v", err)
 	}
 }
 
-// A tree of many directories, deeper than a path can say, is done whole; an end of the context stops it.
+// A tree of many directories, deeper than a path can say, is done whole; an end of the
+// context stops it.
 func TestChownTreeDeepAndWide(t *testing.T) {
 	testutil.Root(t)
 	dir := t.TempDir()
 	for i := range 50 {
-		testutil.Tree(t, dir, fmt.Sprintf("d%d/f=x 1:1", i), fmt.Sprintf("d%d/g=x 2:2", i), fmt.Sprintf("h%d=>d%d/f", i, i))
+		testutil.Tree(t, dir, fmt.Sprintf("d%d/f=x 1:1", i), fmt.Sprintf("d%d/g=x 2:2", i),
+			fmt.Sprintf("h%d=>d%d/f", i, i))
 	}
 	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -119,13 +123,15 @@ func TestOpenUserNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if its, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", ns.Fd())); err != nil || its == mine || !strings.HasPrefix(its, "user:[") {
+	if its, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", ns.Fd())); err != nil || its == mine ||
+		!strings.HasPrefix(its, "user:[") {
 		t.Errorf("namespace %s, mine is %s, %v", its, mine, err)
 	}
 	if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
 		t.Errorf("a child is left: %v", err)
 	}
-	if _, err := idtools.OpenUserNamespace(idtools.Mapping{UIDs: []idtools.Map{{Size: -1}}}); !errors.Is(err, errdefs.ErrInvalid) {
+	if _, err := idtools.OpenUserNamespace(idtools.Mapping{UIDs: []idtools.Map{{Size: -1}}}); !errors.Is(err,
+		errdefs.ErrInvalid) {
 		t.Errorf("a bad mapping: %v", err)
 	}
 }

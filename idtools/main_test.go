@@ -16,7 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test program plays the parts that need a process of their own; the first argument after the name says which.
+// The test program plays the parts that need a process of their own; the first argument
+// after the name says which.
 const helper = "idtools-test-helper"
 
 func TestMain(m *testing.M) {
@@ -46,7 +47,9 @@ func play(part string, args []string) int {
 		}
 		fmt.Fprintln(os.Stderr, "error:", err)
 		return 125
-	case "bind": // puts files over /etc/subuid and /etc/subgid of its own mount namespace, then becomes the next part as nobody
+	case "bind":
+		// puts files over /etc/subuid and /etc/subgid of its own mount namespace, then
+		// becomes the next part as nobody
 		for i, target := range []string{"/etc/subuid", "/etc/subgid"} {
 			if err := unix.Mount(args[i], target, "", unix.MS_BIND, ""); err != nil {
 				fmt.Fprintln(os.Stderr, target, err)
@@ -138,7 +141,8 @@ func run(t *testing.T, cmd *exec.Cmd) result {
 	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
 }
 
-// unshare runs a shell script in a user namespace of an ordinary user without subordinate IDs.
+// unshare runs a shell script in a user namespace of an ordinary user without subordinate
+// IDs.
 func unshare(t *testing.T, script string) result {
 	t.Helper()
 	needNamespaces(t)

@@ -77,7 +77,8 @@ func TestParseProcMap(t *testing.T) {
 	}
 }
 
-// The two ways to translate agree with each other and undo each other, at the ends of every range and beside them.
+// The two ways to translate agree with each other and undo each other, at the ends of
+// every range and beside them.
 func TestTranslation(t *testing.T) {
 	m := idtools.Mapping{
 		UIDs: []idtools.Map{{1, 100000, 65536}, {0, 1000, 1}, {100000, 4294967290, 5}},
@@ -102,7 +103,8 @@ func TestTranslation(t *testing.T) {
 		{math.MaxUint32, 0, false},
 	} {
 		const gid = 4294967294
-		for name, to := range map[string]func(uint32, uint32) (uint32, uint32, error){"Mapping": m.ToHost, "Table": table.ToHost} {
+		for name, to := range map[string]func(uint32, uint32) (uint32, uint32, error){
+			"Mapping": m.ToHost, "Table": table.ToHost} {
 			uid, g, err := to(tt.inside, gid)
 			if (err == nil) != tt.ok || tt.ok && (uid != tt.outside || g != gid) {
 				t.Errorf("%s.ToHost(%d) gives %d:%d, %v", name, tt.inside, uid, g, err)
@@ -114,7 +116,8 @@ func TestTranslation(t *testing.T) {
 		if !tt.ok {
 			continue
 		}
-		for name, to := range map[string]func(uint32, uint32) (uint32, uint32, error){"Mapping": m.ToContainer, "Table": table.ToContainer} {
+		for name, to := range map[string]func(uint32, uint32) (uint32, uint32, error){
+			"Mapping": m.ToContainer, "Table": table.ToContainer} {
 			if uid, g, err := to(tt.outside, gid); err != nil || uid != tt.inside || g != gid {
 				t.Errorf("%s.ToContainer(%d) gives %d:%d, %v", name, tt.outside, uid, g, err)
 			}
@@ -160,7 +163,8 @@ func TestIdentity(t *testing.T) {
 	if uid, gid, err := m.RootPair(); uid != 0 || gid != 0 || err != nil {
 		t.Errorf("%d:%d, %v", uid, gid, err)
 	}
-	if _, _, err := (idtools.Mapping{UIDs: []idtools.Map{{5, 1000, 2}}}).RootPair(); !errors.Is(err, errdefs.ErrInvalid) {
+	if _, _, err := (idtools.Mapping{UIDs: []idtools.Map{{5, 1000, 2}}}).RootPair(); !errors.Is(err,
+		errdefs.ErrInvalid) {
 		t.Errorf("a mapping without root: %v", err)
 	}
 	if uid, _, _ := (idtools.Mapping{UIDs: []idtools.Map{{5, 1000, 1}}}).RootPair(); uid != 1000 {
@@ -168,10 +172,12 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// Records of other tools may hold anything that JSON can hold; it must not wrap around to an ID.
+// Records of other tools may hold anything that JSON can hold; it must not wrap around to
+// an ID.
 func TestUnsoundMapsTranslateNothing(t *testing.T) {
 	for _, m := range []idtools.Map{
-		{-1, 0, 10}, {0, -1, 10}, {0, 0, -1}, {0, math.MaxInt, 10}, {math.MaxInt, 0, math.MaxInt}, {0, math.MinInt, math.MaxInt}, {0, 1 << 32, 1 << 40},
+		{-1, 0, 10}, {0, -1, 10}, {0, 0, -1}, {0, math.MaxInt, 10}, {math.MaxInt, 0, math.MaxInt},
+		{0, math.MinInt, math.MaxInt}, {0, 1 << 32, 1 << 40},
 	} {
 		mapping := idtools.Mapping{UIDs: []idtools.Map{m}}
 		if uid, _, err := mapping.ToHost(5, 0); err == nil {
@@ -214,7 +220,8 @@ func TestEqual(t *testing.T) {
 }
 
 func FuzzParseMaps(f *testing.F) {
-	for _, s := range []string{"", "0:100000:65536", "0:0:1:1:5:9", "0:1:2,3 4:5:6", "4294967295:0:1", "0:-1:1", "0:0:4294967296", "::::::", "0:0:9223372036854775808"} {
+	for _, s := range []string{"", "0:100000:65536", "0:0:1:1:5:9", "0:1:2,3 4:5:6", "4294967295:0:1", "0:-1:1",
+		"0:0:4294967296", "::::::", "0:0:9223372036854775808"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -16,22 +16,29 @@ import (
 
 // Namespace says for whom a user namespace is made and how.
 //
-// The caller's own ID becomes root in it, and the caller's subordinate IDs follow from 1 on. To map those takes newuidmap and newgidmap, which
-// are part of every distribution; without them, or without an entry in /etc/subuid and /etc/subgid, the namespace has the caller's ID alone.
-// Root needs no helper; without subordinate IDs of its own it keeps all the IDs it has.
+// The caller's own ID becomes root in it, and the caller's subordinate IDs follow from 1
+// on. To map those takes newuidmap and newgidmap, which are part of every distribution;
+// without them, or without an entry in /etc/subuid and /etc/subgid, the namespace has the
+// caller's ID alone. Root needs no helper; without subordinate IDs of its own it keeps
+// all the IDs it has.
 //
-// How it works: a process can be given IDs only by its parent, and has its powers over the namespace from its next execve(2) after that on.
-// So the program starts itself anew in the namespace (the clone flags of SysProcAttr), where Child waits; the parent writes the maps; Child executes the
-// program once more, now as root of the namespace, ties its life to the parent's, and becomes the command.
+// How it works: a process can be given IDs only by its parent, and has its powers over
+// the namespace from its next execve(2) after that on. So the program starts itself anew
+// in the namespace (the clone flags of SysProcAttr), where Child waits; the parent writes
+// the maps; Child executes the program once more, now as root of the namespace, ties its
+// life to the parent's, and becomes the command.
 //
 // main must therefore call Child before anything else.
 type Namespace struct {
 	Caller Caller
-	// SubIDs are the files to read; the zero value is right, except that newuidmap and newgidmap read those of /etc in any case.
+	// SubIDs are the files to read; the zero value is right, except that newuidmap and
+	// newgidmap read those of /etc in any case.
 	SubIDs SubIDFiles
-	// Warn, if not nil, hears why a namespace has fewer IDs than one would want. The command runs all the same.
+	// Warn, if not nil, hears why a namespace has fewer IDs than one would want. The
+	// command runs all the same.
 	Warn func(error)
-	// Stdin, Stdout and Stderr are those of the command; nil stands for this process's own.
+	// Stdin, Stdout and Stderr are those of the command; nil stands for this process's
+	// own.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
@@ -39,14 +46,18 @@ type Namespace struct {
 // killDelay is how long a command may take to end after its context did.
 const killDelay = 10 * time.Second
 
-// Run executes argv in a new user namespace and a new mount namespace, and waits for it. The command is looked up in PATH. Signals that would
-// end or stop this process are passed on to it, and it doesn't outlive this process.
+// Run executes argv in a new user namespace and a new mount namespace, and waits for it.
+// The command is looked up in PATH. Signals that would end or stop this process are
+// passed on to it, and it doesn't outlive this process.
 //
-// The status is the command's exit status, or 128 and the number of the signal that ended it, as shells have it. err tells that the command could not be
-// started: errdefs.ErrUnsupported when this host allows no user namespaces, the message naming the setting that forbids it.
+// The status is the command's exit status, or 128 and the number of the signal that ended
+// it, as shells have it. err tells that the command could not be started:
+// errdefs.ErrUnsupported when this host allows no user namespaces, the message naming the
+// setting that forbids it.
 //
-// When ctx ends, the command is asked to end with SIGTERM and killed ten seconds later. Don't pass a context that ends on SIGINT: a shell in
-// the namespace decides for itself what Ctrl-C means.
+// When ctx ends, the command is asked to end with SIGTERM and killed ten seconds later.
+// Don't pass a context that ends on SIGINT: a shell in the namespace decides for itself
+// what Ctrl-C means.
 func (n Namespace) Run(ctx context.Context, argv []string) (status int, err error) {
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
@@ -55,7 +66,8 @@ func (n Namespace) Run(ctx context.Context, argv []string) (status int, err erro
 	return n.run(ctx, path, argv)
 }
 
-// Reexec is Run for this very program. args are its arguments, starting with its name: usually os.Args.
+// Reexec is Run for this very program. args are its arguments, starting with its name:
+// usually os.Args.
 func (n Namespace) Reexec(ctx context.Context, args []string) (status int, err error) {
 	return n.run(ctx, "/proc/self/exe", args)
 }
@@ -65,7 +77,8 @@ func (n Namespace) run(ctx context.Context, path string, argv []string) (int, er
 	if err != nil {
 		return 0, err
 	}
-	// The child dies with the thread that started it (PR_SET_PDEATHSIG in prctl(2)), which must not be one that Go gives up.
+	// The child dies with the thread that started it (PR_SET_PDEATHSIG in prctl(2)),
+	// which must not be one that Go gives up.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
@@ -120,7 +133,8 @@ func (n Namespace) run(ctx context.Context, path string, argv []string) (int, er
 	}
 }
 
-// release gives the waiting child its IDs, sends it on, and returns once it has become the command or has told why it could not.
+// release gives the waiting child its IDs, sends it on, and returns once it has become
+// the command or has told why it could not.
 func (n Namespace) release(conn *os.File, p plan, pid int) error {
 	if err := p.apply(pid, n.warn); err != nil {
 		return err

@@ -32,7 +32,8 @@ func TestNamespaceOfOneID(t *testing.T) {
 	got := run(t, cmd)
 	id := ordinaryID()
 	want := fmt.Sprintf("0\n0\n0 %d 1\n0 %d 1\ndeny\n", id, id)
-	if out := squeeze(got.stdout); !strings.HasPrefix(out, want) || !strings.HasSuffix(out, "\nmounted") || got.status != 0 {
+	if out := squeeze(got.stdout); !strings.HasPrefix(out, want) || !strings.HasSuffix(out, "\nmounted") ||
+		got.status != 0 {
 		t.Errorf("status %d, printed\n%s\nwant\n%s…mounted\nstderr: %s", got.status, out, want, got.stderr)
 	}
 	if !strings.Contains(got.stderr, "warning:") || !strings.Contains(got.stderr, "not known") {
@@ -40,8 +41,8 @@ func TestNamespaceOfOneID(t *testing.T) {
 	}
 }
 
-// With entries in /etc/subuid and /etc/subgid, newuidmap and newgidmap map the ranges. The files are put in place in a mount namespace of
-// their own.
+// With entries in /etc/subuid and /etc/subgid, newuidmap and newgidmap map the ranges.
+// The files are put in place in a mount namespace of their own.
 func TestNamespaceWithSubordinateIDs(t *testing.T) {
 	needNamespaces(t)
 	if os.Geteuid() != 0 {
@@ -57,21 +58,25 @@ func TestNamespaceWithSubordinateIDs(t *testing.T) {
 		if _, err := os.Stat("/etc/" + f); err != nil {
 			t.Skipf("needs a file to put another one over: %v", err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, f), []byte("nobody:300000:10\nnobody:200000:65536\n"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte("nobody:300000:10\nnobody:200000:65536\n"),
+			0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	cmd := program("bind", dir+"/subuid", dir+"/subgid", "unshare", "", "", "sh", "-c",
-		"id -u; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; cd "+dir+"; mount -t tmpfs none $PWD; cd $PWD; touch f; chown 5:65546 f; stat -c %u:%g f")
+		"id -u; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; cd "+dir+
+			"; mount -t tmpfs none $PWD; cd $PWD; touch f; chown 5:65546 f; stat -c %u:%g f")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: unix.CLONE_NEWNS}
 	got := run(t, cmd)
 	maps := "0 65534 1\n1 200000 65536\n65537 300000 10\n"
-	if out, want := squeeze(got.stdout), "0\n"+maps+maps+"allow\n5:65546"; out != want || got.status != 0 || strings.Contains(got.stderr, "warning:") {
+	if out, want := squeeze(got.stdout), "0\n"+maps+maps+"allow\n5:65546"; out != want || got.status != 0 ||
+		strings.Contains(got.stderr, "warning:") {
 		t.Errorf("status %d, printed\n%s\nwant\n%s\nstderr: %s", got.status, out, want, got.stderr)
 	}
 }
 
-// When newuidmap refuses, here because the files it reads don't list the user, the command runs with one ID.
+// When newuidmap refuses, here because the files it reads don't list the user, the
+// command runs with one ID.
 func TestHelpersThatRefuse(t *testing.T) {
 	needNamespaces(t)
 	if _, err := exec.LookPath("newuidmap"); err != nil {
@@ -88,7 +93,8 @@ func TestHelpersThatRefuse(t *testing.T) {
 	cmd := program("unshare", file, file, "cat", "/proc/self/uid_map")
 	ordinary(cmd)
 	got := run(t, cmd)
-	if want := fmt.Sprintf("0 %d 1", ordinaryID()); squeeze(got.stdout) != want || got.status != 0 || !strings.Contains(got.stderr, "newgidmap") {
+	if want := fmt.Sprintf("0 %d 1", ordinaryID()); squeeze(got.stdout) != want || got.status != 0 ||
+		!strings.Contains(got.stderr, "newgidmap") {
 		t.Errorf("%+v, want %s and a warning about newgidmap", got, want)
 	}
 }
@@ -105,7 +111,8 @@ func TestNamespaceOfRoot(t *testing.T) {
 	dir := public(t)
 	file := filepath.Join(dir, "subid")
 	for content, want := range map[string]string{
-		"":                  regexp.MustCompile(`(\d+) +\d+ +(\d+)`).ReplaceAllString(squeeze(string(maps)), "$1 $1 $2"),
+		"": regexp.MustCompile(`(\d+) +\d+ +(\d+)`).ReplaceAllString(squeeze(string(maps)),
+			"$1 $1 $2"),
 		"root:100000:1000":  "0 0 1\n1 100000 1000",
 		"root:100000:1000x": "",
 	} {
@@ -146,7 +153,8 @@ func TestStatusOfTheCommand(t *testing.T) {
 	}
 }
 
-// The command gets no descriptor that it wouldn't get without a namespace. (What the tests were started with may be among them.)
+// The command gets no descriptor that it wouldn't get without a namespace. (What the
+// tests were started with may be among them.)
 func TestNoDescriptorLeaks(t *testing.T) {
 	const script = "echo /proc/self/fd/*"
 	want := run(t, exec.Command("sh", "-c", script)).stdout
@@ -157,7 +165,8 @@ func TestNoDescriptorLeaks(t *testing.T) {
 
 // What the tools of this family look for in the environment.
 func TestEnvironmentOfTheCommand(t *testing.T) {
-	got := unshare(t, `echo $_CONTAINERS_USERNS_CONFIGURED $_CONTAINERS_ROOTLESS_UID $_CONTAINERS_ROOTLESS_GID $BUILDAH_ISOLATION`)
+	got := unshare(t,
+		`echo $_CONTAINERS_USERNS_CONFIGURED $_CONTAINERS_ROOTLESS_UID $_CONTAINERS_ROOTLESS_GID $BUILDAH_ISOLATION`)
 	if want := fmt.Sprintf("done %d %[1]d rootless\n", ordinaryID()); got.stdout != want {
 		t.Errorf("%+v, want %s", got, want)
 	}
@@ -173,7 +182,8 @@ func TestCallerInside(t *testing.T) {
 	}
 	exe := filepath.Join(public(t), "program")
 	copyProgram(t, exe)
-	cmd = program("unshare", "/nonexistent/subid", "/nonexistent/subid", "bash", "-c", "exec -a "+helper+" "+exe+" caller")
+	cmd = program("unshare", "/nonexistent/subid", "/nonexistent/subid", "bash", "-c", "exec -a "+helper+" "+exe+
+		" caller")
 	ordinary(cmd)
 	if got, want := run(t, cmd), fmt.Sprintf("%d %[1]d true false <nil>\n", ordinaryID()); got.stdout != want {
 		t.Errorf("inside: %+v, want %s", got, want)
@@ -191,20 +201,22 @@ func copyProgram(t *testing.T, to string) {
 	}
 }
 
-// A host that forbids user namespaces is told by the name of the setting. The sysctl counts per user namespace, so that the test can
-// change it in one of its own.
+// A host that forbids user namespaces is told by the name of the setting. The sysctl
+// counts per user namespace, so that the test can change it in one of its own.
 func TestForbiddenBySysctl(t *testing.T) {
 	needNamespaces(t)
 	exe := filepath.Join(public(t), "program")
 	copyProgram(t, exe)
 	cmd := program("unshare", "/nonexistent/subid", "/nonexistent/subid", "bash", "-c",
-		"echo 0 > /proc/sys/user/max_user_namespaces || exit 99; exec -a "+helper+" "+exe+" unshare /nonexistent/subid /nonexistent/subid true")
+		"echo 0 > /proc/sys/user/max_user_namespaces || exit 99; exec -a "+helper+" "+exe+
+			" unshare /nonexistent/subid /nonexistent/subid true")
 	ordinary(cmd)
 	got := run(t, cmd)
 	if got.status == 99 {
 		t.Skipf("can't write the sysctl in a namespace: %s", got.stderr)
 	}
-	if got.status != 125 || !strings.Contains(got.stderr, "user.max_user_namespaces is 0") || !strings.Contains(got.stderr, errdefs.ErrUnsupported.Error()) {
+	if got.status != 125 || !strings.Contains(got.stderr, "user.max_user_namespaces is 0") ||
+		!strings.Contains(got.stderr, errdefs.ErrUnsupported.Error()) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -270,8 +282,10 @@ func TestContextEndsTheCommand(t *testing.T) {
 		io.ReadFull(r, make([]byte, 6))
 		cancel()
 	}()
-	ns := idtools.Namespace{Caller: caller, Stdout: w, SubIDs: idtools.SubIDFiles{SubUID: "/nonexistent/subid", SubGID: "/nonexistent/subid"}}
-	if status, err := ns.Run(ctx, []string{"sh", "-c", "echo ready; exec sleep 1000"}); !errors.Is(err, context.Canceled) {
+	ns := idtools.Namespace{Caller: caller, Stdout: w, SubIDs: idtools.SubIDFiles{SubUID: "/nonexistent/subid",
+		SubGID: "/nonexistent/subid"}}
+	if status, err := ns.Run(ctx, []string{"sh", "-c", "echo ready; exec sleep 1000"}); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("status %d, %v", status, err)
 	}
 }

@@ -10,12 +10,16 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// ParseMaps reads ID maps as the command line gives them: container:host:size, several of them separated by commas, spaces or colons, or in
-// arguments of their own. "" is no map at all. What is malformed or not sound (ValidateMaps) is errdefs.ErrInvalid.
+// ParseMaps reads ID maps as the command line gives them: container:host:size, several of
+// them separated by commas, spaces or colons, or in arguments of their own. "" is no map
+// at all. What is malformed or not sound (ValidateMaps) is errdefs.ErrInvalid.
 func ParseMaps(specs ...string) ([]Map, error) {
 	var maps []Map
 	for _, spec := range specs {
-		for word := range strings.FieldsFuncSeq(spec, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' || r == '\n' }) {
+		for word := range strings.FieldsFuncSeq(spec, func(r rune) bool {
+			return r == ',' || r == ' ' || r == '\t' ||
+				r == '\n'
+		}) {
 			fields := strings.Split(word, ":")
 			if len(fields)%3 != 0 {
 				return nil, fmt.Errorf("%w: ID map %q is not of the form container:host:size", errdefs.ErrInvalid, word)
@@ -45,14 +49,15 @@ func parseMap(fields []string) (Map, error) {
 	return Map{ContainerID: n[0], HostID: n[1], Size: n[2]}, nil
 }
 
-// ParseProcMap reads the content of a /proc/PID/uid_map or gid_map: a range a line, three numbers each. The host's side is meant as the
-// reader's namespace sees it.
+// ParseProcMap reads the content of a /proc/PID/uid_map or gid_map: a range a line, three
+// numbers each. The host's side is meant as the reader's namespace sees it.
 func ParseProcMap(content string) ([]Map, error) {
 	var maps []Map
 	for line := range strings.Lines(content) {
 		fields := strings.Fields(line)
 		if len(fields) != 3 {
-			return nil, fmt.Errorf("%w: line %q of an ID map has %d fields, not 3", errdefs.ErrInvalid, line, len(fields))
+			return nil, fmt.Errorf("%w: line %q of an ID map has %d fields, not 3", errdefs.ErrInvalid, line,
+				len(fields))
 		}
 		m, err := parseMap(fields)
 		if err != nil {
@@ -63,7 +68,8 @@ func ParseProcMap(content string) ([]Map, error) {
 	return maps, ValidateMaps(maps)
 }
 
-// NamespaceMapping returns the mapping of the user namespace this process is in, towards its parent namespace.
+// NamespaceMapping returns the mapping of the user namespace this process is in, towards
+// its parent namespace.
 func NamespaceMapping() (Mapping, error) {
 	var m Mapping
 	for _, f := range []struct {

@@ -9,7 +9,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// notPermitted explains why the kernel refused a user namespace, by the settings below sysctls, a directory such as /proc/sys.
+// notPermitted explains why the kernel refused a user namespace, by the settings below
+// sysctls, a directory such as /proc/sys.
 func notPermitted(err error, sysctls string) error {
 	var reasons []string
 	for _, s := range []struct{ name, forbids string }{

@@ -17,7 +17,8 @@ func TestNotPermitted(t *testing.T) {
 		{"user/max_user_namespaces", "0\n", "sysctl user.max_user_namespaces is 0"},
 		{"user/max_user_namespaces", "15000\n", "security module"},
 		{"kernel/unprivileged_userns_clone", "0\n", "sysctl kernel.unprivileged_userns_clone is 0"},
-		{"kernel/apparmor_restrict_unprivileged_userns", "1\n", "sysctl kernel.apparmor_restrict_unprivileged_userns is 1"},
+		{"kernel/apparmor_restrict_unprivileged_userns", "1\n",
+			"sysctl kernel.apparmor_restrict_unprivileged_userns is 1"},
 		{"kernel/apparmor_restrict_unprivileged_userns", "0\n", "security module"},
 	} {
 		sysctls := t.TempDir()
@@ -29,7 +30,8 @@ func TestNotPermitted(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := notPermitted(unix.EPERM, sysctls)
-		if !strings.Contains(err.Error(), tt.want) || !errors.Is(err, unix.EPERM) || !errors.Is(err, errdefs.ErrUnsupported) {
+		if !strings.Contains(err.Error(), tt.want) || !errors.Is(err, unix.EPERM) ||
+			!errors.Is(err, errdefs.ErrUnsupported) {
 			t.Errorf("%s = %s: %v", tt.name, tt.value, err)
 		}
 	}

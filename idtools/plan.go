@@ -12,13 +12,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxMaps is how many ranges the kernel takes for one kind of ID (since Linux 4.15; user_namespaces(7)).
+// maxMaps is how many ranges the kernel takes for one kind of ID (since Linux 4.15;
+// user_namespaces(7)).
 const maxMaps = 340
 
 // plan is what a new user namespace will have.
 type plan struct {
 	uids, gids []Map
-	// helpers are the paths of newuidmap and newgidmap, when it takes them to map uids and gids.
+	// helpers are the paths of newuidmap and newgidmap, when it takes them to map uids
+	// and gids.
 	helpers [2]string
 }
 
@@ -61,7 +63,8 @@ func (n Namespace) subordinate(euid, egid int) (p plan, err error) {
 	}
 	p.uids, p.gids = withOwn(euid, p.uids), withOwn(egid, p.gids)
 	if len(p.uids) > maxMaps || len(p.gids) > maxMaps {
-		return plan{}, fmt.Errorf("%w: user %d has more ranges of subordinate IDs than the %d that the kernel takes", errdefs.ErrInvalid, euid, maxMaps)
+		return plan{}, fmt.Errorf("%w: user %d has more ranges of subordinate IDs than the %d that the kernel takes",
+			errdefs.ErrInvalid, euid, maxMaps)
 	}
 	if err := (Mapping{UIDs: p.uids, GIDs: p.gids}).Validate(); err != nil {
 		return plan{}, fmt.Errorf("own and subordinate IDs of user %d: %w", euid, err)
@@ -102,14 +105,16 @@ func findHelpers() (paths [2]string, err error) {
 	return paths, nil
 }
 
-// apply maps the IDs of the user namespace of process pid, a child that nobody has waited for. When the helpers won't do it, the
-// namespace gets the caller's ID alone and warn hears why.
+// apply maps the IDs of the user namespace of process pid, a child that nobody has waited
+// for. When the helpers won't do it, the namespace gets the caller's ID alone and warn
+// hears why.
 func (p plan) apply(pid int, warn func(error)) error {
 	proc := "/proc/" + strconv.Itoa(pid)
 	if p.helpers[0] == "" {
 		return p.write(proc)
 	}
-	// newgidmap leaves setgroups(2) allowed, as the groups of the range are the user's to drop.
+	// newgidmap leaves setgroups(2) allowed, as the groups of the range are the user's to
+	// drop.
 	single := plan{uids: []Map{{0, os.Geteuid(), 1}}, gids: []Map{{0, os.Getegid(), 1}}}
 	if err := runHelper(p.helpers[1], pid, p.gids); err != nil {
 		warn(fmt.Errorf("user namespace with user ID %d alone: %w", os.Geteuid(), err))
@@ -122,15 +127,17 @@ func (p plan) apply(pid int, warn func(error)) error {
 	return nil
 }
 
-// write sets the maps without helpers, which the kernel allows for the own ID alone, or to the privileged.
+// write sets the maps without helpers, which the kernel allows for the own ID alone, or
+// to the privileged.
 func (p plan) write(proc string) error {
 	privileged, err := hasCapability(unix.CAP_SETGID)
 	if err != nil {
 		return err
 	}
 	if !privileged {
-		// Without this the kernel refuses the group map: to drop a group must not be a way around permissions that exclude it
-		// (CVE-2014-8989). Kernels before 3.19 have no such file.
+		// Without this the kernel refuses the group map: to drop a group must not be a
+		// way around permissions that exclude it (CVE-2014-8989). Kernels before 3.19
+		// have no such file.
 		if err := writeProc(proc+"/setgroups", "deny"); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return notPermitted(err, "/proc/sys")
 		}

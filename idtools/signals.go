@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forwardSignals passes on to p what would end this process, until stop is called. Signals that this process was started to ignore stay
-// ignored.
+// forwardSignals passes on to p what would end this process, until stop is called.
+// Signals that this process was started to ignore stay ignored.
 func forwardSignals(p *os.Process) (stop func()) {
 	signals := make(chan os.Signal, 16)
-	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGUSR2} {
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGTERM, syscall.SIGUSR1,
+		syscall.SIGUSR2} {
 		if !signal.Ignored(s) {
 			signal.Notify(signals, s)
 		}
@@ -22,8 +23,8 @@ func forwardSignals(p *os.Process) (stop func()) {
 		for {
 			select {
 			case s := <-signals:
-				// The terminal sends these two to the whole process group: p has them already, and two of them mean
-				// something else to many programs.
+				// The terminal sends these two to the whole process group: p has them
+				// already, and two of them mean something else to many programs.
 				if (s == syscall.SIGINT || s == syscall.SIGQUIT) && foreground() {
 					continue
 				}
@@ -39,7 +40,8 @@ func forwardSignals(p *os.Process) (stop func()) {
 	}
 }
 
-// foreground reports whether this process belongs to the group that its terminal sends signals to.
+// foreground reports whether this process belongs to the group that its terminal sends
+// signals to.
 func foreground() bool {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {

@@ -19,8 +19,9 @@ type Range struct {
 	Start, Size uint32
 }
 
-// SubIDFiles tells where subordinate IDs are listed. The zero value means /etc/subuid and /etc/subgid. What sites keep in a directory
-// service (subid in nsswitch.conf) isn't asked for: that takes a C library.
+// SubIDFiles tells where subordinate IDs are listed. The zero value means /etc/subuid and
+// /etc/subgid. What sites keep in a directory service (subid in nsswitch.conf) isn't
+// asked for: that takes a C library.
 type SubIDFiles struct {
 	SubUID, SubGID string
 }
@@ -28,9 +29,10 @@ type SubIDFiles struct {
 // maxSubIDFile bounds those files: more than 100,000 users fit.
 const maxSubIDFile = 8 << 20
 
-// UIDs returns the subordinate user IDs of a user, who is given by name or by number, as maps that give them to a container one after the other, the
-// lowest first, from container ID 0 on. A user without any is errdefs.ErrNotFound; a line of the wrong form or with numbers that make no
-// sense is errdefs.ErrInvalid and named by file and line.
+// UIDs returns the subordinate user IDs of a user, who is given by name or by number, as
+// maps that give them to a container one after the other, the lowest first, from
+// container ID 0 on. A user without any is errdefs.ErrNotFound; a line of the wrong form
+// or with numbers that make no sense is errdefs.ErrInvalid and named by file and line.
 func (f SubIDFiles) UIDs(name string) ([]Map, error) {
 	return subordinate(cmp.Or(f.SubUID, "/etc/subuid"), name)
 }
@@ -55,7 +57,8 @@ func subordinate(path, name string) ([]Map, error) {
 	return maps, nil
 }
 
-// Consecutive gives ranges to a container one after the other from ID 0 on, the lowest first.
+// Consecutive gives ranges to a container one after the other from ID 0 on, the lowest
+// first.
 func Consecutive(ranges []Range) []Map {
 	sorted := slices.SortedFunc(slices.Values(ranges), func(a, b Range) int { return cmp.Compare(a.Start, b.Start) })
 	var maps []Map
@@ -67,8 +70,9 @@ func Consecutive(ranges []Range) []Map {
 	return maps
 }
 
-// ReadRanges reads the ranges of a user from a file of the form of subuid(5). Lines say "name:start:size"; the name may be a number, and the user
-// is found by either. A range that is listed twice counts once. A file that doesn't exist lists nobody.
+// ReadRanges reads the ranges of a user from a file of the form of subuid(5). Lines say
+// "name:start:size"; the name may be a number, and the user is found by either. A range
+// that is listed twice counts once. A file that doesn't exist lists nobody.
 func ReadRanges(path, name string) ([]Range, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if os.IsNotExist(err) {
@@ -121,7 +125,8 @@ func parseRange(line string, names []string) (r Range, mine bool, err error) {
 	}
 	size, err := strconv.ParseUint(fields[2], 10, 32)
 	if err != nil || size == 0 || uint64(start)+size > maxID+1 {
-		return Range{}, false, fmt.Errorf("%w: %q is not a size that fits IDs up to %d", errdefs.ErrInvalid, fields[2], uint32(maxID))
+		return Range{}, false, fmt.Errorf("%w: %q is not a size that fits IDs up to %d", errdefs.ErrInvalid, fields[2],
+			uint32(maxID))
 	}
 	return Range{Start: start, Size: uint32(size)}, true, nil
 }

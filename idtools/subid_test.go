@@ -48,12 +48,14 @@ bob:0:oops
 			t.Errorf("%q has %v, %v; want %v", tt.user, got, err, tt.want)
 		}
 	}
-	if _, err := idtools.ReadRanges(path, "bob"); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), path+":8:") {
+	if _, err := idtools.ReadRanges(path, "bob"); !errors.Is(err, errdefs.ErrInvalid) ||
+		!strings.Contains(err.Error(), path+":8:") {
 		t.Errorf("bob's line: %v", err)
 	}
 
 	maps, err := idtools.SubIDFiles{SubUID: path}.UIDs("ann")
-	if want := []idtools.Map{{0, 100000, 65536}, {65536, 300000, 1000}}; err != nil || fmt.Sprint(maps) != fmt.Sprint(want) {
+	if want := []idtools.Map{{0, 100000, 65536}, {65536, 300000, 1000}}; err != nil ||
+		fmt.Sprint(maps) != fmt.Sprint(want) {
 		t.Errorf("ann's map is %v, %v", maps, err)
 	}
 	if _, err := (idtools.SubIDFiles{SubGID: path}).GIDs("nobody else"); !errors.Is(err, errdefs.ErrNotFound) {
@@ -66,11 +68,13 @@ bob:0:oops
 
 func TestRangesThatMakeNoSense(t *testing.T) {
 	for _, line := range []string{
-		"ann", "ann:1", "ann:1:2:3", "ann:-1:5", "ann:1:0", "ann:1:-5", "ann:x:5", "ann:4294967295:1", "ann:4294967294:2", "ann:0:4294967296",
+		"ann", "ann:1", "ann:1:2:3", "ann:-1:5", "ann:1:0", "ann:1:-5", "ann:x:5", "ann:4294967295:1",
+		"ann:4294967294:2", "ann:0:4294967296",
 		"ann:2147483648:2147483648", "ann:9223372036854775808:1", "ann:18446744073709551617:1", "ann: 5:5",
 	} {
 		path := write(t, "\n"+line+"\n")
-		if got, err := idtools.ReadRanges(path, "ann"); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), path+":2:") {
+		if got, err := idtools.ReadRanges(path, "ann"); !errors.Is(err, errdefs.ErrInvalid) ||
+			!strings.Contains(err.Error(), path+":2:") {
 			t.Errorf("%q gives %v, %v", line, got, err)
 		}
 	}
@@ -95,7 +99,8 @@ func TestRangesThatMakeNoSense(t *testing.T) {
 }
 
 func FuzzSubID(f *testing.F) {
-	for _, s := range []string{"ann:100000:65536\n", "# x\n\nann:1:2\nann:3:4", "ann:1", "ann:4294967295:1", "ann:0:4294967296", ":::", "bob:x:y\nann:5:6"} {
+	for _, s := range []string{"ann:100000:65536\n", "# x\n\nann:1:2\nann:3:4", "ann:1", "ann:4294967295:1",
+		"ann:0:4294967296", ":::", "bob:x:y\nann:5:6"} {
 		f.Add(s)
 	}
 	dir := f.TempDir()

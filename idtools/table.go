@@ -8,8 +8,9 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Table is a Mapping made ready to translate many IDs: a lookup takes time in the logarithm of the number of ranges, of which the kernel
-// allows 340 a side. It is immutable and can be shared between goroutines. The zero value is the identity.
+// Table is a Mapping made ready to translate many IDs: a lookup takes time in the
+// logarithm of the number of ranges, of which the kernel allows 340 a side. It is
+// immutable and can be shared between goroutines. The zero value is the identity.
 type Table struct {
 	uids, gids sides
 }
@@ -60,12 +61,17 @@ func (s sides) toContainer(what string, id uint32) (uint32, error) {
 	return find(s.byHost, func(m Map) int { return m.HostID }, what, id, toContainer)
 }
 
-// find translates id by the last map that starts at or before it, the only one that can hold it.
-func find(maps []Map, first func(Map) int, what string, id uint32, translate func([]Map, string, uint32) (uint32, error)) (uint32, error) {
+// find translates id by the last map that starts at or before it, the only one that can
+// hold it.
+func find(maps []Map, first func(Map) int, what string, id uint32,
+	translate func([]Map, string, uint32) (uint32, error)) (uint32, error) {
 	if len(maps) == 0 {
 		return id, nil
 	}
-	i, found := slices.BinarySearchFunc(maps, id, func(m Map, id uint32) int { return cmp.Compare(int64(first(m)), int64(id)) })
+	i, found := slices.BinarySearchFunc(maps, id, func(m Map, id uint32) int {
+		return cmp.Compare(int64(first(m)),
+			int64(id))
+	})
 	if !found {
 		i--
 	}
