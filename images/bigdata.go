@@ -9,7 +9,8 @@ import (
 	"github.com/shalestore/shale/internal/bigdata"
 )
 
-// BigData returns a data item of an image; errdefs.ErrNotFound when it has none under the key.
+// BigData returns a data item of an image; errdefs.ErrNotFound when it has none under the
+// key.
 func (tx *ReadTx) BigData(ref, key string) ([]byte, error) {
 	image, err := tx.Lookup(ref)
 	if err != nil {
@@ -22,7 +23,8 @@ func (tx *ReadTx) BigData(ref, key string) ([]byte, error) {
 	return data, nil
 }
 
-// BigDataSize returns the size of a data item in bytes; errdefs.ErrNotFound when the image has none under the key.
+// BigDataSize returns the size of a data item in bytes; errdefs.ErrNotFound when the
+// image has none under the key.
 func (tx *ReadTx) BigDataSize(ref, key string) (int64, error) {
 	image, err := tx.Lookup(ref)
 	if err != nil {
@@ -35,7 +37,8 @@ func (tx *ReadTx) BigDataSize(ref, key string) (int64, error) {
 	return size, nil
 }
 
-// BigDataDigest returns the digest recorded for a data item; errdefs.ErrNotFound when there is none.
+// BigDataDigest returns the digest recorded for a data item; errdefs.ErrNotFound when
+// there is none.
 func (tx *ReadTx) BigDataDigest(ref, key string) (digest.Digest, error) {
 	image, err := tx.Lookup(ref)
 	if err != nil {
@@ -48,7 +51,8 @@ func (tx *ReadTx) BigDataDigest(ref, key string) (digest.Digest, error) {
 	return d, nil
 }
 
-// Directory makes and returns the directory in the graph root that belongs to an image's users; it goes with the image.
+// Directory makes and returns the directory in the graph root that belongs to an image's
+// users; it goes with the image.
 func (tx *ReadTx) Directory(ref string) (string, error) {
 	image, err := tx.Lookup(ref)
 	if err != nil {
@@ -66,8 +70,9 @@ func (tx *ReadTx) RunDirectory(ref string) (string, error) {
 	return bigdata.UserDirectory(tx.store.runDir(image.ID))
 }
 
-// Orphans lists the directories of images that have no record, files in those that have one which are none of their items, and what interrupted writes left. Of
-// directories only those count that are named as IDs are drawn; others belong to someone else.
+// Orphans lists the directories of images that have no record, files in those that have
+// one which are none of their items, and what interrupted writes left. Of directories
+// only those count that are named as IDs are drawn; others belong to someone else.
 func (tx *ReadTx) Orphans() ([]string, error) {
 	all, err := tx.records.All()
 	if err != nil {
@@ -88,22 +93,26 @@ func (tx *ReadTx) Orphans() ([]string, error) {
 	})
 }
 
-// Home is the directory in the graph root, or the other store that the image is in, with the image's data items and what else belongs to it. It is missing while there is
+// Home is the directory in the graph root, or the other store that the image is in, with
+// the image's data items and what else belongs to it. It is missing while there is
 // nothing of the kind.
 func (s *Store) Home(image Image) string { return s.itemsOf(image) }
 
-// ItemPath is the path of a data item's file. Whoever opens it without the lock may find another one, or none.
+// ItemPath is the path of a data item's file. Whoever opens it without the lock may find
+// another one, or none.
 func (s *Store) ItemPath(image Image, key string) (string, error) {
 	name, err := bigdata.FileName(key)
 	return filepath.Join(s.itemsOf(image), name), err
 }
 
-// ItemSize is the size of a data item on disk in bytes; errdefs.ErrNotFound when it is missing, errdefs.ErrInvalid when it is no file.
+// ItemSize is the size of a data item on disk in bytes; errdefs.ErrNotFound when it is
+// missing, errdefs.ErrInvalid when it is no file.
 func (tx *ReadTx) ItemSize(image Image, key string) (int64, error) {
 	return bigdata.Size(tx.store.itemsOf(image), key)
 }
 
-// RestoreItem writes a data item again that the record has already, and records its size anew if that was wrong.
+// RestoreItem writes a data item again that the record has already, and records its size
+// anew if that was wrong.
 func (tx *WriteTx) RestoreItem(image Image, key string, data []byte) error {
 	if image.ReadOnly {
 		return image.refuse()

@@ -14,10 +14,12 @@ import (
 	"github.com/shalestore/shale/internal/naming"
 )
 
-// ChangeNames changes the names of an image. A name that another image has moves away from there. Every name the image gets is put before its
-// history. An image that doesn't exist is errdefs.ErrNotFound.
+// ChangeNames changes the names of an image. A name that another image has moves away
+// from there. Every name the image gets is put before its history. An image that doesn't
+// exist is errdefs.ErrNotFound.
 //
-// An image of a read-only store gets a record of its own first, with the same ID, layers and data items, which from then on hides the other one.
+// An image of a read-only store gets a record of its own first, with the same ID, layers
+// and data items, which from then on hides the other one.
 func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change) error {
 	image, err := tx.Lookup(ref)
 	if err != nil {
@@ -38,7 +40,8 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 	return tx.replace(image)
 }
 
-// pullUp copies the record and the data items of an image of a read-only store into this one.
+// pullUp copies the record and the data items of an image of a read-only store into this
+// one.
 func (tx *WriteTx) pullUp(image Image) (Image, error) {
 	names, err := tx.freeNames(image.Names)
 	if err != nil {
@@ -61,7 +64,8 @@ func (tx *WriteTx) freeNames(names []string) ([]string, error) {
 	return free, nil
 }
 
-// replace saves a changed record where it was found; errdefs.ErrReadOnly for an image of a read-only store.
+// replace saves a changed record where it was found; errdefs.ErrReadOnly for an image of
+// a read-only store.
 func (tx *WriteTx) replace(image Image) error {
 	records, err := tx.recordsOf(image)
 	if err != nil {
@@ -80,7 +84,8 @@ func (tx *WriteTx) recordsOf(image Image) (*catalog.WriteTx[Image], error) {
 	return tx.records, nil
 }
 
-// takeNames takes names away from all images but the one with this ID. Those of read-only stores keep theirs: they are found later.
+// takeNames takes names away from all images but the one with this ID. Those of read-only
+// stores keep theirs: they are found later.
 func (tx *WriteTx) takeNames(names []string, id string) error {
 	if err := tx.records.TakeNames(names, id); err != nil || tx.graph == nil {
 		return err
@@ -88,7 +93,8 @@ func (tx *WriteTx) takeNames(names []string, id string) error {
 	return tx.graph.TakeNames(names, id)
 }
 
-// SetMetadata replaces what the caller keeps with an image; errdefs.ErrNotFound when there is none, errdefs.ErrReadOnly when it is another store's. So it is with all
+// SetMetadata replaces what the caller keeps with an image; errdefs.ErrNotFound when
+// there is none, errdefs.ErrReadOnly when it is another store's. So it is with all
 // changes but that of names.
 func (tx *WriteTx) SetMetadata(ref, metadata string) error {
 	image, err := tx.Lookup(ref)
@@ -99,8 +105,9 @@ func (tx *WriteTx) SetMetadata(ref, metadata string) error {
 	return tx.replace(image)
 }
 
-// SetBigData stores a data item with an image, in place of one that has the same key. A key that no file can be named after, and a manifest's digest that breaks the
-// grammar, are errdefs.ErrInvalid.
+// SetBigData stores a data item with an image, in place of one that has the same key. A
+// key that no file can be named after, and a manifest's digest that breaks the grammar,
+// are errdefs.ErrInvalid.
 func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	image, err := tx.Lookup(ref)
 	if err != nil {
@@ -119,8 +126,8 @@ func (tx *WriteTx) SetBigData(ref string, item Item) error {
 	return tx.replace(image)
 }
 
-// MendDigests puts the SHA-256 of a data item in the place of a digest that breaks the grammar, which Update saves. The image's own digest is then that of a
-// manifest again.
+// MendDigests puts the SHA-256 of a data item in the place of a digest that breaks the
+// grammar, which Update saves. The image's own digest is then that of a manifest again.
 func (tx *WriteTx) MendDigests(id string) error {
 	image, err := tx.Get(id)
 	if err != nil {
@@ -146,7 +153,8 @@ func (tx *WriteTx) MendDigests(id string) error {
 	return tx.replace(image)
 }
 
-// AddMappedLayer adds a layer to an image's list of mapped copies of its top layer, and makes that durable.
+// AddMappedLayer adds a layer to an image's list of mapped copies of its top layer, and
+// makes that durable.
 func (tx *WriteTx) AddMappedLayer(id, layer string) error {
 	image, err := tx.Get(id)
 	if err != nil {
@@ -166,7 +174,8 @@ func (tx *WriteTx) AddMappedLayer(id, layer string) error {
 	return records.Save()
 }
 
-// ForgetMappedLayer takes a layer out of an image's list of mapped copies of its top layer.
+// ForgetMappedLayer takes a layer out of an image's list of mapped copies of its top
+// layer.
 func (tx *WriteTx) ForgetMappedLayer(id, layer string) error {
 	image, err := tx.Get(id)
 	if err != nil {
@@ -179,8 +188,9 @@ func (tx *WriteTx) ForgetMappedLayer(id, layer string) error {
 	return tx.replace(image)
 }
 
-// Delete takes the record of an image out and makes that durable. It returns the directories that belonged to the image; the caller removes them
-// before it releases the lock, or moves them out of sight.
+// Delete takes the record of an image out and makes that durable. It returns the
+// directories that belonged to the image; the caller removes them before it releases the
+// lock, or moves them out of sight.
 func (tx *WriteTx) Delete(id string) (dirs []string, err error) {
 	image, err := tx.Get(id)
 	if err != nil {

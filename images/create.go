@@ -21,12 +21,14 @@ type WriteTx struct {
 	graph   *catalog.WriteTx[Image] // of the graph root's, where that is another
 }
 
-// Create makes an image and saves it. Its data items are on disk before the record that names them.
+// Create makes an image and saves it. Its data items are on disk before the record that
+// names them.
 //
-// It returns errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, or errdefs.ErrInvalid for an ID or a digest that breaks its grammar. The layer is
-// taken on trust.
+// It returns errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, or errdefs.ErrInvalid for
+// an ID or a digest that breaks its grammar. The layer is taken on trust.
 //
-// If a read-only store has an image with the ID, what opts don't say is taken over from there, and all its names and data items are.
+// If a read-only store has an image with the ID, what opts don't say is taken over from
+// there, and all its names and data items are.
 func (tx *WriteTx) Create(opts Options) (Image, error) {
 	opts, err := tx.inherit(opts)
 	if err != nil {
@@ -63,7 +65,8 @@ func (tx *WriteTx) Create(opts Options) (Image, error) {
 	return image, nil
 }
 
-// inherit completes opts from the image of a read-only store that has the ID, if there is one.
+// inherit completes opts from the image of a read-only store that has the ID, if there is
+// one.
 func (tx *WriteTx) inherit(opts Options) (Options, error) {
 	if opts.ID == "" {
 		return opts, nil
@@ -113,7 +116,8 @@ func (tx *WriteTx) inherit(opts Options) (Options, error) {
 
 // writeNew writes items and record of an image that has passed all checks.
 func (tx *WriteTx) writeNew(image Image, items []Item) error {
-	// What an interrupted creation of the same image left there would otherwise become this one's.
+	// What an interrupted creation of the same image left there would otherwise become
+	// this one's.
 	if err := tx.store.removeItems(image.ID); err != nil {
 		return err
 	}

@@ -12,10 +12,14 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Image is a record of images.json. The order of its fields is the order of the members in the file.
+// Image is a record of images.json. The order of its fields is the order of the members
+// in the file.
 //
-// Digest is one of those that the image answers to: see Digests. NamesHistory are the names that it has had, the latest first. TopLayer is a layer's ID, "" for an image
-// without content, and MappedLayers are copies of that layer with other owners. BigDataNames are the keys of its data items, with their sizes in bytes and their digests.
+// Digest is one of those that the image answers to: see Digests. NamesHistory are the
+// names that it has had, the latest first. TopLayer is a layer's ID, "" for an image
+// without content, and MappedLayers are copies of that layer with other owners.
+// BigDataNames are the keys of its data items, with their sizes in bytes and their
+// digests.
 type Image struct {
 	ID             string                   `json:"id"`
 	Digest         digest.Digest            `json:"digest,omitempty"`
@@ -30,7 +34,8 @@ type Image struct {
 	Created        time.Time                `json:"created"`
 	Flags          map[string]any           `json:"flags,omitempty"`
 
-	// ReadOnly images are those of another store, which is only read. Their names can be changed, by a copy of the record.
+	// ReadOnly images are those of another store, which is only read. Their names can be
+	// changed, by a copy of the record.
 	ReadOnly bool `json:"-"`
 
 	home string // the directory of records and data items that the image was found in, unless it is the store's first
@@ -41,7 +46,8 @@ func (i Image) refuse() error {
 	return fmt.Errorf("image %s: %w: it is in the store %s", i.ID, errdefs.ErrReadOnly, filepath.Dir(i.home))
 }
 
-// Digests returns every digest the image answers to, without repeats: Digest, then those of its manifests in the order of their keys.
+// Digests returns every digest the image answers to, without repeats: Digest, then those
+// of its manifests in the order of their keys.
 func (i Image) Digests() []digest.Digest {
 	var all []digest.Digest
 	add := func(d digest.Digest) {
@@ -56,7 +62,8 @@ func (i Image) Digests() []digest.Digest {
 	return all
 }
 
-// manifestKeys lists the keys of the items that are manifests, in a fixed order. "manifest" sorts before "manifest-sha256:...".
+// manifestKeys lists the keys of the items that are manifests, in a fixed order.
+// "manifest" sorts before "manifest-sha256:...".
 func (i Image) manifestKeys() []string {
 	var keys []string
 	for key := range i.BigDataDigests {
@@ -68,10 +75,12 @@ func (i Image) manifestKeys() []string {
 	return keys
 }
 
-// isManifest reports whether the digest of the item with this key is a digest of the image (format, section 2.3).
+// isManifest reports whether the digest of the item with this key is a digest of the
+// image (format, section 2.3).
 func isManifest(key string) bool { return strings.HasPrefix(key, "manifest") }
 
-// InvalidDigest says which of the image's digests breaks the grammar, which keeps containers/storage from reading any image; "" when none does.
+// InvalidDigest says which of the image's digests breaks the grammar, which keeps
+// containers/storage from reading any image; "" when none does.
 func (i Image) InvalidDigest() string {
 	if i.Digest != "" && i.Digest.Validate() != nil {
 		return fmt.Sprintf("its digest %q is none", i.Digest)
@@ -84,8 +93,8 @@ func (i Image) InvalidDigest() string {
 	return ""
 }
 
-// settleDigest fills in Digest from the manifests when it is empty, and refuses digests that break the grammar: containers/storage won't load
-// a file with such a record in it.
+// settleDigest fills in Digest from the manifests when it is empty, and refuses digests
+// that break the grammar: containers/storage won't load a file with such a record in it.
 func (i *Image) settleDigest() error {
 	for _, d := range i.Digests() {
 		if err := d.Validate(); err != nil {
@@ -119,6 +128,7 @@ type Options struct {
 type Item struct {
 	Key  string
 	Data []byte
-	// Digest is recorded for the item; "" means the SHA-256 of Data. Only a signed Docker schema 1 manifest has another one.
+	// Digest is recorded for the item; "" means the SHA-256 of Data. Only a signed Docker
+	// schema 1 manifest has another one.
 	Digest digest.Digest
 }

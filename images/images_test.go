@@ -63,14 +63,17 @@ func get(t *testing.T, s *images.Store, ref string) images.Image {
 	return image
 }
 
-// What one Store has written another one finds, by whatever the image is known by, and the file says it as containers/storage does.
+// What one Store has written another one finds, by whatever the image is known by, and
+// the file says it as containers/storage does.
 func TestRecord(t *testing.T) {
 	cfg := places(t)
 	manifest := []byte(`{"schemaVersion": 2}`)
 	created := time.Date(2024, 2, 29, 12, 0, 0, 500, time.UTC)
 	made := create(t, images.Open(cfg), images.Options{
-		ID: id("a"), Names: []string{"one", "two", "one"}, TopLayer: id("1"), Metadata: "{}", Created: created, NamesHistory: []string{"zero"},
-		Flags: map[string]any{"flag": true}, BigData: []images.Item{{Key: "manifest", Data: manifest}, {Key: "Config", Data: []byte("abc")}},
+		ID: id("a"), Names: []string{"one", "two", "one"}, TopLayer: id("1"), Metadata: "{}", Created: created,
+		NamesHistory: []string{"zero"},
+		Flags:        map[string]any{"flag": true}, BigData: []images.Item{{Key: "manifest", Data: manifest},
+			{Key: "Config", Data: []byte("abc")}},
 	})
 	other := images.Open(cfg)
 	for _, ref := range []string{id("a"), "one", "two", "aa"} {
@@ -94,9 +97,11 @@ func TestRecord(t *testing.T) {
 		return nil
 	})
 	file, err := os.ReadFile(filepath.Join(cfg.Dir, "images.json"))
-	want := `[{"id":"` + id("a") + `","digest":"` + digest.FromBytes(manifest).String() + `","names":["one","two"],"names-history":["zero"],"layer":"` + id("1") +
+	want := `[{"id":"` + id("a") + `","digest":"` + digest.FromBytes(manifest).String() +
+		`","names":["one","two"],"names-history":["zero"],"layer":"` + id("1") +
 		`","metadata":"{}","big-data-names":["manifest","Config"],"big-data-sizes":{"Config":3,"manifest":20},"big-data-digests":{"Config":"` +
-		digest.FromString("abc").String() + `","manifest":"` + digest.FromBytes(manifest).String() + `"},"created":"2024-02-29T12:00:00.0000005Z","flags":{"flag":true}}]`
+		digest.FromString("abc").String() + `","manifest":"` + digest.FromBytes(manifest).String() +
+		`"},"created":"2024-02-29T12:00:00.0000005Z","flags":{"flag":true}}]`
 	if err != nil || string(file) != want {
 		t.Errorf("images.json: %s, %v\nwant %s", file, err, want)
 	}
@@ -116,12 +121,17 @@ func TestRefusedImages(t *testing.T) {
 		class error
 		says  string
 	}{
-		"an ID twice":         {images.Options{ID: id("a")}, errdefs.ErrDuplicateID, id("a")},
-		"a name twice":        {images.Options{ID: id("b"), Names: []string{"new", "taken"}}, errdefs.ErrDuplicateName, `"taken"`},
-		"a path for an ID":    {images.Options{ID: "../b"}, errdefs.ErrInvalid, "../b"},
-		"a bad digest":        {images.Options{ID: id("b"), Digest: "sha256:short"}, errdefs.ErrInvalid, "sha256:short"},
-		"a manifest's digest": {images.Options{ID: id("b"), BigData: []images.Item{{Key: "manifest-x", Data: []byte("x"), Digest: "nonsense"}}}, errdefs.ErrInvalid, "nonsense"},
-		"a key that is empty": {images.Options{ID: id("b"), BigData: []images.Item{{Key: "good", Data: []byte("x")}, {Key: ""}}}, errdefs.ErrInvalid, id("b")},
+		"an ID twice": {images.Options{ID: id("a")}, errdefs.ErrDuplicateID, id("a")},
+		"a name twice": {images.Options{ID: id("b"), Names: []string{"new", "taken"}}, errdefs.ErrDuplicateName,
+			`"taken"`},
+		"a path for an ID": {images.Options{ID: "../b"}, errdefs.ErrInvalid, "../b"},
+		"a bad digest": {images.Options{ID: id("b"), Digest: "sha256:short"}, errdefs.ErrInvalid,
+			"sha256:short"},
+		"a manifest's digest": {images.Options{ID: id("b"),
+			BigData: []images.Item{{Key: "manifest-x", Data: []byte("x"), Digest: "nonsense"}}}, errdefs.ErrInvalid,
+			"nonsense"},
+		"a key that is empty": {images.Options{ID: id("b"), BigData: []images.Item{{Key: "good", Data: []byte("x")},
+			{Key: ""}}}, errdefs.ErrInvalid, id("b")},
 	} {
 		err := s.Update(context.Background(), func(tx *images.WriteTx) error {
 			_, err := tx.Create(c.opts)
@@ -140,7 +150,8 @@ func TestRefusedImages(t *testing.T) {
 	}
 }
 
-// A name belongs to one image. It moves to whom it is given, and is kept in the history of all that had it.
+// A name belongs to one image. It moves to whom it is given, and is kept in the history
+// of all that had it.
 func TestNamesMove(t *testing.T) {
 	s := images.Open(places(t))
 	create(t, s, images.Options{ID: id("a"), Names: []string{"one", "two"}})
@@ -162,7 +173,10 @@ func TestNamesMove(t *testing.T) {
 	if history := get(t, s, id("b")).NamesHistory; !slices.Equal(history, []string{"one", "four", "two", "three"}) {
 		t.Errorf("history %v", history)
 	}
-	err := s.Update(context.Background(), func(tx *images.WriteTx) error { return tx.ChangeNames("nobody", nil, naming.Set) })
+	err := s.Update(context.Background(), func(tx *images.WriteTx) error {
+		return tx.ChangeNames("nobody", nil,
+			naming.Set)
+	})
 	if !errors.Is(err, errdefs.ErrNotFound) {
 		t.Errorf("names for nobody: %v", err)
 	}
@@ -174,7 +188,8 @@ func TestBigData(t *testing.T) {
 	s := images.Open(cfg)
 	create(t, s, images.Options{ID: id("a"), Names: []string{"image"}})
 	signed := digest.FromString("without its signatures")
-	for _, item := range []images.Item{{Key: "manifest", Data: []byte("first")}, {Key: "manifest", Data: []byte("second, longer"), Digest: signed}} {
+	for _, item := range []images.Item{{Key: "manifest", Data: []byte("first")},
+		{Key: "manifest", Data: []byte("second, longer"), Digest: signed}} {
 		update(t, s, func(tx *images.WriteTx) error { return tx.SetBigData("image", item) })
 		view(t, images.Open(cfg), func(tx *images.ReadTx) error {
 			data, err := tx.BigData("image", "manifest")
@@ -195,7 +210,8 @@ func TestBigData(t *testing.T) {
 		_, sizeErr := tx.BigDataSize("image", "other")
 		_, digestErr := tx.BigDataDigest("image", "other")
 		for _, err := range []error{dataErr, sizeErr, digestErr} {
-			if !errors.Is(err, errdefs.ErrNotFound) || !strings.Contains(err.Error(), `"other"`) || !strings.Contains(err.Error(), id("a")) {
+			if !errors.Is(err, errdefs.ErrNotFound) || !strings.Contains(err.Error(), `"other"`) ||
+				!strings.Contains(err.Error(), id("a")) {
 				t.Errorf("an item that isn't there: %v", err)
 			}
 		}
@@ -220,7 +236,8 @@ func TestBigData(t *testing.T) {
 	})
 }
 
-// Deleting takes the record out and tells what else there was; what belongs to nobody is found.
+// Deleting takes the record out and tells what else there was; what belongs to nobody is
+// found.
 func TestDeleteAndOrphans(t *testing.T) {
 	cfg := places(t)
 	s := images.Open(cfg)
@@ -234,7 +251,8 @@ func TestDeleteAndOrphans(t *testing.T) {
 	}
 	update(t, s, func(tx *images.WriteTx) error {
 		dirs, err := tx.Delete(id("a"))
-		if want := []string{filepath.Join(cfg.Dir, id("a")), filepath.Join(cfg.RunDir, id("a"))}; !slices.Equal(dirs, want) {
+		if want := []string{filepath.Join(cfg.Dir, id("a")), filepath.Join(cfg.RunDir, id("a"))}; !slices.Equal(dirs,
+			want) {
 			t.Errorf("directories %v, want %v", dirs, want)
 		}
 		if _, err := tx.Get(id("a")); !errors.Is(err, errdefs.ErrNotFound) {
@@ -245,10 +263,12 @@ func TestDeleteAndOrphans(t *testing.T) {
 		}
 		return err
 	})
-	testutil.Tree(t, cfg.Dir, id("b")+"/stray=x", id("b")+"/.tmp-manifest123=x", ".tmp-images.json7=x", "somebody-elses/file=x", id("b")+"/userdata/theirs=x")
+	testutil.Tree(t, cfg.Dir, id("b")+"/stray=x", id("b")+"/.tmp-manifest123=x", ".tmp-images.json7=x",
+		"somebody-elses/file=x", id("b")+"/userdata/theirs=x")
 	view(t, s, func(tx *images.ReadTx) error {
 		orphans, err := tx.Orphans()
-		want := []string{cfg.Dir + "/.tmp-images.json7", cfg.Dir + "/" + id("a"), cfg.Dir + "/" + id("b") + "/.tmp-manifest123", cfg.Dir + "/" + id("b") + "/stray", cfg.RunDir + "/" + id("a")}
+		want := []string{cfg.Dir + "/.tmp-images.json7", cfg.Dir + "/" + id("a"), cfg.Dir + "/" + id("b") +
+			"/.tmp-manifest123", cfg.Dir + "/" + id("b") + "/stray", cfg.RunDir + "/" + id("a")}
 		if !slices.Equal(orphans, want) {
 			t.Errorf("orphans %v, want %v", orphans, want)
 		}
@@ -256,7 +276,8 @@ func TestDeleteAndOrphans(t *testing.T) {
 	})
 }
 
-// Two Stores in one directory make images at the same time. Each ID and each name is given once, and nothing gets lost.
+// Two Stores in one directory make images at the same time. Each ID and each name is
+// given once, and nothing gets lost.
 func TestTwoStoresAtOnce(t *testing.T) {
 	cfg := places(t)
 	stores := []*images.Store{images.Open(cfg), images.Open(cfg)}
@@ -268,7 +289,8 @@ func TestTwoStoresAtOnce(t *testing.T) {
 		wg.Go(func() {
 			for i := range each {
 				err := s.Update(context.Background(), func(tx *images.WriteTx) error {
-					_, err := tx.Create(images.Options{Names: []string{fmt.Sprint("own-", n, "-", i), fmt.Sprint("shared-", i)}})
+					_, err := tx.Create(images.Options{Names: []string{fmt.Sprint("own-", n, "-", i),
+						fmt.Sprint("shared-", i)}})
 					return err
 				})
 				mu.Lock()

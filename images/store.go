@@ -13,15 +13,17 @@ import (
 type Config struct {
 	// Dir is overlay-images in the graph root; RunDir the one in the run root.
 	Dir, RunDir string
-	// GraphDir is overlay-images in the graph root when images belong into an image store, which Dir is then. Its images are found after those in
-	// Dir, and can be changed and deleted; new ones go into Dir.
+	// GraphDir is overlay-images in the graph root when images belong into an image
+	// store, which Dir is then. Its images are found after those in Dir, and can be
+	// changed and deleted; new ones go into Dir.
 	GraphDir string
-	// ReadOnly are the same directories in other stores. Their images are found last, in this order.
+	// ReadOnly are the same directories in other stores. Their images are found last, in
+	// this order.
 	ReadOnly []string
 }
 
-// Store is the images under one root. It may be used from several goroutines; Stores of the same root, in this process or others, see each other's
-// changes.
+// Store is the images under one root. It may be used from several goroutines; Stores of
+// the same root, in this process or others, see each other's changes.
 type Store struct {
 	cfg     Config
 	records *catalog.Catalog[Image]
@@ -80,7 +82,8 @@ const (
 	keyMappedLayer = "mapped layer"
 )
 
-// View calls fn with images.lock shared, and returns fn's error. fn must not keep tx, whose methods several goroutines may call.
+// View calls fn with images.lock shared, and returns fn's error. fn must not keep tx,
+// whose methods several goroutines may call.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.records.View(ctx, func(own *catalog.ReadTx[Image]) error {
 		return catalog.Stack(ctx, own, s.beneath(nil), func(records catalog.Reader[Image]) error {
@@ -89,14 +92,16 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	})
 }
 
-// Recall is catalog.Catalog.Recall: fn gets a guess. There is none in a store that looks into others.
+// Recall is catalog.Catalog.Recall: fn gets a guess. There is none in a store that looks
+// into others.
 func (s *Store) Recall(fn func(tx *ReadTx)) bool {
 	return len(s.beneath(nil)) == 0 && s.records.Recall(func(own *catalog.ReadTx[Image]) {
 		fn(&ReadTx{store: s, own: own, records: own})
 	})
 }
 
-// Update calls fn with images.lock held exclusively, and saves what it changed when it returns nil. tx is for one goroutine. It must not be called within View or Update.
+// Update calls fn with images.lock held exclusively, and saves what it changed when it
+// returns nil. tx is for one goroutine. It must not be called within View or Update.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	return s.records.Update(ctx, func(own *catalog.WriteTx[Image]) error {
 		if s.graph == nil {
@@ -112,7 +117,8 @@ func (s *Store) update(ctx context.Context, own, graph *catalog.WriteTx[Image], 
 	})
 }
 
-// beneath lists what is looked into after the store's first catalog. graph is a transaction of the second one, if there is one already.
+// beneath lists what is looked into after the store's first catalog. graph is a
+// transaction of the second one, if there is one already.
 func (s *Store) beneath(graph *catalog.WriteTx[Image]) []catalog.Below[Image] {
 	if s.graph == nil {
 		return s.below
@@ -124,7 +130,8 @@ func (s *Store) beneath(graph *catalog.WriteTx[Image]) []catalog.Below[Image] {
 	return append([]catalog.Below[Image]{second}, s.below...)
 }
 
-// dataDir is where the data items of an image with this ID are, if it is in the store's first catalog.
+// dataDir is where the data items of an image with this ID are, if it is in the store's
+// first catalog.
 func (s *Store) dataDir(id string) string { return filepath.Join(s.cfg.Dir, id) }
 
 // itemsOf is where an image's data items are.
@@ -145,7 +152,8 @@ type ReadTx struct {
 	records catalog.Reader[Image]  // and all others
 }
 
-// Lookup finds an image by ID, name or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
+// Lookup finds an image by ID, name or unique ID prefix, in this order;
+// errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Lookup(ref string) (Image, error) { return tx.records.Lookup(ref) }
 
 // Get finds an image by its whole ID; errdefs.ErrNotFound when there is none.
@@ -159,7 +167,8 @@ func (tx *ReadTx) ByDigest(d digest.Digest) ([]Image, error) {
 	return tx.records.Find(keyDigest, string(d))
 }
 
-// ByTopLayer returns the images whose top layer, or a mapped copy of it, has this ID; none is no error.
+// ByTopLayer returns the images whose top layer, or a mapped copy of it, has this ID;
+// none is no error.
 func (tx *ReadTx) ByTopLayer(id string) ([]Image, error) {
 	tops, err := tx.records.Find(keyTopLayer, id)
 	if err != nil {
@@ -169,7 +178,8 @@ func (tx *ReadTx) ByTopLayer(id string) ([]Image, error) {
 	return append(tops, mapped...), err
 }
 
-// Contradictions are names and IDs that several records have, which readers get over by a rule. A record without an ID is errdefs.ErrCorrupt.
+// Contradictions are names and IDs that several records have, which readers get over by a
+// rule. A record without an ID is errdefs.ErrCorrupt.
 func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
 	return tx.records.Contradictions()
 }
@@ -177,7 +187,8 @@ func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
 // Settle has the records saved without contradictions.
 func (tx *WriteTx) Settle() error { return tx.records.Settle() }
 
-// Salvage replaces damaged files of records by what can be read of them: see catalog.Catalog.Salvage.
+// Salvage replaces damaged files of records by what can be read of them: see
+// catalog.Catalog.Salvage.
 func (s *Store) Salvage(ctx context.Context) ([]catalog.Salvaged, error) {
 	return s.records.Salvage(ctx)
 }

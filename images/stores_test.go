@@ -18,12 +18,14 @@ func library(t *testing.T) images.Config {
 	cfg := places(t)
 	create(t, images.Open(cfg), images.Options{
 		ID: id("1"), Names: []string{"lib"}, TopLayer: id("f"), Metadata: "theirs", NamesHistory: []string{"was"},
-		Flags: map[string]any{"a": true}, BigData: []images.Item{{Key: "manifest", Data: []byte("{}")}, {Key: "other", Data: []byte("x")}},
+		Flags: map[string]any{"a": true}, BigData: []images.Item{{Key: "manifest", Data: []byte("{}")},
+			{Key: "other", Data: []byte("x")}},
 	})
 	return cfg
 }
 
-// An image of a read-only store is found and can't be changed; a name makes a copy of its record, which then hides it.
+// An image of a read-only store is found and can't be changed; a name makes a copy of its
+// record, which then hides it.
 func TestReadOnlyImages(t *testing.T) {
 	lib := library(t)
 	before := testutil.Snapshot(t, lib.Dir)
@@ -47,7 +49,8 @@ func TestReadOnlyImages(t *testing.T) {
 	}
 	update(t, s, func(tx *images.WriteTx) error { return tx.ChangeNames("lib", []string{"mine"}, naming.Add) })
 	image := get(t, s, "mine")
-	if image.ReadOnly || image.ID != id("1") || !slices.Equal(image.Names, []string{"mine", "lib"}) || image.Metadata != "theirs" || image.Flags["a"] != true || len(image.BigDataNames) != 2 {
+	if image.ReadOnly || image.ID != id("1") || !slices.Equal(image.Names, []string{"mine", "lib"}) ||
+		image.Metadata != "theirs" || image.Flags["a"] != true || len(image.BigDataNames) != 2 {
 		t.Errorf("the copy: %+v", image)
 	}
 	view(t, s, func(tx *images.ReadTx) error {
@@ -68,10 +71,12 @@ func TestReadOnlyImages(t *testing.T) {
 	}
 }
 
-// With an image store new images go there, and those of the graph root stay where they are, changeable.
+// With an image store new images go there, and those of the graph root stay where they
+// are, changeable.
 func TestImageStoreAndGraphRoot(t *testing.T) {
 	graph := places(t)
-	create(t, images.Open(graph), images.Options{ID: id("a"), Names: []string{"old"}, BigData: []images.Item{{Key: "k", Data: []byte("x")}}})
+	create(t, images.Open(graph), images.Options{ID: id("a"), Names: []string{"old"},
+		BigData: []images.Item{{Key: "k", Data: []byte("x")}}})
 	cfg := places(t)
 	cfg.GraphDir, cfg.RunDir = graph.Dir, graph.RunDir
 	s := images.Open(cfg)
@@ -80,7 +85,8 @@ func TestImageStoreAndGraphRoot(t *testing.T) {
 	update(t, s, func(tx *images.WriteTx) error {
 		return tx.SetBigData(id("a"), images.Item{Key: "k", Data: []byte("longer")})
 	})
-	if old, alone := get(t, s, id("a")), get(t, images.Open(graph), id("a")); len(old.Names) != 0 || len(alone.Names) != 0 || alone.BigDataSizes["k"] != 6 || old.ReadOnly {
+	if old, alone := get(t, s, id("a")), get(t, images.Open(graph), id("a")); len(old.Names) != 0 ||
+		len(alone.Names) != 0 || alone.BigDataSizes["k"] != 6 || old.ReadOnly {
 		t.Errorf("the graph root's image: %+v, for who has no image store: %+v", old, alone)
 	}
 	view(t, images.Open(graph), func(tx *images.ReadTx) error {
