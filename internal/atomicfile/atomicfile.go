@@ -1,4 +1,5 @@
-// Package atomicfile replaces whole files, so that a reader or a crash finds the old content or the new one.
+// Package atomicfile replaces whole files, so that a reader or a crash finds the old
+// content or the new one.
 package atomicfile
 
 import (
@@ -16,16 +17,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Write replaces the file at path, or creates it, with the concatenation of chunks. The content goes to a file named
-// `.tmp-<base><random>` beside it, which is then renamed over it and so is never seen half written; on failure that file
-// is removed again.
+// Write replaces the file at path, or creates it, with the concatenation of chunks. The
+// content goes to a file named `.tmp-<base><random>` beside it, which is then renamed
+// over it and so is never seen half written; on failure that file is removed again.
 //
-// With sync the new content survives a power cut once Write has returned: the data is on disk (fdatasync) before the
-// rename, and the directory after it. Without, the old or the new content is there after a crash of the process, but after a
-// power cut it may be neither. The error of a sync is final: the kernel has dropped what it could not write, so trying
-// the sync again would prove nothing.
+// With sync the new content survives a power cut once Write has returned: the data is on
+// disk (fdatasync) before the rename, and the directory after it. Without, the old or the
+// new content is there after a crash of the process, but after a power cut it may be
+// neither. The error of a sync is final: the kernel has dropped what it could not write,
+// so trying the sync again would prove nothing.
 //
-// An error after the rename (the directory's sync) leaves the new content in place, with no promise about a power cut.
+// An error after the rename (the directory's sync) leaves the new content in place, with
+// no promise about a power cut.
 func Write(path string, perm fs.FileMode, sync bool, chunks ...[]byte) error {
 	return WriteFrom(path, perm, sync, func(w *bufio.Writer) error {
 		for _, c := range chunks {
@@ -37,7 +40,8 @@ func Write(path string, perm fs.FileMode, sync bool, chunks ...[]byte) error {
 	})
 }
 
-// WriteFrom is Write for content that fill writes piece by piece. When fill returns an error the file at path stays as it was.
+// WriteFrom is Write for content that fill writes piece by piece. When fill returns an
+// error the file at path stays as it was.
 func WriteFrom(path string, perm fs.FileMode, sync bool, fill func(w *bufio.Writer) error) error {
 	next, err := Prepare(path, perm, fill)
 	if err != nil {
@@ -61,8 +65,8 @@ func WriteFrom(path string, perm fs.FileMode, sync bool, fill func(w *bufio.Writ
 	return nil
 }
 
-// Next is the next content of a file, complete and not in its place yet. Write takes the same steps for one file; whoever changes
-// several at once takes them for all together.
+// Next is the next content of a file, complete and not in its place yet. Write takes the
+// same steps for one file; whoever changes several at once takes them for all together.
 type Next struct {
 	path  string
 	aside string // "" once it is in place or discarded
@@ -100,8 +104,9 @@ func create(path string, perm fs.FileMode) (*Next, error) {
 	return nil, &os.PathError{Op: "open", Path: path, Err: unix.EEXIST}
 }
 
-// buffers are lent to fill: large pieces pass them by, small ones share a write. A store's records are written so often that making one each time would keep the
-// garbage collector busy.
+// buffers are lent to fill: large pieces pass them by, small ones share a write. A
+// store's records are written so often that making one each time would keep the garbage
+// collector busy.
 var buffers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
 
 func (n *Next) complete(perm fs.FileMode, fill func(w *bufio.Writer) error) error {
@@ -129,10 +134,12 @@ func (n *Next) complete(perm fs.FileMode, fill func(w *bufio.Writer) error) erro
 	return nil
 }
 
-// Stat is what stat(2) says of the content: its size, its time and which file it is are those that the path shall have.
+// Stat is what stat(2) says of the content: its size, its time and which file it is are
+// those that the path shall have.
 func (n *Next) Stat() *unix.Stat_t { return &n.st }
 
-// AddTo has the content synced with others. Then the Next isn't to be closed before the Barrier is done with.
+// AddTo has the content synced with others. Then the Next isn't to be closed before the
+// Barrier is done with.
 func (n *Next) AddTo(b *fsat.Barrier) { b.AddFile(n.aside, n.fd, &n.st, n.Sync) }
 
 // Write is for the buffer that fill writes to.
@@ -151,7 +158,8 @@ func (n *Next) Write(p []byte) (int, error) {
 	return done, nil
 }
 
-// Sync has the content on disk when it returns. Where a whole file system is synced before Rename it isn't needed.
+// Sync has the content on disk when it returns. Where a whole file system is synced
+// before Rename it isn't needed.
 func (n *Next) Sync() error {
 	for {
 		err := unix.Fdatasync(n.fd)
@@ -164,7 +172,8 @@ func (n *Next) Sync() error {
 	}
 }
 
-// Rename puts the content in its place. That the name is there after a power cut takes a sync of the directory.
+// Rename puts the content in its place. That the name is there after a power cut takes a
+// sync of the directory.
 func (n *Next) Rename() error {
 	if err := unix.Rename(n.aside, n.path); err != nil {
 		return fmt.Errorf("write %s: %w", n.path, &os.LinkError{Op: "rename", Old: n.aside, New: n.path, Err: err})

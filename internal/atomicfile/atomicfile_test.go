@@ -19,7 +19,8 @@ import (
 // The test binary writes one file when it is run under strace.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("ATOMICFILE_TEST_WRITE"); path != "" {
-		if err := atomicfile.Write(path, 0o600, os.Getenv("ATOMICFILE_TEST_SYNC") == "yes", []byte("content")); err != nil {
+		if err := atomicfile.Write(path, 0o600, os.Getenv("ATOMICFILE_TEST_SYNC") == "yes",
+			[]byte("content")); err != nil {
 			panic(err)
 		}
 		return
@@ -46,7 +47,8 @@ func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "records.json")
 	large := bytes.Repeat([]byte("0123456789abcdef"), 20_000)
-	for _, chunks := range [][][]byte{nil, {[]byte("one")}, {[]byte("two"), nil, []byte(" "), []byte("three")}, {[]byte("["), large, []byte("]")}} {
+	for _, chunks := range [][][]byte{nil, {[]byte("one")}, {[]byte("two"), nil, []byte(" "), []byte("three")},
+		{[]byte("["), large, []byte("]")}} {
 		for _, sync := range []bool{true, false} {
 			if err := atomicfile.Write(path, 0o640, sync, chunks...); err != nil {
 				t.Fatal(err)
@@ -119,8 +121,10 @@ func TestOrderOfSystemCalls(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		log := filepath.Join(dir, "log")
-		cmd := exec.Command(strace, "-f", "-y", "-o", log, "-e", "trace=write,fdatasync,fsync,rename,renameat,renameat2", os.Args[0])
-		cmd.Env = append(os.Environ(), "ATOMICFILE_TEST_WRITE="+filepath.Join(dir, "file"), "ATOMICFILE_TEST_SYNC="+tt.sync)
+		cmd := exec.Command(strace, "-f", "-y", "-o", log, "-e",
+			"trace=write,fdatasync,fsync,rename,renameat,renameat2", os.Args[0])
+		cmd.Env = append(os.Environ(), "ATOMICFILE_TEST_WRITE="+filepath.Join(dir, "file"), "ATOMICFILE_TEST_SYNC="+
+			tt.sync)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			if strings.Contains(string(out), "PTRACE") {
 				t.Skipf("needs ptrace: %s", out)
@@ -133,7 +137,8 @@ func TestOrderOfSystemCalls(t *testing.T) {
 		}
 		var calls []string
 		for line := range strings.Lines(string(data)) {
-			if m := regexp.MustCompile(`(write|fdatasync|fsync|rename)\w*\(.*`).FindStringSubmatch(line); m != nil && strings.Contains(line, dir) {
+			if m := regexp.MustCompile(`(write|fdatasync|fsync|rename)\w*\(.*`).FindStringSubmatch(line); m != nil &&
+				strings.Contains(line, dir) {
 				calls = append(calls, m[1])
 			}
 		}
