@@ -1,7 +1,9 @@
-// Package bigdata names, writes and reads the data items that layers, images and containers carry beside their records.
+// Package bigdata names, writes and reads the data items that layers, images and
+// containers carry beside their records.
 //
-// An item is a file in the directory of its owner: overlay-images/<id>/<file name of the key>. The directory and the file names are shared
-// with containers/storage, whose rule for names has a quirk that must be kept.
+// An item is a file in the directory of its owner: overlay-images/<id>/<file name of the
+// key>. The directory and the file names are shared with containers/storage, whose rule
+// for names has a quirk that must be kept.
 package bigdata
 
 import (
@@ -19,16 +21,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MaxSize is the largest item, in bytes, that is read into memory. Manifests, configs and signatures stay far below it.
+// MaxSize is the largest item, in bytes, that is read into memory. Manifests, configs and
+// signatures stay far below it.
 const MaxSize = 256 << 20
 
-// FileName returns the file name for key. It is the key itself when that consists of lower-case letters, digits and dots, else "=" and
-// the key in base64.
+// FileName returns the file name for key. It is the key itself when that consists of
+// lower-case letters, digits and dots, else "=" and the key in base64.
 //
-// The quirk: containers/storage stops looking after it has consumed the first unfit rune, and takes the key as it is when nothing is left.
-// A key whose only unfit rune is its last one therefore keeps its name ("abcX" is the file abcX).
+// The quirk: containers/storage stops looking after it has consumed the first unfit rune,
+// and takes the key as it is when nothing is left. A key whose only unfit rune is its
+// last one therefore keeps its name ("abcX" is the file abcX).
 //
-// A key that has no usable name, because it is empty or its name would be a path, is refused with errdefs.ErrInvalid.
+// A key that has no usable name, because it is empty or its name would be a path, is
+// refused with errdefs.ErrInvalid.
 func FileName(key string) (string, error) {
 	name := key
 	if i := strings.IndexFunc(key, unfit); i >= 0 {
@@ -46,8 +51,9 @@ func unfit(r rune) bool {
 	return r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z')
 }
 
-// Write makes the item durable under key in the directory dir, which it creates with mode 0700 when missing. A reader sees the old bytes or
-// the new ones. The caller holds the lock of the owner's records.
+// Write makes the item durable under key in the directory dir, which it creates with mode
+// 0700 when missing. A reader sees the old bytes or the new ones. The caller holds the
+// lock of the owner's records.
 func Write(dir, key string, data []byte) error {
 	name, err := FileName(key)
 	if err != nil {
@@ -62,7 +68,8 @@ func Write(dir, key string, data []byte) error {
 	return nil
 }
 
-// Read returns the item's bytes. A missing item is errdefs.ErrNotFound; one beyond MaxSize, or that is no regular file, errdefs.ErrInvalid.
+// Read returns the item's bytes. A missing item is errdefs.ErrNotFound; one beyond
+// MaxSize, or that is no regular file, errdefs.ErrInvalid.
 func Read(dir, key string) ([]byte, error) {
 	f, err := Open(dir, key)
 	if err != nil {
@@ -83,7 +90,8 @@ func Read(dir, key string) ([]byte, error) {
 	return data, nil
 }
 
-// Open opens the item for reading. What is open stays readable, whole, when the item is replaced or removed meanwhile.
+// Open opens the item for reading. What is open stays readable, whole, when the item is
+// replaced or removed meanwhile.
 func Open(dir, key string) (*os.File, error) {
 	name, err := FileName(key)
 	if err != nil {

@@ -10,11 +10,13 @@ import (
 	"github.com/shalestore/shale/internal/ident"
 )
 
-// Orphans lists what nobody owns in home, the directory that has one directory for each owner: directories that are named like an ID but whose
-// owner doesn't exist, and files of writes that were interrupted, there and in the owners' directories. The caller holds the lock of the owners'
-// records exclusively, so that no write is under way.
+// Orphans lists what nobody owns in home, the directory that has one directory for each
+// owner: directories that are named like an ID but whose owner doesn't exist, and files
+// of writes that were interrupted, there and in the owners' directories. The caller holds
+// the lock of the owners' records exclusively, so that no write is under way.
 //
-// Whatever is named differently belongs to someone else (format, section 0.4). A missing home holds nothing.
+// Whatever is named differently belongs to someone else (format, section 0.4). A missing
+// home holds nothing.
 func Orphans(home string, exists func(id string) (bool, error)) ([]string, error) {
 	entries, err := os.ReadDir(home)
 	if errors.Is(err, os.ErrNotExist) {
@@ -63,13 +65,15 @@ func Interrupted(dir string) ([]string, error) {
 	return left, nil
 }
 
-// interrupted recognizes the temporary files of package atomicfile, which containers/storage makes under the same name.
+// interrupted recognizes the temporary files of package atomicfile, which
+// containers/storage makes under the same name.
 func interrupted(e os.DirEntry) bool {
 	return e.Type().IsRegular() && strings.HasPrefix(e.Name(), ".tmp-")
 }
 
-// Strays lists the regular files in an owner's directory that are none of its items: those of writes that were cut off before the owner's record
-// named them. Directories there belong to the owner's users.
+// Strays lists the regular files in an owner's directory that are none of its items:
+// those of writes that were cut off before the owner's record named them. Directories
+// there belong to the owner's users.
 func Strays(dir string, keys []string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -93,7 +97,8 @@ func Strays(dir string, keys []string) ([]string, error) {
 	return strays, nil
 }
 
-// Size returns the size of an item in bytes without opening it; errdefs.ErrNotFound when it is missing, errdefs.ErrInvalid when it is no file.
+// Size returns the size of an item in bytes without opening it; errdefs.ErrNotFound when
+// it is missing, errdefs.ErrInvalid when it is no file.
 func Size(dir, key string) (int64, error) {
 	name, err := FileName(key)
 	if err != nil {

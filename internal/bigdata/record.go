@@ -12,14 +12,16 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Index is what the record of an image or a container says of its items. Its fields point into the record.
+// Index is what the record of an image or a container says of its items. Its fields point
+// into the record.
 type Index struct {
 	Names   *[]string
 	Sizes   *map[string]int64 // in bytes
 	Digests *map[string]digest.Digest
 }
 
-// Enter notes an item that is about to be written, in place of one that has the same key. An empty digest stands for the SHA-256 of data.
+// Enter notes an item that is about to be written, in place of one that has the same key.
+// An empty digest stands for the SHA-256 of data.
 func (x Index) Enter(key string, data []byte, d digest.Digest) {
 	if d == "" {
 		d = digest.Canonical.FromBytes(data)
@@ -37,7 +39,8 @@ func (x Index) Enter(key string, data []byte, d digest.Digest) {
 	(*x.Digests)[key] = d
 }
 
-// Size is the recorded size of an item in bytes, or that of its file in dir: records of old versions hold no sizes.
+// Size is the recorded size of an item in bytes, or that of its file in dir: records of
+// old versions hold no sizes.
 func (x Index) Size(dir, key string) (int64, error) {
 	if size, ok := (*x.Sizes)[key]; ok {
 		return size, nil
@@ -57,14 +60,16 @@ func (x Index) Digest(key string) (digest.Digest, error) {
 	return "", fmt.Errorf("digest of data item %q: %w", key, errdefs.ErrNotFound)
 }
 
-// UserDirectory makes and returns the directory in an owner's home that belongs to the owner's users.
+// UserDirectory makes and returns the directory in an owner's home that belongs to the
+// owner's users.
 func UserDirectory(home string) (string, error) {
 	dir := filepath.Join(home, "userdata")
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-// Leavings lists, sorted, what Orphans finds in homes and Strays in the directories of those owners that exist, given with their keys. get looks for the record of an
-// owner, and returns errdefs.ErrNotFound where there is none.
+// Leavings lists, sorted, what Orphans finds in homes and Strays in the directories of
+// those owners that exist, given with their keys. get looks for the record of an owner,
+// and returns errdefs.ErrNotFound where there is none.
 func Leavings(homes []string, get func(id string) error, owners iter.Seq2[string, []string]) ([]string, error) {
 	var all []string
 	for _, home := range homes {
