@@ -1,13 +1,18 @@
-// Package crc64 computes the CRC-64 of ISO 3309, which the tar-split format keeps of each file's content, several times as fast as hash/crc64
-// does: that looks eight bytes up in eight tables, while this polynomial, x⁶⁴+x⁴+x³+x+1, needs no table at all.
+// Package crc64 computes the CRC-64 of ISO 3309, which the tar-split format keeps of each
+// file's content, several times as fast as hash/crc64 does: that looks eight bytes up in
+// eight tables, while this polynomial, x⁶⁴+x⁴+x³+x+1, needs no table at all.
 //
-// Modulo the polynomial x⁶⁴ is x⁴+x³+x+1, so that a step by 64 bits is a multiplication by that: three shifts. Four steps at once are one by x²⁵⁶, which is
-// (x⁴+x³+x+1)⁴ = x¹⁶+x¹²+x⁴+1, again three shifts. With that four words that don't wait for each other are under way at a time.
+// Modulo the polynomial x⁶⁴ is x⁴+x³+x+1, so that a step by 64 bits is a multiplication
+// by that: three shifts. Four steps at once are one by x²⁵⁶, which is (x⁴+x³+x+1)⁴ =
+// x¹⁶+x¹²+x⁴+1, again three shifts. With that four words that don't wait for each other
+// are under way at a time.
 //
-// Where there is more, the steps are so large that the shifts are whole words, and nothing is left but XOR, for which crypto/subtle has vector instructions: with y for x⁶⁴,
-// y²⁵⁶ is (x⁴+x³+x+1)²⁵⁶ = y¹⁶+y¹²+y⁴+1.
+// Where there is more, the steps are so large that the shifts are whole words, and
+// nothing is left but XOR, for which crypto/subtle has vector instructions: with y for
+// x⁶⁴, y²⁵⁶ is (x⁴+x³+x+1)²⁵⁶ = y¹⁶+y¹²+y⁴+1.
 //
-// Bits are reflected, as in hash/crc64: bit 63 is the coefficient of x⁰, and multiplying by x is a shift to the right.
+// Bits are reflected, as in hash/crc64: bit 63 is the coefficient of x⁰, and multiplying
+// by x is a shift to the right.
 package crc64
 
 import (
@@ -15,7 +20,8 @@ import (
 	"encoding/binary"
 )
 
-// Update adds bytes to a checksum, as hash/crc64.Update does with its table for ISO. The checksum of nothing is 0.
+// Update adds bytes to a checksum, as hash/crc64.Update does with its table for ISO. The
+// checksum of nothing is 0.
 func Update(sum uint64, p []byte) uint64 {
 	sum = ^sum
 	if len(p) >= foldFrom {
@@ -26,19 +32,23 @@ func Update(sum uint64, p []byte) uint64 {
 
 const (
 	word      = 8
-	remainder = 256 * word           // bytes of what is left of a polynomial in y modulo y²⁵⁶+y¹⁶+y¹²+y⁴+1
-	stride    = remainder - 16*word  // bytes that can be appended at once: what they push beyond y²⁵⁶ doesn't get there again
-	foldFrom  = remainder + 2*stride // where it begins to pay
+	remainder = 256 * word // bytes of what is left of a polynomial in y modulo y²⁵⁶+y¹⁶+y¹²+y⁴+1
+	// bytes that can be appended at once: what they push beyond y²⁵⁶ doesn't get there
+	// again
+	stride   = remainder - 16*word
+	foldFrom = remainder + 2*stride // where it begins to pay
 )
 
-// fold takes as many strides as there are and gives the sum so far, and what is left of p. Words of the highest degree come first, as in p.
+// fold takes as many strides as there are and gives the sum so far, and what is left of
+// p. Words of the highest degree come first, as in p.
 func fold(sum uint64, p []byte) (uint64, []byte) {
 	var one, other [remainder]byte
 	rem, next := &one, &other
 	p = p[copy(rem[:], p):]
 	binary.LittleEndian.PutUint64(rem[:], binary.LittleEndian.Uint64(rem[:])^sum)
 	for len(p) >= stride {
-		// To append is to multiply by y²⁴⁰, by which the last sixteen words become the first. The others, times y²⁵⁶, come back as the four terms.
+		// To append is to multiply by y²⁴⁰, by which the last sixteen words become the
+		// first. The others, times y²⁵⁶, come back as the four terms.
 		high := rem[:stride]
 		copy(next[:], rem[stride:])
 		subtle.XORBytes(next[16*word:], high, p[:stride])
@@ -72,14 +82,16 @@ func update(sum uint64, p []byte) uint64 {
 		sum = by64(sum ^ binary.LittleEndian.Uint64(p))
 	}
 	for _, b := range p {
-		// The byte is the lowest eight bits; all that they are multiplied by fits behind the rest.
+		// The byte is the lowest eight bits; all that they are multiplied by fits behind
+		// the rest.
 		low := (sum ^ uint64(b)) << 56
 		sum = sum>>8 ^ low ^ low>>1 ^ low>>3 ^ low>>4
 	}
 	return sum
 }
 
-// by64 is v·x⁶⁴ modulo the polynomial. What the shifts push out is x⁶⁴ and above, and goes the same way: that much fits.
+// by64 is v·x⁶⁴ modulo the polynomial. What the shifts push out is x⁶⁴ and above, and
+// goes the same way: that much fits.
 func by64(v uint64) uint64 {
 	v ^= v<<63 ^ v<<61 ^ v<<60
 	v ^= v >> 1 // (x+1)·(x³+1) is the four terms
