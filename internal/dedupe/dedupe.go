@@ -1,4 +1,5 @@
-// Package dedupe has files of the same content share their blocks, on file systems that can: btrfs, XFS with reflink.
+// Package dedupe has files of the same content share their blocks, on file systems that
+// can: btrfs, XFS with reflink.
 package dedupe
 
 import (
@@ -19,7 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// By says what makes two files worth comparing. The kernel compares them byte by byte in any case, so that it only decides how much is compared in vain.
+// By says what makes two files worth comparing. The kernel compares them byte by byte in
+// any case, so that it only decides how much is compared in vain.
 type By int
 
 // Files are alike that have the same size; and also the same CRC-64; or SHA-256.
@@ -29,12 +31,14 @@ const (
 	SHA256
 )
 
-// maxRange is how much the kernel compares at once (16 MiB on btrfs and XFS, ioctl_fideduperange(2)).
+// maxRange is how much the kernel compares at once (16 MiB on btrfs and XFS,
+// ioctl_fideduperange(2)).
 const maxRange = 16 << 20
 
-// Dirs has equal regular files in these directories share their blocks, and returns how many bytes the files share, those included that they
-// shared before. Nothing but where data lies changes. Files that vanish or change meanwhile are passed over. A file system that can't share blocks is
-// errdefs.ErrUnsupported.
+// Dirs has equal regular files in these directories share their blocks, and returns how
+// many bytes the files share, those included that they shared before. Nothing but where
+// data lies changes. Files that vanish or change meanwhile are passed over. A file system
+// that can't share blocks is errdefs.ErrUnsupported.
 func Dirs(ctx context.Context, dirs []string, by By) (shared int64, err error) {
 	roots := make([]*os.Root, len(dirs))
 	defer func() {
@@ -55,7 +59,8 @@ func Dirs(ctx context.Context, dirs []string, by By) (shared int64, err error) {
 	}
 	order := slices.SortedFunc(maps.Keys(sizes), func(a, b size) int {
 		if a.bytes != b.bytes {
-			return int(min(max(b.bytes-a.bytes, -1), 1)) // the largest first: they are worth most if there is an end before the end
+			// the largest first: they are worth most if there is an end before the end
+			return int(min(max(b.bytes-a.bytes, -1), 1))
 		}
 		return int(min(max(int64(a.dev)-int64(b.dev), -1), 1))
 	})
@@ -81,7 +86,8 @@ type file struct {
 	ino  uint64
 }
 
-// collect sorts the files of a directory by size. Hard links share everything already and count once.
+// collect sorts the files of a directory by size. Hard links share everything already and
+// count once.
 func collect(ctx context.Context, root *os.Root, sizes map[size][]file) error {
 	seen := map[uint64]bool{}
 	return fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {

@@ -17,15 +17,18 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// Equal files share their blocks afterwards, whatever they are compared by, and the others don't; all keep their content.
+// Equal files share their blocks afterwards, whatever they are compared by, and the
+// others don't; all keep their content.
 func TestEqualFilesShareBlocks(t *testing.T) {
 	testutil.Root(t)
 	for _, kind := range []string{"btrfs", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
 			dir := testutil.LoopFS(t, kind, 320)
 			one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
-			large, small, other := testutil.Noise("large", 20<<20), testutil.Noise("small", 64<<10), testutil.Noise("other", 64<<10)
-			for path, data := range map[string][]byte{one + "/large": large, two + "/deep/large": large, one + "/small": small, two + "/small": small,
+			large, small, other := testutil.Noise("large", 20<<20), testutil.Noise("small", 64<<10),
+				testutil.Noise("other", 64<<10)
+			for path, data := range map[string][]byte{one + "/large": large, two + "/deep/large": large,
+				one + "/small": small, two + "/small": small,
 				one + "/again": small, two + "/other": other, one + "/empty": nil, two + "/empty": nil} {
 				if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 					t.Fatal(err)
