@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxOpen is how many directories stay open on the way down. Beneath that depth a directory is closed while its children are
-// counted, and found again through "..".
+// maxOpen is how many directories stay open on the way down. Beneath that depth a
+// directory is closed while its children are counted, and found again through "..".
 const maxOpen = 128
 
 // Tree is what a directory tree holds. What has several names counts once.
@@ -22,10 +22,11 @@ type Tree struct {
 	Inodes    int64
 }
 
-// Count measures a tree, dir itself included. Nothing beneath dir is reached through a path, no symlink is followed and nothing that is mounted in
-// the tree is entered.
+// Count measures a tree, dir itself included. Nothing beneath dir is reached through a
+// path, no symlink is followed and nothing that is mounted in the tree is entered.
 //
-// The tree may change meanwhile: what vanishes isn't counted. dir itself may be a symlink.
+// The tree may change meanwhile: what vanishes isn't counted. dir itself may be a
+// symlink.
 func Count(ctx context.Context, dir string) (Tree, error) {
 	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -63,11 +64,12 @@ func (c *counter) add(st *unix.Stat_t) {
 	}
 }
 
-// Allocated is how many bytes of disk a file takes. st_blocks is in units of 512 bytes whatever the file system's block is (stat(2)).
+// Allocated is how many bytes of disk a file takes. st_blocks is in units of 512 bytes
+// whatever the file system's block is (stat(2)).
 func Allocated(st *unix.Stat_t) int64 { return st.Blocks * 512 }
 
-// dir counts what is in the directory fd. It returns a descriptor of the same directory, perhaps another one, or -1 when
-// the directory can't be found again.
+// dir counts what is in the directory fd. It returns a descriptor of the same directory,
+// perhaps another one, or -1 when the directory can't be found again.
 func (c *counter) dir(fd, depth int) (int, error) {
 	if err := c.ctx.Err(); err != nil {
 		return fd, err
@@ -121,7 +123,8 @@ func (c *counter) dirAndBack(parent, child, depth int) (newParent, newChild int,
 	return parent, child, nil
 }
 
-// entries counts what is directly in a directory and returns the names of the directories in it.
+// entries counts what is directly in a directory and returns the names of the directories
+// in it.
 func (c *counter) entries(fd int) (subdirs []string, err error) {
 	// A descriptor of its own, whose position nobody shares.
 	list, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

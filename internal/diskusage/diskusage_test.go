@@ -23,7 +23,8 @@ func count(t *testing.T, dir string) diskusage.Tree {
 	return tree
 }
 
-// Sizes are those of the files, what is allocated that of their blocks; what has two names is one file.
+// Sizes are those of the files, what is allocated that of their blocks; what has two
+// names is one file.
 func TestCount(t *testing.T) {
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "a*100000", "d/b=>a", "d/e/c*5", "link->somewhere", "hole*0", "fifo|")
@@ -54,7 +55,8 @@ func TestCountStaysOnTheFileSystem(t *testing.T) {
 	}
 	defer unix.Unmount(filepath.Join(dir, "m"), unix.MNT_DETACH)
 	testutil.Tree(t, dir, "m/f*1000", "m/d/g*1000")
-	if after := count(t, dir); after.Size != before.Size || after.Inodes != before.Inodes || after.Allocated > before.Allocated {
+	if after := count(t, dir); after.Size != before.Size || after.Inodes != before.Inodes ||
+		after.Allocated > before.Allocated {
 		t.Errorf("%+v, before the mount %+v", after, before)
 	}
 }
@@ -94,9 +96,15 @@ func TestStamp(t *testing.T) {
 		{"renamed over", func() error {
 			return errors.Join(os.Mkdir(path+"2", 0o755), os.Remove(path), os.Rename(path+"2", path))
 		}},
-		{"replaced by a file", func() error { return errors.Join(os.Remove(path), os.WriteFile(path, []byte("12"), 0o600)) }},
+		{"replaced by a file", func() error {
+			return errors.Join(os.Remove(path),
+				os.WriteFile(path, []byte("12"), 0o600))
+		}},
 		{"longer", func() error { return os.WriteFile(path, []byte("123"), 0o600) }},
-		{"a symlink to nowhere", func() error { return errors.Join(os.Remove(path), os.Symlink("nowhere-at-all", path)) }},
+		{"a symlink to nowhere", func() error {
+			return errors.Join(os.Remove(path),
+				os.Symlink("nowhere-at-all", path))
+		}},
 	} {
 		if err := step.do(); err != nil {
 			t.Fatal(err)

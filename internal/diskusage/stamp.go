@@ -7,8 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stamp tells one file at a path from another, or from what it was before: by its inode, its change time, which nobody can set back, and its size. It doesn't
-// follow a symlink. What isn't there has the stamp "-".
+// Stamp tells one file at a path from another, or from what it was before: by its inode,
+// its change time, which nobody can set back, and its size. It doesn't follow a symlink.
+// What isn't there has the stamp "-".
 func Stamp(path string) (string, error) {
 	var st unix.Stat_t
 	err := unix.Lstat(path, &st)
