@@ -6,9 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Barrier gathers files, directories and file systems that must be on disk before something else happens, and syncs them with as few calls as
-// is wise: several on one file system by one syncfs(2), unless so much of other people's data waits to be written that single syncs are over sooner. The zero Barrier is
-// empty. It is used by one goroutine.
+// Barrier gathers files, directories and file systems that must be on disk before
+// something else happens, and syncs them with as few calls as is wise: several on one
+// file system by one syncfs(2), unless so much of other people's data waits to be written
+// that single syncs are over sooner. The zero Barrier is empty. It is used by one
+// goroutine.
 type Barrier struct {
 	whole []*Syncer // to be synced as a whole whatever waits
 	parts []part
@@ -25,7 +27,8 @@ type part struct {
 // AddFS adds all of a file system.
 func (b *Barrier) AddFS(fs *Syncer) { b.whole = append(b.whole, fs) }
 
-// AddFile adds the content of an open file, which sync syncs. The file stays open as long as the Barrier is in use.
+// AddFile adds the content of an open file, which sync syncs. The file stays open as long
+// as the Barrier is in use.
 func (b *Barrier) AddFile(path string, fd int, st *unix.Stat_t, sync func() error) {
 	b.parts = append(b.parts, part{path, &Syncer{path, fd, st.Dev}, st.Dev, sync})
 }
@@ -37,8 +40,10 @@ func (b *Barrier) AddDir(path string, dev uint64) {
 	}
 }
 
-// Sync returns when all that was added is on disk; the parts get there in the order in which they were added. Its error is final, as that of SyncFS. Then the Barrier is
-// empty, but it remembers where a whole file system was synced: nothing can have piled up there until the next Sync of what belongs to the same change.
+// Sync returns when all that was added is on disk; the parts get there in the order in
+// which they were added. Its error is final, as that of SyncFS. Then the Barrier is
+// empty, but it remembers where a whole file system was synced: nothing can have piled up
+// there until the next Sync of what belongs to the same change.
 func (b *Barrier) Sync() error {
 	whole, parts := b.whole, b.parts
 	b.whole, b.parts = nil, nil
@@ -61,7 +66,8 @@ func (b *Barrier) Sync() error {
 		if fs == nil && p.fs != nil && p.fs.LittleWaits() {
 			fs = p.fs
 		}
-		if several := slices.ContainsFunc(parts[i+1:], func(o part) bool { return o.dev == p.dev }); !several || fs == nil {
+		if several := slices.ContainsFunc(parts[i+1:], func(o part) bool { return o.dev == p.dev }); !several ||
+			fs == nil {
 			if err := p.sync(); err != nil {
 				return err
 			}

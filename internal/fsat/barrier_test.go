@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ext4 tells what waits to be written to it, whatever happens on other file systems, and the next file system on the same device does.
+// ext4 tells what waits to be written to it, whatever happens on other file systems, and
+// the next file system on the same device does.
 func TestLittleWaits(t *testing.T) {
 	loop := testutil.NewLoop(t, "ext4", 256)
 	for range 2 {

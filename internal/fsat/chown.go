@@ -15,23 +15,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Owners gives a file's new owners for its old ones. Each function may be called from several goroutines.
+// Owners gives a file's new owners for its old ones. Each function may be called from
+// several goroutines.
 type Owners struct {
 	// File translates the owner of a file.
 	File func(uid, gid uint32) (newUID, newGID uint32, err error)
-	// UID and GID translate the IDs within ACLs and file capabilities. False means that the ID has no counterpart, and stays as it is.
+	// UID and GID translate the IDs within ACLs and file capabilities. False means that
+	// the ID has no counterpart, and stays as it is.
 	UID, GID func(id uint32) (uint32, bool)
 }
 
-// ChownTree gives everything in the directory dir, and dir itself, other owners. Nothing else changes but what depends on owners: setuid and
-// setgid bits, file capabilities and times are put back where chown(2) takes them away, and the IDs in ACLs and file capabilities are translated.
-// Files whose owners stay the same aren't touched.
+// ChownTree gives everything in the directory dir, and dir itself, other owners. Nothing
+// else changes but what depends on owners: setuid and setgid bits, file capabilities and
+// times are put back where chown(2) takes them away, and the IDs in ACLs and file
+// capabilities are translated. Files whose owners stay the same aren't touched.
 //
-// Names of one file stay names of one file, even where chown separates them: overlayfs copies a file up under the one name that was
-// used (Documentation/filesystems/overlayfs.rst, index=off), and the others would go on showing the old one.
+// Names of one file stay names of one file, even where chown separates them: overlayfs
+// copies a file up under the one name that was used
+// (Documentation/filesystems/overlayfs.rst, index=off), and the others would go on
+// showing the old one.
 //
-// Several directories are worked on at a time, all by descriptor; symlinks aren't followed and what is mounted within isn't entered. When it
-// fails, or ctx ends, the tree is left half done.
+// Several directories are worked on at a time, all by descriptor; symlinks aren't
+// followed and what is mounted within isn't entered. When it fails, or ctx ends, the tree
+// is left half done.
 func ChownTree(ctx context.Context, dir string, owners Owners) error {
 	if err := ctx.Err(); err != nil {
 		return err // with nothing changed: a tree that is half done can't be done again
@@ -141,7 +147,8 @@ func (c *chowner) work() {
 	}
 }
 
-// dir changes the entries of a directory and returns those that are directories themselves.
+// dir changes the entries of a directory and returns those that are directories
+// themselves.
 func (c *chowner) dir(rel string) (found []string, err error) {
 	fd, err := openDeep(c.top, rel)
 	if err == unix.EXDEV {
@@ -179,7 +186,8 @@ func (c *chowner) stopped() error {
 	return c.err
 }
 
-// link changes a file that has several names, when its first one comes by, and joins the others to it.
+// link changes a file that has several names, when its first one comes by, and joins the
+// others to it.
 func (c *chowner) link(dir int, rel, name string, st *unix.Stat_t) error {
 	c.linksMu.Lock()
 	defer c.linksMu.Unlock()
@@ -221,14 +229,16 @@ func (c *chowner) link(dir int, rel, name string, st *unix.Stat_t) error {
 	return unix.Linkat(from, base, dir, name, 0)
 }
 
-// restoreTimes undoes what replacing names did to their directories' times. The last entry of a directory may show what the first one caused, so
-// they are gone through backwards.
+// restoreTimes undoes what replacing names did to their directories' times. The last
+// entry of a directory may show what the first one caused, so they are gone through
+// backwards.
 func (c *chowner) restoreTimes() error {
 	for i := len(c.times) - 1; i >= 0; i-- {
 		t := c.times[i]
 		fd, err := openDeep(c.top, t.path)
 		if err == nil {
-			err = unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), []unix.Timespec{t.atime, t.mtime}, 0)
+			err = unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), []unix.Timespec{t.atime, t.mtime},
+				0)
 			unix.Close(fd)
 		}
 		if err != nil {
@@ -238,8 +248,8 @@ func (c *chowner) restoreTimes() error {
 	return nil
 }
 
-// change gives one file its new owner. The order matters: chown removes setuid bits and capabilities, and a chmod after an ACL was set would
-// change the ACL's mask.
+// change gives one file its new owner. The order matters: chown removes setuid bits and
+// capabilities, and a chmod after an ACL was set would change the ACL's mask.
 func (c *chowner) change(dir int, name string, st *unix.Stat_t) error {
 	uid, gid, err := c.owners.File(st.Uid, st.Gid)
 	if err != nil {
@@ -285,7 +295,8 @@ const (
 	defaultACL      = "system.posix_acl_default"
 )
 
-// ownerAttrs returns the attributes of a file that name IDs, or that get lost if it moves to another owner, as they are to be afterwards.
+// ownerAttrs returns the attributes of a file that name IDs, or that get lost if it moves
+// to another owner, as they are to be afterwards.
 func (c *chowner) ownerAttrs(path string, moves bool) ([]xattr, error) {
 	names, err := sized(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
 	if errors.Is(err, unix.EOPNOTSUPP) || err == nil && len(names) == 0 {
@@ -301,7 +312,8 @@ func (c *chowner) ownerAttrs(path string, moves bool) ([]xattr, error) {
 			continue
 		}
 		value, err := sized(func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
-		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOVERFLOW) { // EOVERFLOW: a capability of a root that has no ID here
+		// EOVERFLOW: a capability of a root that has no ID here
+		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOVERFLOW) {
 			continue
 		}
 		if err != nil {
@@ -320,8 +332,9 @@ func (c *chowner) ownerAttrs(path string, moves bool) ([]xattr, error) {
 	return attrs, nil
 }
 
-// translateCapability changes the root ID of a capability in its third revision (struct vfs_ns_cap_data of linux/capability.h) and
-// reports whether it did. Those of the second revision belong to every namespace's root or to none.
+// translateCapability changes the root ID of a capability in its third revision (struct
+// vfs_ns_cap_data of linux/capability.h) and reports whether it did. Those of the second
+// revision belong to every namespace's root or to none.
 func translateCapability(value []byte, uid func(uint32) (uint32, bool)) bool {
 	const size, revisionMask, revision3 = 24, 0xff000000, 0x03000000
 	if len(value) != size || binary.LittleEndian.Uint32(value)&revisionMask != revision3 {
@@ -336,8 +349,9 @@ func translateCapability(value []byte, uid func(uint32) (uint32, bool)) bool {
 	return true
 }
 
-// translateACL changes the IDs of the entries for users and groups (linux/posix_acl_xattr.h: a version, then entries of tag, permissions and
-// ID) and reports whether any did.
+// translateACL changes the IDs of the entries for users and groups
+// (linux/posix_acl_xattr.h: a version, then entries of tag, permissions and ID) and
+// reports whether any did.
 func translateACL(value []byte, owners Owners) (changed bool) {
 	const header, entry, user, group = 4, 8, 0x02, 0x08
 	if len(value) < header || binary.LittleEndian.Uint32(value) != 2 {

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// acl is an ACL with an entry for a user and one for a group (linux/posix_acl_xattr.h), as a description of a tree takes it.
+// acl is an ACL with an entry for a user and one for a group (linux/posix_acl_xattr.h),
+// as a description of a tree takes it.
 func acl(user, group uint32) string {
 	entry := func(tag, permissions uint16, id uint32) []byte {
 		b := binary.LittleEndian.AppendUint16(nil, tag)
@@ -22,13 +23,15 @@ func acl(user, group uint32) string {
 	}
 	const none = 1<<32 - 1
 	b := []byte{2, 0, 0, 0}
-	for _, e := range [][]byte{entry(0x01, 7, none), entry(0x02, 5, user), entry(0x04, 5, none), entry(0x08, 4, group), entry(0x10, 7, none), entry(0x20, 0, none)} {
+	for _, e := range [][]byte{entry(0x01, 7, none), entry(0x02, 5, user), entry(0x04, 5, none), entry(0x08, 4, group),
+		entry(0x10, 7, none), entry(0x20, 0, none)} {
 		b = append(b, e...)
 	}
 	return strconv.Quote(string(b))
 }
 
-// capability is CAP_NET_RAW on a file, for the namespace whose root is root; 0 stands for every namespace's, which is the second revision.
+// capability is CAP_NET_RAW on a file, for the namespace whose root is root; 0 stands for
+// every namespace's, which is the second revision.
 func capability(root uint32) string {
 	b := []byte{1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	if root != 0 {
@@ -38,19 +41,26 @@ func capability(root uint32) string {
 	return strconv.Quote(string(b))
 }
 
-// ownedTree describes everything that depends on owners or suffers when they change, with owners so much higher. Above 900 nobody has a counterpart.
+// ownedTree describes everything that depends on owners or suffers when they change, with
+// owners so much higher. Above 900 nobody has a counterpart.
 func ownedTree(by uint32) []string {
 	own := func(uid, gid uint32) string { return fmt.Sprintf("%d:%d", uid+by, gid+2*by) }
 	return []string{
-		"d/ 1775 @1600000000.5 " + own(1, 2), "d/suid=x 4755 @1600000001.25 " + own(5, 6), "d/sgid=y 2750 @-1 " + own(7, 8), "d/both=z 6111 @7 " + own(0, 0),
-		"d/one=many 4600 @1600000002 " + own(3, 4), "a=>d/one", "d/three=>d/one", "e/four=>d/one", "e/ 2755 @1600000003 " + own(1, 1),
+		"d/ 1775 @1600000000.5 " + own(1, 2), "d/suid=x 4755 @1600000001.25 " + own(5, 6), "d/sgid=y 2750 @-1 " +
+			own(7, 8), "d/both=z 6111 @7 " + own(0, 0),
+		"d/one=many 4600 @1600000002 " + own(3, 4), "a=>d/one", "d/three=>d/one", "e/four=>d/one",
+		"e/ 2755 @1600000003 " + own(1, 1),
 		"d/link->suid @8 " + own(9, 9), "linked->nowhere @9 " + own(9, 9), "alias=>linked",
-		"cap=x 0755 @5 " + own(0, 0) + " security.capability=" + capability(0), "capsuid=x 4755 @5 " + own(1, 0) + " security.capability=" + capability(0),
-		"caprooted=x 0755 @5 " + own(0, 0) + " security.capability=" + capability(100+by), "capstranger=x 0755 @5 " + own(0, 0) + " security.capability=" + capability(1<<20),
-		"acl/ 2770 @6 " + own(1, 1) + " system.posix_acl_default=" + acl(11+by, 12+2*by) + " system.posix_acl_access=" + acl(13+by, 14+2*by),
+		"cap=x 0755 @5 " + own(0, 0) + " security.capability=" + capability(0), "capsuid=x 4755 @5 " + own(1, 0) +
+			" security.capability=" + capability(0),
+		"caprooted=x 0755 @5 " + own(0, 0) + " security.capability=" + capability(100+by), "capstranger=x 0755 @5 " +
+			own(0, 0) + " security.capability=" + capability(1<<20),
+		"acl/ 2770 @6 " + own(1, 1) + " system.posix_acl_default=" + acl(11+by, 12+2*by) + " system.posix_acl_access=" +
+			acl(13+by, 14+2*by),
 		"acl/f=a 4640 @6 " + own(1, 1) + " system.posix_acl_access=" + acl(15+by, 16+2*by),
 		"acl/stranger=a 0640 @6 " + own(1, 1) + " system.posix_acl_access=" + acl(1<<20, 16+2*by),
-		"zero%0:0 0 @4 " + own(1, 1), "dev%5:1 0666 @4 " + own(0, 5), "fifo| 0600 @4 " + own(20, 20), "user=u 0644 @3 " + own(800, 800) + " user.k=v trusted.k=v",
+		"zero%0:0 0 @4 " + own(1, 1), "dev%5:1 0666 @4 " + own(0, 5), "fifo| 0600 @4 " + own(20, 20),
+		"user=u 0644 @3 " + own(800, 800) + " user.k=v trusted.k=v",
 		"locked/ 0000 @2 " + own(4, 4), "locked/f=x 0000 @1 " + own(4, 4),
 	}
 }
@@ -66,7 +76,8 @@ func upBy(by uint32) fsat.Owners {
 	}
 }
 
-// Owners change and nothing else does, neither on a plain file system nor through overlayfs, where each chown copies a file up and parts its names.
+// Owners change and nothing else does, neither on a plain file system nor through
+// overlayfs, where each chown copies a file up and parts its names.
 func TestChownChangesOwnersAlone(t *testing.T) {
 	testutil.HostRoot(t)
 	const by = 1000
@@ -80,7 +91,8 @@ func TestChownChangesOwnersAlone(t *testing.T) {
 	testutil.Tree(t, filepath.Join(dir, "plain"), ownedTree(0)...)
 	testutil.Tree(t, filepath.Join(dir, "lower"), ownedTree(0)...)
 	merged := filepath.Join(dir, "merged")
-	if err := unix.Mount("overlay", merged, "overlay", 0, fmt.Sprintf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work,index=off", dir, dir, dir)); err != nil {
+	if err := unix.Mount("overlay", merged, "overlay", 0,
+		fmt.Sprintf("lowerdir=%s/lower,upperdir=%s/upper,workdir=%s/work,index=off", dir, dir, dir)); err != nil {
 		t.Fatal(err)
 	}
 	defer testutil.UnmountBelow(dir)

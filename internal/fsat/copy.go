@@ -10,13 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CopyTree copies the content of the directory src, and its own attributes, into the existing empty directory dst.
-// Everything is preserved: types, owners, modes, times in nanoseconds, extended attributes, hard links within the tree,
-// device numbers (whiteouts among them) and holes. Where the file system can share extents (XFS, btrfs, bcachefs) no data
-// is copied at all. What is mounted below src is not entered: its mount point comes out as an empty directory.
+// CopyTree copies the content of the directory src, and its own attributes, into the
+// existing empty directory dst. Everything is preserved: types, owners, modes, times in
+// nanoseconds, extended attributes, hard links within the tree, device numbers (whiteouts
+// among them) and holes. Where the file system can share extents (XFS, btrfs, bcachefs)
+// no data is copied at all. What is mounted below src is not entered: its mount point
+// comes out as an empty directory.
 //
-// Sockets are copied as sockets that nobody listens on. Inode flags and project IDs are not copied. After an error dst holds a part of
-// the tree; the caller removes it.
+// Sockets are copied as sockets that nobody listens on. Inode flags and project IDs are
+// not copied. After an error dst holds a part of the tree; the caller removes it.
 func CopyTree(ctx context.Context, src, dst string) error {
 	from, err := openPath(src, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -28,7 +30,8 @@ func CopyTree(ctx context.Context, src, dst string) error {
 		return &os.PathError{Op: "open", Path: dst, Err: err}
 	}
 	defer unix.Close(to)
-	// dst may have inherited ACLs from its parent: one of its own, and one for all that is made in it.
+	// dst may have inherited ACLs from its parent: one of its own, and one for all that
+	// is made in it.
 	for _, acl := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
 		if err := unix.Fremovexattr(to, acl); err != nil && err != unix.ENODATA && err != unix.EOPNOTSUPP {
 			return fmt.Errorf("remove %s of %s: %w", acl, dst, err)
@@ -73,8 +76,8 @@ func (c *copier) run() error {
 	return nil
 }
 
-// deep copies a directory that was put off, with its attributes. Its parents are finished already, which is fine: they
-// only saw it being made.
+// deep copies a directory that was put off, with its attributes. Its parents are finished
+// already, which is fine: they only saw it being made.
 func (c *copier) deep(rel string) error {
 	from, err := openDeep(c.from, rel)
 	if err != nil {
@@ -195,7 +198,8 @@ func (c *copier) symlink(from, to int, name string, st *unix.Stat_t) error {
 	return c.namedAttributes(from, to, name, st)
 }
 
-// openDeep opens a directory below top by a path of any length, in steps that fit PATH_MAX.
+// openDeep opens a directory below top by a path of any length, in steps that fit
+// PATH_MAX.
 func openDeep(top int, rel string) (int, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,

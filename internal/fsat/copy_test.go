@@ -27,9 +27,12 @@ func copyTree(t *testing.T, src, dst string) {
 // ordinary is a tree that any user may make.
 var ordinary = []string{
 	". 02750 @1700000001.000000001",
-	"empty/ 0700 @1500000000.123456789", "file=content 0640 @-1.5", "nothing= 0400", "big*3000000 0755 @1600000000.999999999",
-	"a/b/c/file=x @1", "a/h1=shared 0604 @77.7", "a/b/h2=>a/h1", "h3=>a/h1", "a/link->../file @1234567890.5", "a/dangling->/no/where",
-	"a/sticky/ 01777", "setuid=x 06755", "fifo| 0600 @5", "xattr=x user.one=1 user.two=\"a\\x00b\"", "xdir/ user.dir=yes @9",
+	"empty/ 0700 @1500000000.123456789", "file=content 0640 @-1.5", "nothing= 0400",
+	"big*3000000 0755 @1600000000.999999999",
+	"a/b/c/file=x @1", "a/h1=shared 0604 @77.7", "a/b/h2=>a/h1", "h3=>a/h1", "a/link->../file @1234567890.5",
+	"a/dangling->/no/where",
+	"a/sticky/ 01777", "setuid=x 06755", "fifo| 0600 @5", "xattr=x user.one=1 user.two=\"a\\x00b\"",
+	"xdir/ user.dir=yes @9",
 	"names/\xff\xfe=bytes", "names/new\nline=n", "zlast/ 0555 @3",
 }
 
@@ -111,7 +114,8 @@ func used(t *testing.T, dir string) int64 {
 
 func TestCopyToAnotherFileSystem(t *testing.T) {
 	testutil.Root(t)
-	src, dst := filepath.Join(testutil.LoopFS(t, "xfs", 320), "src"), filepath.Join(testutil.LoopFS(t, "ext4", 64), "dst")
+	src, dst := filepath.Join(testutil.LoopFS(t, "xfs", 320), "src"), filepath.Join(testutil.LoopFS(t, "ext4", 64),
+		"dst")
 	makeTree(t, src, append(ordinary[:len(ordinary):len(ordinary)], foreign...))
 	copyTree(t, src, dst)
 	testutil.SameTree(t, testutil.Snapshot(t, src), testutil.Snapshot(t, dst))
@@ -204,7 +208,8 @@ func TestCopyDeepHardLink(t *testing.T) {
 		t.Skipf("needs a shell that walks beyond PATH_MAX: %v: %s", err, out)
 	}
 	copyTree(t, src, dst)
-	cmd = exec.Command("sh", "-c", `set -e; for i in $(seq 150); do cd -P "$(ls -d d*)"; done; stat -c %h one; test one -ef e/two`)
+	cmd = exec.Command("sh", "-c",
+		`set -e; for i in $(seq 150); do cd -P "$(ls -d d*)"; done; stat -c %h one; test one -ef e/two`)
 	cmd.Dir = dst
 	if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "2" {
 		t.Errorf("link count %s, %v, want 2 for both names", out, err)
@@ -268,7 +273,8 @@ func TestCopyStopsWhenCancelled(t *testing.T) {
 	testutil.Tree(t, dir, "src/file=x", "dst/")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := fsat.CopyTree(ctx, filepath.Join(dir, "src"), filepath.Join(dir, "dst")); !errors.Is(err, context.Canceled) {
+	if err := fsat.CopyTree(ctx, filepath.Join(dir, "src"), filepath.Join(dir, "dst")); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("%v, want context.Canceled", err)
 	}
 }

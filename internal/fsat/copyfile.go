@@ -10,7 +10,8 @@ import (
 // copyStep is how much is copied between two looks at the context.
 const copyStep = 16 << 20
 
-// regular copies a file: by sharing its extents, else within the kernel, else through a buffer.
+// regular copies a file: by sharing its extents, else within the kernel, else through a
+// buffer.
 func (c *copier) regular(from, to int, name string, st *unix.Stat_t) error {
 	in, err := openAt(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NOATIME|unix.O_NONBLOCK)
 	if err == unix.EPERM { // O_NOATIME is for owners
@@ -120,9 +121,11 @@ func (c *copier) extentByBuffer(in, out int, start, end int64) error {
 	return nil
 }
 
-// isUnsupported is about copying by sharing or within the kernel: the file systems differ, or can't do it.
+// isUnsupported is about copying by sharing or within the kernel: the file systems
+// differ, or can't do it.
 func isUnsupported(err error) bool {
-	for _, e := range []error{unix.EOPNOTSUPP, unix.ENOTTY, unix.ENOSYS, unix.EXDEV, unix.EINVAL, unix.EPERM, unix.ETXTBSY} {
+	for _, e := range []error{unix.EOPNOTSUPP, unix.ENOTTY, unix.ENOSYS, unix.EXDEV, unix.EINVAL, unix.EPERM,
+		unix.ETXTBSY} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -13,7 +13,8 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// makeDeep makes a chain of directories that no path can name, with a file on every hundredth level.
+// makeDeep makes a chain of directories that no path can name, with a file on every
+// hundredth level.
 func makeDeep(t *testing.T, dir string, levels int) {
 	t.Helper()
 	name := strings.Repeat("d", 100)
@@ -63,7 +64,8 @@ func levels(t *testing.T, dir string) (dirs, files int) {
 				continue
 			}
 			dirs++
-			if next, err = unix.Openat(int(f.Fd()), e.Name(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			if next, err = unix.Openat(int(f.Fd()), e.Name(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC,
+				0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -92,7 +94,8 @@ func withFewDescriptors(t *testing.T) {
 func outside(t *testing.T) (dir string, unchanged func()) {
 	t.Helper()
 	dir = t.TempDir()
-	testutil.Tree(t, dir, "precious=data 0640 @1700000000", "sub/deeper/file=more @1600000000.5", "sub/empty/ 0700 @1500000000")
+	testutil.Tree(t, dir, "precious=data 0640 @1700000000", "sub/deeper/file=more @1600000000.5",
+		"sub/empty/ 0700 @1500000000")
 	before := testutil.Snapshot(t, dir)
 	return dir, func() {
 		t.Helper()

@@ -6,10 +6,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The inode flags that forbid unlinking, see FS_IOC_SETFLAGS(2const): on a file, and on the directory that names it.
+// The inode flags that forbid unlinking, see FS_IOC_SETFLAGS(2const): on a file, and on
+// the directory that names it.
 const forbidUnlink = unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND
 
-// clearFlags takes the immutable and the append-only flag off an open file or directory; it reports whether one was set.
+// clearFlags takes the immutable and the append-only flag off an open file or directory;
+// it reports whether one was set.
 func clearFlags(fd int) (bool, error) {
 	flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
 	if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) {
@@ -25,8 +27,8 @@ func clearFlags(fd int) (bool, error) {
 	return true, unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, flags&^(immutable|appendOnly))
 }
 
-// clearFlagsBelow does it for a name of a directory. It opens only what statx(2) says has a flag to clear, because
-// opening a device or a FIFO does something.
+// clearFlagsBelow does it for a name of a directory. It opens only what statx(2) says has
+// a flag to clear, because opening a device or a FIFO does something.
 func clearFlagsBelow(parent int, name string) (bool, error) {
 	var stx unix.Statx_t
 	err := retry(func() error {

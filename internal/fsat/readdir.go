@@ -11,8 +11,9 @@ import (
 
 var direntBuffers = sync.Pool{New: func() any { b := make([]byte, direntSpace); return &b }}
 
-// readDir calls fn for every entry but "." and "..", from the descriptor's position on, with its type as in the
-// directory: a DT_ constant, DT_UNKNOWN on some file systems. It stops at fn's first error.
+// readDir calls fn for every entry but "." and "..", from the descriptor's position on,
+// with its type as in the directory: a DT_ constant, DT_UNKNOWN on some file systems. It
+// stops at fn's first error.
 func readDir(fd int, fn func(name string, typ uint8) error) error {
 	for {
 		n, err := readSome(fd, fn)
@@ -37,7 +38,8 @@ func readSome(fd int, fn func(name string, typ uint8) error) (n int, err error) 
 		return 0, err
 	}
 	for rest := (*buf)[:n]; len(rest) > 0; {
-		// struct linux_dirent64: u64 ino, s64 off, u16 reclen, u8 type, name ending in NUL
+		// struct linux_dirent64: u64 ino, s64 off, u16 reclen, u8 type, name ending in
+		// NUL
 		size := int(binary.NativeEndian.Uint16(rest[16:]))
 		typ, name := rest[18], rest[19:size]
 		rest = rest[size:]
@@ -51,7 +53,8 @@ func readSome(fd int, fn func(name string, typ uint8) error) (n int, err error) 
 	return n, nil
 }
 
-// fdPath is a path for the system calls that have no *at form; nothing in it but the last name can be a symlink of the tree.
+// fdPath is a path for the system calls that have no *at form; nothing in it but the last
+// name can be a symlink of the tree.
 func fdPath(dir int, name string) string {
 	return "/proc/self/fd/" + strconv.Itoa(dir) + "/" + name
 }

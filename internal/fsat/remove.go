@@ -14,23 +14,29 @@ import (
 )
 
 const (
-	// maxOpenDepth is how many nested directories a removal keeps open before it moves the next one up to the top.
+	// maxOpenDepth is how many nested directories a removal keeps open before it moves
+	// the next one up to the top.
 	maxOpenDepth = 64
-	// removeWorkers is how many goroutines remove one tree. Unlinking is bound by the directory's lock and the journal,
-	// so a second one helps by half and a third one by little.
+	// removeWorkers is how many goroutines remove one tree. Unlinking is bound by the
+	// directory's lock and the journal, so a second one helps by half and a third one by
+	// little.
 	removeWorkers = 2
 )
 
-// RemoveAll removes whatever path names, a directory with everything below it; a missing path is no error. The
-// directories above path are followed as usual, below it nothing is:
+// RemoveAll removes whatever path names, a directory with everything below it; a missing
+// path is no error. The directories above path are followed as usual, below it nothing
+// is:
 //
-//   - a symlink is removed and not followed, even if it takes a directory's place while RemoveAll is looking;
+//   - a symlink is removed and not followed, even if it takes a directory's place while
+//     RemoveAll is looking;
 //   - a mount point is lazily unmounted, never emptied;
-//   - immutable and append-only flags are cleared, and directories that lock out their owner are opened up;
-//   - any depth takes the same number of descriptors, because deep directories are first renamed up to path.
+//   - immutable and append-only flags are cleared, and directories that lock out their
+//     owner are opened up;
+//   - any depth takes the same number of descriptors, because deep directories are first
+//     renamed up to path.
 //
-// RemoveAll carries on after an error in one place, so that as much as possible goes, and returns the first one.
-// When ctx ends it stops between two files.
+// RemoveAll carries on after an error in one place, so that as much as possible goes, and
+// returns the first one. When ctx ends it stops between two files.
 func RemoveAll(ctx context.Context, path string) error {
 	dir, base := filepath.Split(filepath.Clean(path))
 	if dir == "" {
@@ -63,7 +69,8 @@ type remover struct {
 	moved atomic.Uint64
 }
 
-// remove removes a name of the directory parent, of whatever type it is. typ is what the directory said of it, a DT_ constant.
+// remove removes a name of the directory parent, of whatever type it is. typ is what the
+// directory said of it, a DT_ constant.
 func (r *remover) remove(parent int, name string, typ uint8, depth int) error {
 	dir := typ == unix.DT_DIR
 	for attempt := 0; ; attempt++ {
@@ -101,7 +108,8 @@ func (r *remover) removeDir(parent int, name string, depth int) error {
 		if unix.Renameat2(parent, name, r.top, up, unix.RENAME_NOREPLACE) == nil {
 			return nil // its turn comes with the other entries of the top
 		}
-		// A rename can be impossible (another project quota above): then go on with more descriptors.
+		// A rename can be impossible (another project quota above): then go on with more
+		// descriptors.
 	}
 	fd, err := openBelow(parent, name)
 	if errors.Is(err, unix.ENOENT) {
@@ -121,7 +129,8 @@ func isNotEmpty(err error) bool {
 	return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST)
 }
 
-// empty removes all entries of a directory, and then the directory itself with rmdir. It returns the first error.
+// empty removes all entries of a directory, and then the directory itself with rmdir. It
+// returns the first error.
 func (r *remover) empty(fd, depth int, rmdir func() error) error {
 	var (
 		seen    int // since the directory's beginning
@@ -161,7 +170,8 @@ func (r *remover) empty(fd, depth int, rmdir func() error) error {
 		if n > direntSpace/2 && err == nil {
 			continue
 		}
-		// Little was read, so that was most likely all. Whether it was, the removal tells sooner than another look.
+		// Little was read, so that was most likely all. Whether it was, the removal tells
+		// sooner than another look.
 		helpers.Wait()
 		switch {
 		case err != nil && !errors.Is(err, unix.ENOENT): // else the directory itself has been removed meanwhile
@@ -178,7 +188,8 @@ func (r *remover) empty(fd, depth int, rmdir func() error) error {
 		if n > 0 {
 			continue
 		}
-		// Deleting while reading may make a file system skip names, and the top gets new ones: read again until there is nothing to be read.
+		// Deleting while reading may make a file system skip names, and the top gets new
+		// ones: read again until there is nothing to be read.
 		seen = 0
 		if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
 			return err
@@ -186,7 +197,8 @@ func (r *remover) empty(fd, depth int, rmdir func() error) error {
 	}
 }
 
-// unlink removes one name and clears out of the way what can be: mounts and inode flags. A missing name is no error.
+// unlink removes one name and clears out of the way what can be: mounts and inode flags.
+// A missing name is no error.
 func (r *remover) unlink(parent int, name string, flags int) error {
 	for attempt := 0; ; attempt++ {
 		err := retry(func() error { return unix.Unlinkat(parent, name, flags) })
@@ -215,7 +227,8 @@ func (r *remover) unlink(parent int, name string, flags int) error {
 	}
 }
 
-// pathError says where in the tree it happened, as far as the kernel can tell: not below PATH_MAX.
+// pathError says where in the tree it happened, as far as the kernel can tell: not below
+// PATH_MAX.
 func pathError(op string, parent int, name string, err error) error {
 	if dir, lerr := os.Readlink("/proc/self/fd/" + strconv.Itoa(parent)); lerr == nil {
 		name = filepath.Join(dir, name)
@@ -223,8 +236,9 @@ func pathError(op string, parent int, name string, err error) error {
 	return &os.PathError{Op: op, Path: name, Err: err}
 }
 
-// openBelow opens a directory to read it. It fails with ENOTDIR or ELOOP for everything else, and takes off what is
-// mounted on it instead of entering that: RESOLVE_NO_XDEV is about mounts, a btrfs subvolume is opened.
+// openBelow opens a directory to read it. It fails with ENOTDIR or ELOOP for everything
+// else, and takes off what is mounted on it instead of entering that: RESOLVE_NO_XDEV is
+// about mounts, a btrfs subvolume is opened.
 func openBelow(parent int, name string) (int, error) {
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
@@ -239,7 +253,8 @@ func openBelow(parent int, name string) (int, error) {
 			continue
 		case attempt >= 16: // a mount on a mount takes a round each
 		case errors.Is(err, unix.EXDEV):
-			// EINVAL: it is no mount point, or none any more: somebody is swapping names. Look again.
+			// EINVAL: it is no mount point, or none any more: somebody is swapping names.
+			// Look again.
 			if err := unmountBelow(parent, name); err != nil && !errors.Is(err, unix.EINVAL) {
 				return -1, err
 			}
@@ -253,7 +268,8 @@ func openBelow(parent int, name string) (int, error) {
 	}
 }
 
-// unmountBelow takes off the uppermost mount on a name, for all who see it; what still uses it keeps it until it is done.
+// unmountBelow takes off the uppermost mount on a name, for all who see it; what still
+// uses it keeps it until it is done.
 func unmountBelow(parent int, name string) error {
 	err := unix.Unmount(fdPath(parent, name), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil {

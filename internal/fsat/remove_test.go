@@ -27,7 +27,8 @@ func remove(t *testing.T, path string) {
 
 func TestRemoveEachType(t *testing.T) {
 	dir := t.TempDir()
-	testutil.Tree(t, dir, "file=x", "empty/", "full/a=1", "full/b/c=2", "full/b/d->nowhere", "fifo|", "link->full", "dangling->nowhere",
+	testutil.Tree(t, dir, "file=x", "empty/", "full/a=1", "full/b/c=2", "full/b/d->nowhere", "fifo|", "link->full",
+		"dangling->nowhere",
 		"full/\n=newline", "full/\xff\xfe=bytes")
 	for _, name := range []string{"file", "empty", "link", "dangling", "fifo", "full", "missing", "missing/below"} {
 		remove(t, filepath.Join(dir, name))
@@ -62,13 +63,15 @@ func TestRemoveDeepTree(t *testing.T) {
 func TestRemoveDoesNotFollowSymlinks(t *testing.T) {
 	out, unchanged := outside(t)
 	dir := t.TempDir()
-	testutil.Tree(t, dir, "tree/to-dir->"+out, "tree/sub/to-file->"+out+"/precious", "tree/up->..", "tree/sub/root->/", "top->"+out)
+	testutil.Tree(t, dir, "tree/to-dir->"+out, "tree/sub/to-file->"+out+"/precious", "tree/up->..", "tree/sub/root->/",
+		"top->"+out)
 	remove(t, filepath.Join(dir, "top"))
 	remove(t, filepath.Join(dir, "tree"))
 	unchanged()
 }
 
-// A directory and a symlink to another place swap names all the time while the tree is being removed.
+// A directory and a symlink to another place swap names all the time while the tree is
+// being removed.
 func TestRemoveWhileNamesAreSwapped(t *testing.T) {
 	out, unchanged := outside(t)
 	dir := t.TempDir()

@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SyncDir makes the names in a directory durable: the files created in it, renamed into it, out of it or within it, and
-// those unlinked from it. It says nothing about the content of those files.
+// SyncDir makes the names in a directory durable: the files created in it, renamed into
+// it, out of it or within it, and those unlinked from it. It says nothing about the
+// content of those files.
 func SyncDir(path string) error {
 	fd, err := openPath(path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
@@ -20,8 +21,10 @@ func SyncDir(path string) error {
 	return nil
 }
 
-// syncDir is fsync(2) of a directory that knows whether the file system is still alive. An XFS that has shut down, after an error of its disk, drops what it
-// has logged, finds that nothing is left to be written for the directory, and reports success (xfs_dir_fsync, seen in Linux 6.18); whatever else it is asked is answered by EIO.
+// syncDir is fsync(2) of a directory that knows whether the file system is still alive.
+// An XFS that has shut down, after an error of its disk, drops what it has logged, finds
+// that nothing is left to be written for the directory, and reports success
+// (xfs_dir_fsync, seen in Linux 6.18); whatever else it is asked is answered by EIO.
 func syncDir(fd int) error {
 	if err := retry(func() error { return unix.Fsync(fd) }); err != nil {
 		return err
@@ -30,12 +33,14 @@ func syncDir(fd int) error {
 	return retry(func() error { return unix.Fstat(fd, &st) })
 }
 
-// SyncFS writes back everything that the file system holding path has in memory. Since Linux 5.8 syncfs(2) also returns
-// write-back errors; an error means that some file, not necessarily below path, has lost data, and that a second attempt
-// would not bring it back.
+// SyncFS writes back everything that the file system holding path has in memory. Since
+// Linux 5.8 syncfs(2) also returns write-back errors; an error means that some file, not
+// necessarily below path, has lost data, and that a second attempt would not bring it
+// back.
 //
-// An error that happened before this call is reported as well unless another process has asked for it in between. Where
-// even that must not be missed, take a Syncer before the first write.
+// An error that happened before this call is reported as well unless another process has
+// asked for it in between. Where even that must not be missed, take a Syncer before the
+// first write.
 func SyncFS(path string) error {
 	s, err := NewSyncer(path)
 	if err != nil {
@@ -45,14 +50,16 @@ func SyncFS(path string) error {
 	return s.Sync()
 }
 
-// Syncer syncs a file system and reports every write-back error since NewSyncer, whoever else has been told of it.
+// Syncer syncs a file system and reports every write-back error since NewSyncer, whoever
+// else has been told of it.
 type Syncer struct {
 	path string
 	fd   int
 	dev  uint64
 }
 
-// NewSyncer starts to watch the file system that holds path, a directory or a regular file.
+// NewSyncer starts to watch the file system that holds path, a directory or a regular
+// file.
 func NewSyncer(path string) (*Syncer, error) {
 	fd, err := openPath(path, unix.O_RDONLY)
 	if err != nil {
@@ -79,8 +86,9 @@ func (s *Syncer) Close() error {
 	return unix.Close(s.fd)
 }
 
-// Open is open(2), repeated where a signal interrupts it. Unlike os.OpenFile it costs one system call: nothing is registered with the
-// runtime's poller, which regular files and directories can't make use of.
+// Open is open(2), repeated where a signal interrupts it. Unlike os.OpenFile it costs one
+// system call: nothing is registered with the runtime's poller, which regular files and
+// directories can't make use of.
 func Open(path string, flags int, perm uint32) (int, error) {
 	var fd int
 	err := retry(func() (err error) {

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A directory is not synced when its file system is cut off between the rename and the sync, whatever fsync(2) says.
+// A directory is not synced when its file system is cut off between the rename and the
+// sync, whatever fsync(2) says.
 func TestSyncDirOfDeadFileSystem(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {

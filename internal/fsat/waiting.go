@@ -10,19 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxWaiting is how many bytes may wait to be written for a sync of the whole file system to be as good as the syncs of a few files: what a slow
-// disk writes in the time that a few flushes of its cache take it.
+// maxWaiting is how many bytes may wait to be written for a sync of the whole file system
+// to be as good as the syncs of a few files: what a slow disk writes in the time that a
+// few flushes of its cache take it.
 const maxWaiting = 16 << 20
 
-// LittleWaits reports whether next to nothing waits to be written to the file system being watched, so that a Sync writes what its caller has written
-// and little more. In doubt it says no.
+// LittleWaits reports whether next to nothing waits to be written to the file system
+// being watched, so that a Sync writes what its caller has written and little more. In
+// doubt it says no.
 func (s *Syncer) LittleWaits() bool { return littleWaits(s.dev) }
 
-// littleWaits asks ext4 for the blocks that it has promised but not chosen yet, which is all that is new, and for other file systems the kernel for what waits on
-// all of them together.
+// littleWaits asks ext4 for the blocks that it has promised but not chosen yet, which is
+// all that is new, and for other file systems the kernel for what waits on all of them
+// together.
 func littleWaits(dev uint64) bool {
 	if text, ok := delayedBlocks(dev); ok {
-		// Documentation/ABI/testing/sysfs-fs-ext4; the block size is 4096 as a rule, and never more than a page.
+		// Documentation/ABI/testing/sysfs-fs-ext4; the block size is 4096 as a rule, and
+		// never more than a page.
 		blocks, err := strconv.Atoi(string(bytes.TrimSpace(text)))
 		return err == nil && blocks < maxWaiting/4096
 	}
@@ -43,7 +47,8 @@ func littleWaits(dev uint64) bool {
 	return kib < maxWaiting>>10
 }
 
-// gauges are the files of sysfs that were asked before, by device: the question comes with every change of a store. To have one open keeps nothing from being unmounted.
+// gauges are the files of sysfs that were asked before, by device: the question comes
+// with every change of a store. To have one open keeps nothing from being unmounted.
 var gauges sync.Map // uint64 → *os.File
 
 // delayedBlocks reads the number from sysfs, where the device has an ext4.
@@ -57,7 +62,8 @@ func delayedBlocks(dev uint64) ([]byte, bool) {
 		gauge.(*os.File).Close()
 	}
 	var name [256]byte
-	n, err := unix.Readlink("/sys/dev/block/"+strconv.Itoa(int(unix.Major(dev)))+":"+strconv.Itoa(int(unix.Minor(dev))), name[:])
+	n, err := unix.Readlink("/sys/dev/block/"+strconv.Itoa(int(unix.Major(dev)))+":"+strconv.Itoa(int(unix.Minor(dev))),
+		name[:])
 	if err != nil {
 		return nil, false
 	}
