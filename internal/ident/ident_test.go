@@ -22,7 +22,8 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%q refused: %v", id, err)
 		}
 	}
-	for _, id := range []string{"", ".", "..", "../x", "a/b", "/a", "-a", ".a", "a\x00", "a b", "a:b", "tmp", "layers.json", "layers.lock",
+	for _, id := range []string{"", ".", "..", "../x", "a/b", "/a", "-a", ".a", "a\x00", "a b", "a:b", "tmp",
+		"layers.json", "layers.lock",
 		"x.tar-split.gz", "é", strings.Repeat("a", 129)} {
 		if err := ident.Validate(id); !errors.Is(err, errdefs.ErrInvalid) {
 			t.Errorf("%q: %v, want ErrInvalid", id, err)
