@@ -9,7 +9,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// BenchmarkInflate sets this package beside the one it replaces, on a file named by SHALE_BENCH_GZIP or on a sample.
+// BenchmarkInflate sets this package beside the one it replaces, on a file named by
+// SHALE_BENCH_GZIP or on a sample.
 func BenchmarkInflate(b *testing.B) {
 	packed := pack(b, 6, samples()["text"])
 	if path := os.Getenv("SHALE_BENCH_GZIP"); path != "" {

@@ -20,7 +20,8 @@ func (r *Reader) take(n uint) int {
 	return int(v)
 }
 
-// alignToByte drops the rest of a byte and gives back the bytes that were loaded too early.
+// alignToByte drops the rest of a byte and gives back the bytes that were loaded too
+// early.
 func (r *Reader) alignToByte() {
 	r.pos -= int(r.n / 8)
 	r.bits, r.n = 0, 0
@@ -101,7 +102,8 @@ func (r *Reader) beginFixed() error {
 	return r.begin(lengths[:], dists[:])
 }
 
-// lengthsOrder is the order in which a block gives the lengths of the code for its code lengths (RFC 1951, 3.2.7).
+// lengthsOrder is the order in which a block gives the lengths of the code for its code
+// lengths (RFC 1951, 3.2.7).
 var lengthsOrder = [19]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15}
 
 func (r *Reader) beginDynamic() error {
@@ -123,7 +125,8 @@ func (r *Reader) beginDynamic() error {
 	if err := build(table[:], lengthsBits, short[:], lengthsMeaning[:]); err != nil {
 		return err
 	}
-	var lengths [maxLiterals + maxDists + 138]uint8 // a repetition may reach beyond what is wanted, which is found afterwards
+	// a repetition may reach beyond what is wanted, which is found afterwards
+	var lengths [maxLiterals + maxDists + 138]uint8
 	i := 0
 	for i < literals+dists {
 		if err := r.more(); err != nil {

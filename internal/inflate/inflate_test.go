@@ -76,9 +76,12 @@ func unpack(r io.Reader) ([]byte, error) {
 
 func TestContentComesBack(t *testing.T) {
 	for name, content := range samples() {
-		for _, level := range []int{stdgzip.HuffmanOnly, stdgzip.NoCompression, stdgzip.BestSpeed, 6, stdgzip.BestCompression} {
+		for _, level := range []int{stdgzip.HuffmanOnly, stdgzip.NoCompression, stdgzip.BestSpeed, 6,
+			stdgzip.BestCompression} {
 			packed := pack(t, level, content)
-			for how, r := range map[string]io.Reader{"whole": bytes.NewReader(packed), "halves": iotest.HalfReader(bytes.NewReader(packed)), "with EOF": iotest.DataErrReader(bytes.NewReader(packed))} {
+			for how, r := range map[string]io.Reader{"whole": bytes.NewReader(packed),
+				"halves":   iotest.HalfReader(bytes.NewReader(packed)),
+				"with EOF": iotest.DataErrReader(bytes.NewReader(packed))} {
 				if got, err := unpack(r); err != nil || !bytes.Equal(got, content) {
 					t.Errorf("%s, level %d, %s: %d bytes of %d, %v", name, level, how, len(got), len(content), err)
 				}
@@ -97,7 +100,8 @@ func TestMembersAreOneStream(t *testing.T) {
 }
 
 func TestMatchDoesNotReachIntoFormerMember(t *testing.T) {
-	// A member of one block with fixed codes: a match of length 3 and distance 1, then the end.
+	// A member of one block with fixed codes: a match of length 3 and distance 1, then
+	// the end.
 	evil := append([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0}, 0x03, 0x02, 0x00, 0, 0, 0, 0, 0, 0, 0, 0)
 	if _, err := unpack(bytes.NewReader(append(pack(t, 6, []byte("secret")), evil...))); !errors.Is(err, ErrData) {
 		t.Errorf("got %v, want an error of the data", err)
@@ -175,7 +179,8 @@ func TestDamageIsWhatTheStandardLibraryFinds(t *testing.T) {
 	}
 }
 
-// sameAsStandard compares what both decoders make of the input: what they could decode, and whether it was all right.
+// sameAsStandard compares what both decoders make of the input: what they could decode,
+// and whether it was all right.
 func sameAsStandard(t *testing.T, packed []byte) bool {
 	var want []byte
 	std, stdErr := stdgzip.NewReader(bytes.NewReader(packed))

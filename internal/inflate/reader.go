@@ -8,7 +8,8 @@ import (
 	"io"
 )
 
-// ErrData means that the input is no gzip stream, or a damaged one. An input that ends too early is io.ErrUnexpectedEOF.
+// ErrData means that the input is no gzip stream, or a damaged one. An input that ends
+// too early is io.ErrUnexpectedEOF.
 var ErrData = errors.New("invalid gzip data")
 
 const (
@@ -19,8 +20,10 @@ const (
 	padding = 64 // behind the input's end, zeros; and how much input the inner loop wants to see
 )
 
-// Reader decompresses one gzip stream: all of its members, which follow each other without anything between or behind them. It reads its source to the
-// end, works in the goroutine that reads, and keeps 350 KiB. It must not be used by several goroutines at once.
+// Reader decompresses one gzip stream: all of its members, which follow each other
+// without anything between or behind them. It reads its source to the end, works in the
+// goroutine that reads, and keeps 350 KiB. It must not be used by several goroutines at
+// once.
 type Reader struct {
 	src io.Reader
 	err error // what Read returns once everything decoded has been handed out
@@ -73,7 +76,8 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// decode fills the room with what comes next, as far as it goes. Everything decoded before has been handed out.
+// decode fills the room with what comes next, as far as it goes. Everything decoded
+// before has been handed out.
 func (r *Reader) decode() {
 	if shift := r.filled - window; shift > 0 {
 		copy(r.out, r.out[shift:r.filled])
@@ -99,7 +103,8 @@ func (r *Reader) sum(from int) {
 	r.size += uint32(r.filled - from)
 }
 
-// step decodes a block's header, or some of a block. What was decoded from padding counts for nothing.
+// step decodes a block's header, or some of a block. What was decoded from padding counts
+// for nothing.
 func (r *Reader) step() error {
 	decoded := r.filled
 	next := (*Reader).blockHeader
@@ -114,7 +119,8 @@ func (r *Reader) step() error {
 	return err
 }
 
-// endOfMember compares the checks behind a member, and reads the header of the next one. io.EOF means that there is none.
+// endOfMember compares the checks behind a member, and reads the header of the next one.
+// io.EOF means that there is none.
 func (r *Reader) endOfMember() error {
 	r.alignToByte()
 	var check [8]byte
@@ -221,7 +227,8 @@ func (r *Reader) padded() int {
 	return 0
 }
 
-// more makes sure that there is enough input to load bits from, in the worst case padding.
+// more makes sure that there is enough input to load bits from, in the worst case
+// padding.
 func (r *Reader) more() error {
 	for r.end-r.pos < padding && !r.ended {
 		unused := r.pos - int(r.n/8) // bytes in bits may have to be given back

@@ -10,8 +10,9 @@ var (
 	errDist = fmt.Errorf("%w: a match before the beginning", ErrData)
 )
 
-// symbols goes on with a compressed block until that ends, the room is full or the input is low. Near the input's end it goes on by a symbol or a few,
-// so that little is lost when they turn out to be made of padding.
+// symbols goes on with a compressed block until that ends, the room is full or the input
+// is low. Near the input's end it goes on by a symbol or a few, so that little is lost
+// when they turn out to be made of padding.
 func (r *Reader) symbols() error {
 	if err := r.more(); err != nil {
 		return err
@@ -23,10 +24,12 @@ func (r *Reader) symbols() error {
 	return r.symbolsUpTo(lastPos)
 }
 
-// symbolsUpTo is symbols while the input's position is not after lastPos. Each round loads twice, so that it needs 16 bytes.
+// symbolsUpTo is symbols while the input's position is not after lastPos. Each round
+// loads twice, so that it needs 16 bytes.
 //
-// The state lives in local variables: kept in r, each symbol would cost several stores. Between two loads at most 56 bits are used: a literal or length
-// has 15 and 5 extra, a distance 15 and 13; a literal that the main table knows has 11.
+// The state lives in local variables: kept in r, each symbol would cost several stores.
+// Between two loads at most 56 bits are used: a literal or length has 15 and 5 extra, a
+// distance 15 and 13; a literal that the main table knows has 11.
 func (r *Reader) symbolsUpTo(lastPos int) error {
 	const (
 		literalMask = 1<<literalBits - 1
@@ -119,7 +122,8 @@ func (r *Reader) symbolsUpTo(lastPos int) error {
 	return err
 }
 
-// copyMatch repeats length bytes from dist bytes before at. It may write up to 15 bytes more than that.
+// copyMatch repeats length bytes from dist bytes before at. It may write up to 15 bytes
+// more than that.
 func copyMatch(out []byte, at, dist, length int) {
 	from := at - dist
 	if dist >= 8 {

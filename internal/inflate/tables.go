@@ -14,7 +14,8 @@ import (
 //	end of block    exceptional and isEnd
 //	no such code    exceptional alone
 //
-// Bits 0-7 are how many bits are used up: by the code, with extra bits where there are any, or by the main table before a subtable.
+// Bits 0-7 are how many bits are used up: by the code, with extra bits where there are
+// any, or by the main table before a subtable.
 type entry uint32
 
 const (
@@ -24,8 +25,9 @@ const (
 	isEnd       entry = 1 << 13
 )
 
-// The main tables take in so many bits of a code at once, the most frequent symbols thus wholly. The subtables' room is what "enough" of zlib's examples
-// computes as the most that 288 and 32 codes of up to 15 bits can need.
+// The main tables take in so many bits of a code at once, the most frequent symbols thus
+// wholly. The subtables' room is what "enough" of zlib's examples computes as the most
+// that 288 and 32 codes of up to 15 bits can need.
 const (
 	literalBits = 11
 	literalRoom = 2342
@@ -82,9 +84,11 @@ func meaningOfLengths() (m [19]entry) {
 	return m
 }
 
-// build fills a table of 1<<mainBits entries, and subtables behind it, for symbols whose codes have the given lengths (0 for none).
+// build fills a table of 1<<mainBits entries, and subtables behind it, for symbols whose
+// codes have the given lengths (0 for none).
 //
-// The codes must use up all bit patterns, as RFC 1951 wants it, with the exceptions that everyone makes: no code at all, and a single code of one bit.
+// The codes must use up all bit patterns, as RFC 1951 wants it, with the exceptions that
+// everyone makes: no code at all, and a single code of one bit.
 func build(table []entry, mainBits uint, lengths []uint8, meaning []entry) error {
 	var count [maxCode + 1]int
 	for _, l := range lengths {
@@ -146,7 +150,8 @@ func build(table []entry, mainBits uint, lengths []uint8, meaning []entry) error
 		if prefix := reversed & (1<<mainBits - 1); prefix != subtableOf {
 			subtableOf, subtable = prefix, used
 			subtableBits = uint(l) - mainBits
-			// Large enough for the codes that are left: count has those that have no place yet.
+			// Large enough for the codes that are left: count has those that have no
+			// place yet.
 			for room := count[l]; room < 1<<subtableBits && mainBits+subtableBits < maxCode; {
 				subtableBits++
 				room = room<<1 + count[mainBits+subtableBits]
