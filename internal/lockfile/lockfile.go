@@ -1,13 +1,17 @@
-// Package lockfile locks files between goroutines and processes, and keeps the "last write" token in them.
+// Package lockfile locks files between goroutines and processes, and keeps the "last
+// write" token in them.
 //
-// A lock is an open file description with an OFD record lock over the whole file (fcntl(2), Linux 3.15). Such locks
-// conflict with the classic POSIX locks that other programs of the format take, but unlike those they belong to one
-// acquisition: another part of this process that opens and closes the same file can't drop them, and two goroutines
-// exclude each other just as two processes do. There is no state in the process beside the Lock itself.
+// A lock is an open file description with an OFD record lock over the whole file
+// (fcntl(2), Linux 3.15). Such locks conflict with the classic POSIX locks that other
+// programs of the format take, but unlike those they belong to one acquisition: another
+// part of this process that opens and closes the same file can't drop them, and two
+// goroutines exclude each other just as two processes do. There is no state in the
+// process beside the Lock itself.
 //
-// Whoever changes the data behind a lock writes a new token into the lock file first (Touch), so that everyone else sees
-// at their next acquisition that what they remember is out of date. Lock files are never truncated and never removed;
-// the only exception are the short-lived ones of package tempdir, which is what Current is for.
+// Whoever changes the data behind a lock writes a new token into the lock file first
+// (Touch), so that everyone else sees at their next acquisition that what they remember
+// is out of date. Lock files are never truncated and never removed; the only exception
+// are the short-lived ones of package tempdir, which is what Current is for.
 package lockfile
 
 import (
@@ -32,7 +36,8 @@ const (
 	Exclusive
 )
 
-// Lock is a lock that is held. Its methods may not be called concurrently, and none but Release after Release.
+// Lock is a lock that is held. Its methods may not be called concurrently, and none but
+// Release after Release.
 type Lock struct {
 	path          string
 	fd            int
@@ -40,11 +45,13 @@ type Lock struct {
 	start, length int64 // of what is locked; a length of 0 reaches to the end, however the file grows
 }
 
-// Acquire waits until it holds the lock. It creates the file (0644), and its directory (0700), when they are missing; a
-// shared lock in a place where nothing can be written is taken on a file that is only opened for reading.
+// Acquire waits until it holds the lock. It creates the file (0644), and its directory
+// (0700), when they are missing; a shared lock in a place where nothing can be written is
+// taken on a file that is only opened for reading.
 //
-// When ctx ends first, Acquire returns its error at once. A kernel wait for a lock can't be called off, so a goroutine
-// stays behind in it, and gives the lock back in the moment that it gets it.
+// When ctx ends first, Acquire returns its error at once. A kernel wait for a lock can't
+// be called off, so a goroutine stays behind in it, and gives the lock back in the moment
+// that it gets it.
 func Acquire(ctx context.Context, path string, mode Mode) (*Lock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
@@ -56,7 +63,8 @@ func Acquire(ctx context.Context, path string, mode Mode) (*Lock, error) {
 	return l.wait(ctx)
 }
 
-// AcquireByte is Acquire of an exclusive lock on one byte of the file, which may lie beyond its end. Locks on different bytes don't exclude each other.
+// AcquireByte is Acquire of an exclusive lock on one byte of the file, which may lie
+// beyond its end. Locks on different bytes don't exclude each other.
 func AcquireByte(ctx context.Context, path string, at int64) (*Lock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
@@ -69,7 +77,8 @@ func AcquireByte(ctx context.Context, path string, at int64) (*Lock, error) {
 	return l.wait(ctx)
 }
 
-// AcquireExisting is Acquire of a shared lock that makes no file and writes to none: errors.Is(err, fs.ErrNotExist) if there is no lock file.
+// AcquireExisting is Acquire of a shared lock that makes no file and writes to none:
+// errors.Is(err, fs.ErrNotExist) if there is no lock file.
 func AcquireExisting(ctx context.Context, path string) (*Lock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
@@ -92,7 +101,8 @@ func (l *Lock) wait(ctx context.Context) (*Lock, error) {
 		l.close()
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	// got has no buffer: either the lock is handed over to a caller who still waits, or the goroutine keeps it and closes it.
+	// got has no buffer: either the lock is handed over to a caller who still waits, or
+	// the goroutine keeps it and closes it.
 	got := make(chan error)
 	go func() {
 		err := l.set(unix.F_OFD_SETLKW)
@@ -114,7 +124,8 @@ func (l *Lock) wait(ctx context.Context) (*Lock, error) {
 	}
 }
 
-// TryAcquire takes the lock if it is free, and returns errdefs.ErrBusy if someone else holds it.
+// TryAcquire takes the lock if it is free, and returns errdefs.ErrBusy if someone else
+// holds it.
 func TryAcquire(path string, mode Mode) (*Lock, error) {
 	l, err := open(path, mode)
 	if err != nil {
@@ -136,8 +147,9 @@ func (l *Lock) try() (*Lock, error) {
 	return nil, fmt.Errorf("lock %s: %w", l.path, err)
 }
 
-// TryCreate is TryAcquire of an exclusive lock on a file (0600) that mustn't exist yet: errors.Is(err, fs.ErrExist) if it does. Its directory must be there.
-// After errdefs.ErrBusy the file is there, and someone else was quicker to lock it.
+// TryCreate is TryAcquire of an exclusive lock on a file (0600) that mustn't exist yet:
+// errors.Is(err, fs.ErrExist) if it does. Its directory must be there. After
+// errdefs.ErrBusy the file is there, and someone else was quicker to lock it.
 func TryCreate(path string) (*Lock, error) {
 	fd, err := openRetry(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
@@ -146,8 +158,8 @@ func TryCreate(path string) (*Lock, error) {
 	return (&Lock{path: path, fd: fd, mode: Exclusive}).try()
 }
 
-// Held reports whether anyone, this process included, holds a lock on the file. It neither takes the lock nor creates
-// the file; a missing file is not held.
+// Held reports whether anyone, this process included, holds a lock on the file. It
+// neither takes the lock nor creates the file; a missing file is not held.
 func Held(path string) (bool, error) {
 	fd, err := openRetry(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
@@ -170,7 +182,8 @@ func (l *Lock) Path() string { return l.path }
 // Mode is the mode the lock is held in.
 func (l *Lock) Mode() Mode { return l.mode }
 
-// Linked reports whether the locked file still has a name. For a file that nobody renames that is what Current says, for one system call less.
+// Linked reports whether the locked file still has a name. For a file that nobody renames
+// that is what Current says, for one system call less.
 func (l *Lock) Linked() (bool, error) {
 	var held unix.Stat_t
 	if err := unix.Fstat(l.fd, &held); err != nil {
@@ -179,8 +192,9 @@ func (l *Lock) Linked() (bool, error) {
 	return held.Nlink > 0, nil
 }
 
-// Current reports whether the lock's path still names the file that is locked. A file that may be unlinked by whoever
-// holds its lock has to be checked after every acquisition: it may have gone between our open and our lock.
+// Current reports whether the lock's path still names the file that is locked. A file
+// that may be unlinked by whoever holds its lock has to be checked after every
+// acquisition: it may have gone between our open and our lock.
 func (l *Lock) Current() (bool, error) {
 	var held, named unix.Stat_t
 	if err := unix.Fstat(l.fd, &held); err != nil {
@@ -200,9 +214,12 @@ func (l *Lock) Release() error {
 	if l.fd < 0 {
 		return nil
 	}
-	// A child that os/exec is starting has a copy of the descriptor until its execve closes it, and an OFD lock lives as long as the last copy. So it is unlocked first,
-	// unless no child is being started (syscall.ForkLock): then closing is enough, and saves a system call. A child whose vfork(2) is over can be a moment short of
-	// closing its copies; then the lock is free that moment later, which nobody who waits for it notices.
+	// A child that os/exec is starting has a copy of the descriptor until its execve
+	// closes it, and an OFD lock lives as long as the last copy. So it is unlocked first,
+	// unless no child is being started (syscall.ForkLock): then closing is enough, and
+	// saves a system call. A child whose vfork(2) is over can be a moment short of
+	// closing its copies; then the lock is free that moment later, which nobody who waits
+	// for it notices.
 	var err error
 	if syscall.ForkLock.TryRLock() {
 		defer syscall.ForkLock.RUnlock()

@@ -21,7 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test binary plays another program too: one that takes classic POSIX record locks, as others on the store do.
+// The test binary plays another program too: one that takes classic POSIX record locks,
+// as others on the store do.
 func TestMain(m *testing.M) {
 	if role := os.Getenv("LOCKFILE_TEST_CLASSIC"); role != "" {
 		holdClassic(role, os.Args[1])
@@ -154,7 +155,8 @@ func TestWaitsForClassicLock(t *testing.T) {
 	}
 }
 
-// A classic lock is lost when its process closes any descriptor of the file. Ours must not be.
+// A classic lock is lost when its process closes any descriptor of the file. Ours must
+// not be.
 func TestSurvivesACloseOfTheSameFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.lock")
 	acquire(t, path, lockfile.Exclusive)
@@ -166,8 +168,9 @@ func TestSurvivesACloseOfTheSameFile(t *testing.T) {
 	startPeer(t, "write", path).expect(t, "busy")
 }
 
-// os/exec copies every descriptor into the child for a moment, which it spends under syscall.ForkLock. A lock given back then must be free all the same: here the
-// copy stays for good.
+// os/exec copies every descriptor into the child for a moment, which it spends under
+// syscall.ForkLock. A lock given back then must be free all the same: here the copy stays
+// for good.
 func TestReleasedDespiteAnInheritedDescriptor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "x.lock")
 	l := acquire(t, path, lockfile.Exclusive)
@@ -254,7 +257,8 @@ func TestCancelledWaitLeavesNothing(t *testing.T) {
 	if err := first.Release(); err != nil {
 		t.Fatal(err)
 	}
-	// The abandoned waiters get the lock one after the other and give it back; another process can have it then.
+	// The abandoned waiters get the lock one after the other and give it back; another
+	// process can have it then.
 	p := startPeer(t, "write wait", path)
 	p.expect(t, "waiting")
 	p.expect(t, "held")

@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Token names one state of the data behind a lock. Tokens are compared for equality and for nothing else. The zero Token
-// stands for a lock file that was never written to.
+// Token names one state of the data behind a lock. Tokens are compared for equality and
+// for nothing else. The zero Token stands for a lock file that was never written to.
 type Token [64]byte
 
-// newToken follows the layout in use by others (nanoseconds of wall-clock time, a counter, the process ID, random
-// bytes), which helps people who look at a lock file with hexdump. What makes it unique are its random bytes, so those
-// take the counter's place as well.
+// newToken follows the layout in use by others (nanoseconds of wall-clock time, a
+// counter, the process ID, random bytes), which helps people who look at a lock file with
+// hexdump. What makes it unique are its random bytes, so those take the counter's place
+// as well.
 func newToken() Token {
 	var t Token
 	rand.Read(t[:]) // never fails (crypto/rand)
@@ -39,9 +40,11 @@ func (l *Lock) Token() (Token, error) {
 	return t, nil
 }
 
-// Touch writes a new token and returns it. It comes before the change it announces: a reader who finds the new token and
-// the old data only loads once too often, while one who finds the old token and new data would never know. The lock must
-// be Exclusive, otherwise Touch returns errdefs.ErrInvalid. After an error nobody knows which token the file holds.
+// Touch writes a new token and returns it. It comes before the change it announces: a
+// reader who finds the new token and the old data only loads once too often, while one
+// who finds the old token and new data would never know. The lock must be Exclusive,
+// otherwise Touch returns errdefs.ErrInvalid. After an error nobody knows which token the
+// file holds.
 func (l *Lock) Touch() (Token, error) {
 	if l.mode != Exclusive {
 		return Token{}, fmt.Errorf("write token of lock %s: %w: the lock is only shared", l.path, errdefs.ErrInvalid)
@@ -78,8 +81,9 @@ func preadFull(fd int, buf []byte) (int, error) {
 	return done, nil
 }
 
-// Sound reports whether the file can hold a token: nothing, or 64 bytes and perhaps more, which nobody reads. A missing file has none. Whoever finds less reads it as a token that
-// nobody wrote.
+// Sound reports whether the file can hold a token: nothing, or 64 bytes and perhaps more,
+// which nobody reads. A missing file has none. Whoever finds less reads it as a token
+// that nobody wrote.
 func Sound(path string) (bool, error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, os.ErrNotExist) {
