@@ -1,4 +1,5 @@
-// Package naming does what layers, images and containers have in common about names: lists without repeats, and the three ways to change one.
+// Package naming does what layers, images and containers have in common about names:
+// lists without repeats, and the three ways to change one.
 package naming
 
 import "slices"
