@@ -1,8 +1,10 @@
 // Package tempdir makes directories for what is not yet, or no longer, part of a store.
 //
-// Every process that stages something or throws something away makes a directory `temp-dir-N` in a root shared with
-// others, and holds the lock of the file `lock-N` beside it for as long as it lives (section 6 of the storage format).
-// Nothing ever has to be written down: a directory whose lock is free belongs to a process that died, and Recover removes it.
+// Every process that stages something or throws something away makes a directory
+// `temp-dir-N` in a root shared with others, and holds the lock of the file `lock-N`
+// beside it for as long as it lives (section 6 of the storage format). Nothing ever has
+// to be written down: a directory whose lock is free belongs to a process that died, and
+// Recover removes it.
 package tempdir
 
 import (
@@ -26,8 +28,8 @@ const (
 	dirPrefix  = "temp-dir-"
 )
 
-// Dir is a temporary directory of this process. Its methods are safe for concurrent use, but nothing may be added to it
-// once Remove has been called.
+// Dir is a temporary directory of this process. Its methods are safe for concurrent use,
+// but nothing may be added to it once Remove has been called.
 type Dir struct {
 	path string
 
@@ -42,8 +44,9 @@ func New(root string) (*Dir, error) {
 	return begin(root, func(path string) error { return os.Mkdir(path, 0o700) })
 }
 
-// Bury renames victim, a file or a directory on the same file system, so that it is the temporary directory: it is gone from where it was at once. A missing
-// victim is no error; there is nothing to be removed then.
+// Bury renames victim, a file or a directory on the same file system, so that it is the
+// temporary directory: it is gone from where it was at once. A missing victim is no
+// error; there is nothing to be removed then.
 func Bury(root, victim string) (*Dir, error) {
 	d, err := begin(root, func(path string) error {
 		err := unix.Rename(victim, path)
@@ -63,8 +66,8 @@ func Bury(root, victim string) (*Dir, error) {
 
 // begin takes a number and has its directory made by begun.
 func begin(root string, begun func(path string) error) (*Dir, error) {
-	// Chance decides the number. It is taken when its lock file exists, and lost again when someone recovers the lock
-	// file between its creation and our lock.
+	// Chance decides the number. It is taken when its lock file exists, and lost again
+	// when someone recovers the lock file between its creation and our lock.
 	for range 10_000 {
 		n := strconv.FormatUint(uint64(rand.Uint32()), 10)
 		d, err := claim(root, n, begun)
@@ -117,12 +120,13 @@ func claim(root, n string, begun func(path string) error) (*Dir, error) {
 // Path is the directory itself.
 func (d *Dir) Path() string { return d.path }
 
-// Addition returns the path of the next member to be staged. Nothing is there yet; the caller makes a file or a directory
-// and renames it to where it belongs when it is complete.
+// Addition returns the path of the next member to be staged. Nothing is there yet; the
+// caller makes a file or a directory and renames it to where it belongs when it is
+// complete.
 func (d *Dir) Addition() string { return d.member("addition") }
 
-// Take renames victim, a file or a directory on the same file system, into the directory, so that it is gone from
-// where it was at once. A missing victim is no error.
+// Take renames victim, a file or a directory on the same file system, into the directory,
+// so that it is gone from where it was at once. A missing victim is no error.
 func (d *Dir) Take(victim string) error {
 	base := filepath.Base(victim)
 	base = base[:min(len(base), 200)] // with its number it has to fit NAME_MAX
@@ -149,8 +153,9 @@ func (d *Dir) member(what string) string {
 	return filepath.Join(d.path, strconv.Itoa(k)+"-"+what)
 }
 
-// Remove removes the directory with everything in it, and gives its lock back. On failure what is left is stale, and the next Recover
-// removes it. Calling Remove again does nothing.
+// Remove removes the directory with everything in it, and gives its lock back. On failure
+// what is left is stale, and the next Recover removes it. Calling Remove again does
+// nothing.
 func (d *Dir) Remove(ctx context.Context) error {
 	d.mu.Lock()
 	lock, full := d.lock, d.full
@@ -165,7 +170,8 @@ func (d *Dir) Remove(ctx context.Context) error {
 // Close is Remove without a deadline, for defer.
 func (d *Dir) Close() error { return d.Remove(context.Background()) }
 
-// remove removes a directory whose lock is held; the lock file goes last, since without it the directory is anyone's.
+// remove removes a directory whose lock is held; the lock file goes last, since without
+// it the directory is anyone's.
 func remove(ctx context.Context, path string, full bool, lock *lockfile.Lock) error {
 	err := error(unix.ENOTEMPTY)
 	if !full { // empty, when all that was built in it has found its place
@@ -185,11 +191,14 @@ func remove(ctx context.Context, path string, full bool, lock *lockfile.Lock) er
 	return err
 }
 
-// Recover removes the temporary directories in root that no living process holds. A missing root has none. One
-// that can't be removed does not keep Recover from the others; the errors come back joined.
+// Recover removes the temporary directories in root that no living process holds. A
+// missing root has none. One that can't be removed does not keep Recover from the others;
+// the errors come back joined.
 //
-// A lock file without a directory is left alone. It is garbage only if its process died in the instant before it made the directory; otherwise
-// that process is just about to lock the file, and containers/storage's gives up when it finds it gone. Sweep removes such files too.
+// A lock file without a directory is left alone. It is garbage only if its process died
+// in the instant before it made the directory; otherwise that process is just about to
+// lock the file, and containers/storage's gives up when it finds it gone. Sweep removes
+// such files too.
 func Recover(ctx context.Context, root string) error {
 	return recoverAll(ctx, root, func(n string) bool {
 		_, err := os.Lstat(filepath.Join(root, dirPrefix+n))
@@ -197,7 +206,8 @@ func Recover(ctx context.Context, root string) error {
 	})
 }
 
-// Sweep is Recover for when someone asked for a clean root: it also removes lock files that have no directory.
+// Sweep is Recover for when someone asked for a clean root: it also removes lock files
+// that have no directory.
 func Sweep(ctx context.Context, root string) error {
 	return recoverAll(ctx, root, func(string) bool { return true })
 }
@@ -231,7 +241,8 @@ func recoverOne(ctx context.Context, root, n string) error {
 	if err != nil {
 		return err
 	}
-	// Another recovery may have unlinked the file we locked, and a new owner may have made it again.
+	// Another recovery may have unlinked the file we locked, and a new owner may have
+	// made it again.
 	if ok, err := lock.Current(); !ok || err != nil {
 		lock.Release()
 		return err
@@ -239,7 +250,8 @@ func recoverOne(ctx context.Context, root, n string) error {
 	return remove(ctx, filepath.Join(root, dirPrefix+n), true, lock)
 }
 
-// Stale returns the paths in root that Sweep would remove: directories and lock files that nobody holds. It changes nothing.
+// Stale returns the paths in root that Sweep would remove: directories and lock files
+// that nobody holds. It changes nothing.
 func Stale(root string) ([]string, error) {
 	numbers, err := list(root)
 	if err != nil {
@@ -264,7 +276,8 @@ func Stale(root string) ([]string, error) {
 	return stale, nil
 }
 
-// list returns the numbers that have a directory or a lock file in root, in the order of the directory.
+// list returns the numbers that have a directory or a lock file in root, in the order of
+// the directory.
 func list(root string) ([]string, error) {
 	entries, err := os.ReadDir(root)
 	if errors.Is(err, os.ErrNotExist) {
@@ -285,7 +298,8 @@ func list(root string) ([]string, error) {
 	return numbers, nil
 }
 
-// number returns the part of a name after its prefix. Others choose it, so it need not be a number.
+// number returns the part of a name after its prefix. Others choose it, so it need not be
+// a number.
 func number(name string) (string, bool) {
 	for _, prefix := range []string{dirPrefix, lockPrefix} {
 		if len(name) > len(prefix) && name[:len(prefix)] == prefix {

@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test binary plays the other processes: one that makes a directory and then waits to be killed, and one that makes and
-// recovers directories as fast as it can.
+// The test binary plays the other processes: one that makes a directory and then waits to
+// be killed, and one that makes and recovers directories as fast as it can.
 func TestMain(m *testing.M) {
 	switch os.Getenv("TEMPDIR_TEST_ROLE") {
 	case "hold":
@@ -42,7 +42,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// churn makes directories, checks that they stay while it has them, and recovers those of others.
+// churn makes directories, checks that they stay while it has them, and recovers those of
+// others.
 func churn(root string, rounds int) error {
 	for range rounds {
 		d, err := tempdir.New(root)
@@ -133,7 +134,8 @@ func TestLife(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got, want := names(t, d.Path()), []string{"0-addition", "1-layer", "2-" + strings.Repeat("x", 200)}; !slices.Equal(got, want) {
+	if got, want := names(t, d.Path()), []string{"0-addition", "1-layer",
+		"2-" + strings.Repeat("x", 200)}; !slices.Equal(got, want) {
 		t.Errorf("members are %v, want %v", got, want)
 	}
 	if left := names(t, victims); len(left) > 0 {
@@ -191,7 +193,8 @@ func TestRecoverAfterKill(t *testing.T) {
 	}
 }
 
-// What a crash can leave at every step of New and Remove, and of others' versions of them.
+// What a crash can leave at every step of New and Remove, and of others' versions of
+// them.
 func TestRecoverLeftovers(t *testing.T) {
 	root := t.TempDir()
 	for _, path := range []string{"lock-1", "lock-3", "lock-x y", "unrelated", "temp-dirt", "lock-", "temp-dir-"} {
@@ -215,13 +218,15 @@ func TestRecoverLeftovers(t *testing.T) {
 		t.Fatal(err)
 	}
 	// lock-1 and lock-x y may belong to a process that is about to lock them.
-	if got, want := names(t, root), []string{"lock-", "lock-1", "lock-x y", "other", "temp-dir-", "temp-dirt", "unrelated"}; !slices.Equal(got, want) {
+	if got, want := names(t, root), []string{"lock-", "lock-1", "lock-x y", "other", "temp-dir-", "temp-dirt",
+		"unrelated"}; !slices.Equal(got, want) {
 		t.Errorf("after recovery: %q, want %q", got, want)
 	}
 	if err := tempdir.Sweep(context.Background(), root); err != nil {
 		t.Fatal(err)
 	}
-	if got, want := names(t, root), []string{"lock-", "other", "temp-dir-", "temp-dirt", "unrelated"}; !slices.Equal(got, want) {
+	if got, want := names(t, root), []string{"lock-", "other", "temp-dir-", "temp-dirt",
+		"unrelated"}; !slices.Equal(got, want) {
 		t.Errorf("after a sweep: %q, want %q", got, want)
 	}
 	if err := tempdir.Recover(context.Background(), filepath.Join(root, "missing")); err != nil {
@@ -229,8 +234,9 @@ func TestRecoverLeftovers(t *testing.T) {
 	}
 }
 
-// A process that waits for nobody: between its creation of lock-N and its lock, another may have recovered lock-N. And between an open
-// of lock-N by a recovery and its lock, the owner may have removed both, and a new owner made them again.
+// A process that waits for nobody: between its creation of lock-N and its lock, another
+// may have recovered lock-N. And between an open of lock-N by a recovery and its lock,
+// the owner may have removed both, and a new owner made them again.
 func TestRecoverLeavesANewOwnerAlone(t *testing.T) {
 	root := t.TempDir()
 	lock, dir := filepath.Join(root, "lock-7"), filepath.Join(root, "temp-dir-7")
@@ -238,7 +244,8 @@ func TestRecoverLeavesANewOwnerAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The old owner goes: unlink, then release. A recovery that had opened the file before the unlink locks it now.
+	// The old owner goes: unlink, then release. A recovery that had opened the file
+	// before the unlink locks it now.
 	if err := os.Remove(lock); err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +272,8 @@ func TestRecoverLeavesANewOwnerAlone(t *testing.T) {
 	}
 }
 
-// Many processes and goroutines make, lose and recover directories in one root; none may ever lose a living one.
+// Many processes and goroutines make, lose and recover directories in one root; none may
+// ever lose a living one.
 func TestChurn(t *testing.T) {
 	root := t.TempDir()
 	var wg sync.WaitGroup
@@ -292,7 +300,8 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// A directory that can't be removed is reported, does not stop the others from going, and stays stale.
+// A directory that can't be removed is reported, does not stop the others from going, and
+// stays stale.
 func TestRecoverReportsAndGoesOn(t *testing.T) {
 	root := t.TempDir()
 	for _, n := range []string{"1", "2", "3"} {
