@@ -26,8 +26,8 @@ var built struct {
 	dir string // made by buildShale, removed by Main
 }
 
-// Shale returns the path of the shale binary under test: the one that the environment variable SHALE_BINARY
-// names, or else this tree's, built once for the whole run.
+// Shale returns the path of the shale binary under test: the one that the environment
+// variable SHALE_BINARY names, or else this tree's, built once for the whole run.
 func Shale(t testing.TB) string {
 	t.Helper()
 	path, err := buildShale()
@@ -60,9 +60,10 @@ func buildShale() (string, error) {
 	return path, os.Setenv(shaleVariable, path) // the tests' children find it there
 }
 
-// Peer returns the path of the peer's CLI, containers-storage v1.64.2: the one that SHALE_PEER names, or else
-// one that it installs through the Go proxy into the cache directory, where the next run finds it. It skips
-// the test, with the reason, when that can't be done.
+// Peer returns the path of the peer's CLI, containers-storage v1.64.2: the one that
+// SHALE_PEER names, or else one that it installs through the Go proxy into the cache
+// directory, where the next run finds it. It skips the test, with the reason, when that
+// can't be done.
 func Peer(t testing.TB) string {
 	t.Helper()
 	path, err := InstallPeer()
@@ -82,7 +83,8 @@ func InstallPeer() (string, error) {
 	dir := filepath.Join(CacheDir(), "peer-"+PeerVersion)
 	path := filepath.Join(dir, "containers-storage")
 	if _, err := os.Stat(path); err != nil {
-		// Installed aside and renamed, so that two test binaries at once never see half of it.
+		// Installed aside and renamed, so that two test binaries at once never see half
+		// of it.
 		if err := os.MkdirAll(CacheDir(), 0o755); err != nil {
 			return "", err
 		}
@@ -107,8 +109,8 @@ func InstallPeer() (string, error) {
 	return path, os.Setenv(peerVariable, path)
 }
 
-// CacheDir is where tests keep between runs what is slow to get: the peer's binary, archives from the network.
-// SHALE_TEST_CACHE names another place.
+// CacheDir is where tests keep between runs what is slow to get: the peer's binary,
+// archives from the network. SHALE_TEST_CACHE names another place.
 func CacheDir() string {
 	if dir := os.Getenv("SHALE_TEST_CACHE"); dir != "" {
 		return dir
@@ -119,7 +121,8 @@ func CacheDir() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("shale-test-cache-%d", os.Getuid()))
 }
 
-// ModuleRoot is the directory of this module's go.mod, found upwards from the working directory.
+// ModuleRoot is the directory of this module's go.mod, found upwards from the working
+// directory.
 func ModuleRoot() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -127,7 +130,8 @@ func ModuleRoot() (string, error) {
 	}
 	for {
 		// Modules within this one have a longer name.
-		if mod, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil && strings.Contains(string(mod), "module "+module+"\n") {
+		if mod, err := os.ReadFile(filepath.Join(dir, "go.mod")); err == nil &&
+			strings.Contains(string(mod), "module "+module+"\n") {
 			return dir, nil
 		}
 		parent := filepath.Dir(dir)

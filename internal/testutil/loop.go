@@ -12,18 +12,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LoopFS makes a fresh file system of a kind ("ext4" with a journal, "xfs", "btrfs") and size on a loop
-// device, mounts it and returns its mount point. When the test ends, however it ends, the file system is
-// unmounted with whatever is still mounted below it, and the device and its backing file are gone.
+// LoopFS makes a fresh file system of a kind ("ext4" with a journal, "xfs", "btrfs") and
+// size on a loop device, mounts it and returns its mount point. When the test ends,
+// however it ends, the file system is unmounted with whatever is still mounted below it,
+// and the device and its backing file are gone.
 //
-// Tests that write much use it for speed too: an ext4 without a journal, as some virtual machines have for
-// their root, takes up to 25 times as long to create files where many were just deleted.
+// Tests that write much use it for speed too: an ext4 without a journal, as some virtual
+// machines have for their root, takes up to 25 times as long to create files where many
+// were just deleted.
 func LoopFS(t testing.TB, kind string, sizeMiB int) string {
 	t.Helper()
 	return NewLoop(t, kind, sizeMiB).Dir
 }
 
-// NewLoop is LoopFS for tests that also unmount, remount or cut the power of what they got.
+// NewLoop is LoopFS for tests that also unmount, remount or cut the power of what they
+// got.
 func NewLoop(t testing.TB, kind string, sizeMiB int) *Loop {
 	t.Helper()
 	Root(t)
@@ -49,14 +52,16 @@ func NewLoop(t testing.TB, kind string, sizeMiB int) *Loop {
 var (
 	mkfsPackage = map[string]string{"ext4": "e2fsprogs", "xfs": "xfsprogs", "btrfs": "btrfs-progs"}
 	mkfsFlags   = map[string][]string{
-		"ext4":  {"-q", "-F", "-b", "4096", "-O", "has_journal", "-E", "lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-m", "0"},
+		"ext4": {"-q", "-F", "-b", "4096", "-O", "has_journal", "-E",
+			"lazy_itable_init=0,lazy_journal_init=0,nodiscard", "-m", "0"},
 		"xfs":   {"-q", "-f", "-K"},
 		"btrfs": {"-q", "-f", "-K"},
 	}
 )
 
-// Loop is a file system of its own on a loop device. Its device detaches by itself once the file system is
-// unmounted and the Loop closed or its process gone. Not safe for concurrent use.
+// Loop is a file system of its own on a loop device. Its device detaches by itself once
+// the file system is unmounted and the Loop closed or its process gone. Not safe for
+// concurrent use.
 type Loop struct {
 	Dir    string // where it is mounted
 	Device string // such as /dev/loop3
@@ -64,7 +69,8 @@ type Loop struct {
 	dev    *os.File
 }
 
-// OpenLoop makes and mounts a file system below dir, for programs that have no testing.TB.
+// OpenLoop makes and mounts a file system below dir, for programs that have no
+// testing.TB.
 func OpenLoop(dir, kind string, sizeMiB int) (_ *Loop, err error) {
 	l := &Loop{Dir: filepath.Join(dir, "fs"), kind: kind}
 	defer func() {
@@ -80,7 +86,8 @@ func OpenLoop(dir, kind string, sizeMiB int) (_ *Loop, err error) {
 		return nil, err
 	}
 	defer file.Close()
-	// The device keeps the file open: unlinked on the way out, it can't outlive us whatever happens.
+	// The device keeps the file open: unlinked on the way out, it can't outlive us
+	// whatever happens.
 	defer os.Remove(file.Name())
 	if err := file.Truncate(int64(sizeMiB) << 20); err != nil {
 		return nil, err
@@ -101,8 +108,8 @@ func OpenLoop(dir, kind string, sizeMiB int) (_ *Loop, err error) {
 	return l, nil
 }
 
-// attach finds a free loop device for the backing file. Another process may take the device we were told is
-// free before we configure it, hence the rounds.
+// attach finds a free loop device for the backing file. Another process may take the
+// device we were told is free before we configure it, hence the rounds.
 func (l *Loop) attach(backing *os.File) error {
 	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
 	if err != nil {
@@ -117,7 +124,8 @@ func (l *Loop) attach(backing *os.File) error {
 		l.Device = fmt.Sprintf("/dev/loop%d", n)
 		l.dev, err = os.OpenFile(l.Device, os.O_RDWR, 0)
 		if errors.Is(err, os.ErrNotExist) {
-			// A container's /dev is no devtmpfs: the node of a new device does not appear by itself.
+			// A container's /dev is no devtmpfs: the node of a new device does not appear
+			// by itself.
 			if err = unix.Mknod(l.Device, unix.S_IFBLK|0o600, int(unix.Mkdev(7, uint32(n)))); err == nil {
 				l.dev, err = os.OpenFile(l.Device, os.O_RDWR, 0)
 			}
@@ -147,7 +155,8 @@ func (l *Loop) attach(backing *os.File) error {
 	return fmt.Errorf("attach a loop device to %s: all were taken from under us", backing.Name())
 }
 
-// Format makes the file system anew and mounts it. What it held is gone, without being written first.
+// Format makes the file system anew and mounts it. What it held is gone, without being
+// written first.
 func (l *Loop) Format() error {
 	if l.kind == "ext4" { // XFS has the same call, Btrfs has not
 		if err := l.Cut(); err != nil {
@@ -172,14 +181,16 @@ func (l *Loop) Mount() error {
 	if err := unix.Mount(l.Device, l.Dir, l.kind, unix.MS_NOATIME, ""); err != nil {
 		return fmt.Errorf("mount %s on %s: %w", l.kind, l.Dir, err)
 	}
-	// A file system root is 0755 and root's; tests that go on as an ordinary user need a place too.
+	// A file system root is 0755 and root's; tests that go on as an ordinary user need a
+	// place too.
 	return os.Chmod(l.Dir, 0o777|os.ModeSticky)
 }
 
-// Cut is a power cut: from this instant nothing reaches the disk, not even the journal's pending part, and
-// all access fails with EIO (the shutdown ioctl of ext4 and XFS, with their flag for "do not flush the log").
-// What follows is Unmount, once nobody has a file open here any more, and Mount. It is an error when the file system isn't mounted: the call
-// would put an end to the one beneath, which is the host's.
+// Cut is a power cut: from this instant nothing reaches the disk, not even the journal's
+// pending part, and all access fails with EIO (the shutdown ioctl of ext4 and XFS, with
+// their flag for "do not flush the log"). What follows is Unmount, once nobody has a file
+// open here any more, and Mount. It is an error when the file system isn't mounted: the
+// call would put an end to the one beneath, which is the host's.
 func (l *Loop) Cut() error {
 	const (
 		goingDown = 0x8004587d // _IOR('X', 125, uint32): EXT4_IOC_SHUTDOWN and XFS_IOC_GOINGDOWN are the same
@@ -203,9 +214,10 @@ func (l *Loop) Cut() error {
 	return nil
 }
 
-// Unmount unmounts the file system for good, with everything mounted below it. It is an error when a process
-// still has a file open there after five seconds: a lazy unmount would leave the old super block alive, and
-// the next mount would get that instead of what is on the disk.
+// Unmount unmounts the file system for good, with everything mounted below it. It is an
+// error when a process still has a file open there after five seconds: a lazy unmount
+// would leave the old super block alive, and the next mount would get that instead of
+// what is on the disk.
 func (l *Loop) Unmount() error {
 	if err := UnmountBelow(l.Dir); err != nil {
 		return err
@@ -221,10 +233,12 @@ func (l *Loop) Unmount() error {
 	}
 }
 
-// Close unmounts lazily and lets go of the device, which clears itself when its last user is gone.
+// Close unmounts lazily and lets go of the device, which clears itself when its last user
+// is gone.
 func (l *Loop) Close() error {
 	err := UnmountBelow(l.Dir)
-	if e := unix.Unmount(l.Dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); e != nil && !errors.Is(e, unix.EINVAL) && !errors.Is(e, unix.ENOENT) {
+	if e := unix.Unmount(l.Dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); e != nil && !errors.Is(e, unix.EINVAL) &&
+		!errors.Is(e, unix.ENOENT) {
 		err = errors.Join(err, fmt.Errorf("unmount %s: %w", l.Dir, e))
 	}
 	if l.dev != nil {

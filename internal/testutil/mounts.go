@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MountsBelow lists the mount points below dir, dir itself not among them, in the order they were mounted.
+// MountsBelow lists the mount points below dir, dir itself not among them, in the order
+// they were mounted.
 func MountsBelow(dir string) ([]string, error) {
 	// Only the parent is looked at: after a power cut dir itself can't even be examined.
 	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))

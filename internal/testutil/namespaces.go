@@ -19,13 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runAs tells a re-executed test binary what it is: "private" in a mount namespace of its own, "user" under an
-// ordinary uid, "userns" as root of a user namespace.
+// runAs tells a re-executed test binary what it is: "private" in a mount namespace of its
+// own, "user" under an ordinary uid, "userns" as root of a user namespace.
 const runAs = "SHALE_TEST_RUN_AS"
 
-// Main is what TestMain of a package that mounts calls. As root it runs the tests in a mount namespace of
-// their own: whatever they leave mounted, even when they are killed, goes with their last process, and the
-// host never saw it. Elsewhere it just runs them.
+// Main is what TestMain of a package that mounts calls. As root it runs the tests in a
+// mount namespace of their own: whatever they leave mounted, even when they are killed,
+// goes with their last process, and the host never saw it. Elsewhere it just runs them.
 func Main(m *testing.M) {
 	if os.Getenv(runAs) == "" && os.Geteuid() == 0 && mayMount() {
 		cmd := self("private")
@@ -45,8 +45,9 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// MainAsRoot is Main for a package whose tests own files as root: an ordinary user runs them all as root of a user namespace that has
-// this one ID, where the kernel allows that. Tests that need more ask for HostRoot.
+// MainAsRoot is Main for a package whose tests own files as root: an ordinary user runs
+// them all as root of a user namespace that has this one ID, where the kernel allows
+// that. Tests that need more ask for HostRoot.
 func MainAsRoot(m *testing.M) {
 	if os.Getenv(runAs) == "" && os.Geteuid() != 0 && probeUserNamespace() == nil {
 		cmd := self("userns")
@@ -61,14 +62,15 @@ func MainAsRoot(m *testing.M) {
 	Main(m)
 }
 
-// SingleID reports whether all files must belong to one user: this is a user namespace that has no other.
+// SingleID reports whether all files must belong to one user: this is a user namespace
+// that has no other.
 func SingleID() bool {
 	data, err := os.ReadFile("/proc/self/uid_map")
 	return err == nil && strings.HasSuffix(strings.TrimSpace(string(data)), " 1")
 }
 
-// self is a command that runs this test binary again. The magic link works where the binary's directory is
-// closed to the uid the child gets.
+// self is a command that runs this test binary again. The magic link works where the
+// binary's directory is closed to the uid the child gets.
 func self(as string) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args[0] = os.Args[0]
@@ -77,10 +79,12 @@ func self(as string) *exec.Cmd {
 	return cmd
 }
 
-// Anew is an environment in which a test binary that a test starts takes itself for the first of its kind.
+// Anew is an environment in which a test binary that a test starts takes itself for the
+// first of its kind.
 func Anew(env []string) []string { return append(env, runAs+"=") }
 
-// runForwarding runs a command, hands on the signals that end a test run, and returns its exit code.
+// runForwarding runs a command, hands on the signals that end a test run, and returns its
+// exit code.
 func runForwarding(cmd *exec.Cmd) (int, error) {
 	runtime.LockOSThread() // the death signal is sent when the thread that started the child ends
 	defer runtime.UnlockOSThread()
@@ -113,8 +117,8 @@ func runForwarding(cmd *exec.Cmd) (int, error) {
 	return 2, nil // ended by a signal
 }
 
-// testUID is the ordinary user that tests become when root runs them. Nobody need know it: it has no name and
-// no subordinate IDs unless a test gives it some.
+// testUID is the ordinary user that tests become when root runs them. Nobody need know
+// it: it has no name and no subordinate IDs unless a test gives it some.
 const testUID = 54321
 
 // AsUser runs the calling test's body as an ordinary user. A test begins with
@@ -123,9 +127,10 @@ const testUID = 54321
 //		return
 //	}
 //
-// and goes on as that user: for an ordinary user at once, for root in a child process with uid and gid 54321, no
-// other groups and a HOME, XDG_RUNTIME_DIR and TMPDIR of its own, whose result becomes the test's. It skips
-// where the kernel or the host refuses user namespaces to ordinary users.
+// and goes on as that user: for an ordinary user at once, for root in a child process
+// with uid and gid 54321, no other groups and a HOME, XDG_RUNTIME_DIR and TMPDIR of its
+// own, whose result becomes the test's. It skips where the kernel or the host refuses
+// user namespaces to ordinary users.
 func AsUser(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(runAs) == "user" || os.Geteuid() != 0 {
@@ -143,9 +148,9 @@ func AsUser(t *testing.T) bool {
 	return false
 }
 
-// AsUserWithSubIDs is AsUser for tests that need 65,536 subordinate IDs. Root gives them to the user in files of
-// its own over /etc/passwd, /etc/subuid and /etc/subgid, in the test's mount namespace; an ordinary user must
-// have them already.
+// AsUserWithSubIDs is AsUser for tests that need 65,536 subordinate IDs. Root gives them
+// to the user in files of its own over /etc/passwd, /etc/subuid and /etc/subgid, in the
+// test's mount namespace; an ordinary user must have them already.
 func AsUserWithSubIDs(t *testing.T) bool {
 	t.Helper()
 	switch as := os.Getenv(runAs); {
@@ -200,23 +205,27 @@ func appendOver(t *testing.T, file, line string) {
 	t.Cleanup(func() { unix.Unmount(file, unix.MNT_DETACH) })
 }
 
-// FuseForAll lets everybody open /dev/fuse until the test ends, as distributions do: where it is root's alone, a node of our own stands in for it, in the
-// test's mount namespace. Without the host's root it does nothing.
+// FuseForAll lets everybody open /dev/fuse until the test ends, as distributions do:
+// where it is root's alone, a node of our own stands in for it, in the test's mount
+// namespace. Without the host's root it does nothing.
 func FuseForAll(t *testing.T) {
 	t.Helper()
-	if info, err := os.Stat("/dev/fuse"); err != nil || info.Mode().Perm() == 0o666 || os.Getenv(runAs) != "private" || !OnHost() {
+	if info, err := os.Stat("/dev/fuse"); err != nil || info.Mode().Perm() == 0o666 || os.Getenv(runAs) != "private" ||
+		!OnHost() {
 		return
 	}
 	node := filepath.Join(t.TempDir(), "fuse")
-	err := errors.Join(unix.Mknod(node, unix.S_IFCHR|0o666, int(unix.Mkdev(10, 229))), unix.Chmod(node, 0o666), unix.Mount(node, "/dev/fuse", "", unix.MS_BIND, ""))
+	err := errors.Join(unix.Mknod(node, unix.S_IFCHR|0o666, int(unix.Mkdev(10, 229))), unix.Chmod(node, 0o666),
+		unix.Mount(node, "/dev/fuse", "", unix.MS_BIND, ""))
 	if err != nil {
 		t.Skipf("needs a /dev/fuse for everybody: %v", err)
 	}
 	t.Cleanup(func() { unix.Unmount("/dev/fuse", unix.MNT_DETACH) })
 }
 
-// InUserNS is AsUser for tests that want to be root of a fresh user and mount namespace themselves: with
-// 65,536 IDs when the host's root runs them, with their own ID alone otherwise, be that root of another namespace.
+// InUserNS is AsUser for tests that want to be root of a fresh user and mount namespace
+// themselves: with 65,536 IDs when the host's root runs them, with their own ID alone
+// otherwise, be that root of another namespace.
 func InUserNS(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(runAs) == "userns" {
@@ -258,8 +267,9 @@ func probeUserNamespace() error {
 	return cmd.Run()
 }
 
-// runTestIn runs the one test in a prepared re-execution of the test binary and takes over its result. What
-// the child may need of us, a place to write and the binaries, is put where the owner can reach it.
+// runTestIn runs the one test in a prepared re-execution of the test binary and takes
+// over its result. What the child may need of us, a place to write and the binaries, is
+// put where the owner can reach it.
 func runTestIn(t *testing.T, cmd *exec.Cmd, owner int) {
 	t.Helper()
 	home, err := os.MkdirTemp("", "shale-test-")

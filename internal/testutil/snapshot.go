@@ -16,10 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Snapshot describes a tree wholly: a line for each path below dir ("." is dir itself), with type, mode,
-// owner, size, time of modification to the nanosecond, device numbers, link target, extended attributes, the
-// first path of its hard-link group and the SHA-256 of the content. Two trees are equal when their snapshots
-// are. A directory's size and link count are the file system's own affair and left out.
+// Snapshot describes a tree wholly: a line for each path below dir ("." is dir itself),
+// with type, mode, owner, size, time of modification to the nanosecond, device numbers,
+// link target, extended attributes, the first path of its hard-link group and the SHA-256
+// of the content. Two trees are equal when their snapshots are. A directory's size and
+// link count are the file system's own affair and left out.
 func Snapshot(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	tree, err := ReadTree(dir)
@@ -34,7 +35,8 @@ func ReadTree(dir string) (map[string]string, error) {
 	tree := map[string]string{}
 	type inode struct{ dev, ino uint64 }
 	first := map[inode]string{}
-	// WalkDir goes in lexical order, so the path that stands for a hard-link group is always the same.
+	// WalkDir goes in lexical order, so the path that stands for a hard-link group is
+	// always the same.
 	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -70,7 +72,8 @@ func describe(path string, st *unix.Stat_t) (string, error) {
 		unix.S_IFREG: "file", unix.S_IFDIR: "dir", unix.S_IFLNK: "symlink", unix.S_IFIFO: "fifo",
 		unix.S_IFCHR: "char", unix.S_IFBLK: "block", unix.S_IFSOCK: "socket",
 	}[st.Mode&unix.S_IFMT]
-	fmt.Fprintf(&b, "%s mode=%04o owner=%d:%d mtime=%d.%09d", kind, st.Mode&0o7777, st.Uid, st.Gid, st.Mtim.Sec, st.Mtim.Nsec)
+	fmt.Fprintf(&b, "%s mode=%04o owner=%d:%d mtime=%d.%09d", kind, st.Mode&0o7777, st.Uid, st.Gid, st.Mtim.Sec,
+		st.Mtim.Nsec)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		file, err := os.Open(path)
@@ -102,9 +105,12 @@ func describe(path string, st *unix.Stat_t) (string, error) {
 	return b.String(), nil
 }
 
-// xattrs reads all extended attributes of a path, of a symbolic link itself and not of what it points to.
+// xattrs reads all extended attributes of a path, of a symbolic link itself and not of
+// what it points to.
 func xattrs(path string) (map[string]string, error) {
-	names := make([]byte, 64<<10) // the kernel's limit for a list of names and for a value (XATTR_LIST_MAX, XATTR_SIZE_MAX)
+	// the kernel's limit for a list of names and for a value (XATTR_LIST_MAX,
+	// XATTR_SIZE_MAX)
+	names := make([]byte, 64<<10)
 	n, err := unix.Llistxattr(path, names)
 	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
@@ -127,7 +133,8 @@ func xattrs(path string) (map[string]string, error) {
 	return attrs, nil
 }
 
-// Diff says in which paths two snapshots differ, a line each, sorted; none when they are equal.
+// Diff says in which paths two snapshots differ, a line each, sorted; none when they are
+// equal.
 func Diff(want, got map[string]string) []string {
 	var lines []string
 	for path, line := range want {
@@ -146,7 +153,8 @@ func Diff(want, got map[string]string) []string {
 	return lines
 }
 
-// SameTree fails the test when two snapshots differ, showing the first twenty differences.
+// SameTree fails the test when two snapshots differ, showing the first twenty
+// differences.
 func SameTree(t testing.TB, want, got map[string]string) {
 	t.Helper()
 	lines := Diff(want, got)
@@ -160,8 +168,8 @@ func SameTree(t testing.TB, want, got map[string]string) {
 	t.Errorf("trees differ (%d paths wanted, %d got):\n%s%s", len(want), len(got), strings.Join(lines, "\n"), more)
 }
 
-// Without drops a field ("mtime", "owner", "security.capability") from every line of a snapshot, for trees
-// that are meant to differ in it. The snapshot itself stays as it is.
+// Without drops a field ("mtime", "owner", "security.capability") from every line of a
+// snapshot, for trees that are meant to differ in it. The snapshot itself stays as it is.
 func Without(tree map[string]string, field string) map[string]string {
 	rest := make(map[string]string, len(tree))
 	for path, line := range tree {

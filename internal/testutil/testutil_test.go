@@ -116,7 +116,8 @@ func TestPowerCutLosesWhatWasNotSynced(t *testing.T) {
 	}
 }
 
-// A file system that isn't mounted has no power to be cut, and the one beneath it keeps its own.
+// A file system that isn't mounted has no power to be cut, and the one beneath it keeps
+// its own.
 func TestPowerCutSparesTheFileSystemBeneath(t *testing.T) {
 	beneath := testutil.NewLoop(t, "ext4", 64)
 	loop, err := testutil.OpenLoop(beneath.Dir, "ext4", 32)
@@ -136,7 +137,8 @@ func TestPowerCutSparesTheFileSystemBeneath(t *testing.T) {
 }
 
 func TestLoopFSofEachKind(t *testing.T) {
-	for kind, magic := range map[string]int64{"ext4": unix.EXT4_SUPER_MAGIC, "xfs": unix.XFS_SUPER_MAGIC, "btrfs": unix.BTRFS_SUPER_MAGIC} {
+	for kind, magic := range map[string]int64{"ext4": unix.EXT4_SUPER_MAGIC, "xfs": unix.XFS_SUPER_MAGIC,
+		"btrfs": unix.BTRFS_SUPER_MAGIC} {
 		t.Run(kind, func(t *testing.T) {
 			var st unix.Statfs_t
 			if err := unix.Statfs(testutil.LoopFS(t, kind, 320), &st); err != nil {

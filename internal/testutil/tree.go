@@ -25,12 +25,14 @@ import (
 //	a/p|                a FIFO
 //	a/c%0:0             a character device; a/b%%7:0 a block device
 //
-// After a blank may follow, in any order: a mode (0644, 04755), an owner (1000:1000), a time of modification
-// in seconds since 1970 (@1700000000.25, @-1.5), and extended attributes (user.k=v, the value quoted as in Go
-// if need be). Without a mode directories are 0755 and all else 0644. Missing parents are made. A directory's
-// time comes last of all, so that making its entries does not spoil it.
+// After a blank may follow, in any order: a mode (0644, 04755), an owner (1000:1000), a
+// time of modification in seconds since 1970 (@1700000000.25, @-1.5), and extended
+// attributes (user.k=v, the value quoted as in Go if need be). Without a mode directories
+// are 0755 and all else 0644. Missing parents are made. A directory's time comes last of
+// all, so that making its entries does not spoil it.
 //
-// In a user namespace, where the kernel keeps devices, trusted attributes and most owners to the host, Tree skips a test that describes such.
+// In a user namespace, where the kernel keeps devices, trusted attributes and most owners
+// to the host, Tree skips a test that describes such.
 func Tree(t testing.TB, dir string, specs ...string) {
 	t.Helper()
 	if err := MakeTree(dir, specs...); err != nil {
@@ -200,7 +202,8 @@ func setTime(path string, at unix.Timespec) error {
 	return unix.UtimesNanoAt(unix.AT_FDCWD, path, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// Noise returns n bytes that depend on the seed alone, do not compress and are cheap to make.
+// Noise returns n bytes that depend on the seed alone, do not compress and are cheap to
+// make.
 func Noise(seed string, n int) []byte {
 	var key [32]byte
 	copy(key[:], seed)

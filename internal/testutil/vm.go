@@ -12,11 +12,14 @@ import (
 )
 
 const (
-	// VMDiskPrefix begins the names of the variables that name a disk's device in the virtual machine of tests/vm.
+	// VMDiskPrefix begins the names of the variables that name a disk's device in the
+	// virtual machine of tests/vm.
 	VMDiskPrefix = "SHALE_VM_"
-	// VMMissing is the variable that tells a test binary what the host lacks for that machine.
+	// VMMissing is the variable that tells a test binary what the host lacks for that
+	// machine.
 	VMMissing = "SHALE_VM_MISSING"
-	// VMPolicy names the SELinux policy that the machine has, VMNoPolicy says why it has none.
+	// VMPolicy names the SELinux policy that the machine has, VMNoPolicy says why it has
+	// none.
 	VMPolicy   = "SHALE_VM_POLICY"
 	VMNoPolicy = "SHALE_VM_NO_POLICY"
 )
@@ -24,7 +27,8 @@ const (
 // InVM reports whether this is the virtual machine of tests/vm.
 func InVM() bool { return os.Getenv(VMDiskPrefix+"EXT4") != "" }
 
-// VM skips the test where it doesn't run in the virtual machine of tests/vm, whose kernel is known.
+// VM skips the test where it doesn't run in the virtual machine of tests/vm, whose kernel
+// is known.
 func VM(t testing.TB) {
 	t.Helper()
 	if InVM() {
@@ -36,9 +40,11 @@ func VM(t testing.TB) {
 	t.Skip("needs the virtual machine: make test-vm")
 }
 
-// SELinux makes sure that a policy is in force: one that knows container_t and container_file_t, permissive, loaded in the virtual machine when the
-// first test asks. From then on all tests of the binary have it, so tests that ask stand in a package of their own, and ask first: what looks
-// earlier whether SELinux is on may remember that it isn't.
+// SELinux makes sure that a policy is in force: one that knows container_t and
+// container_file_t, permissive, loaded in the virtual machine when the first test asks.
+// From then on all tests of the binary have it, so tests that ask stand in a package of
+// their own, and ask first: what looks earlier whether SELinux is on may remember that it
+// isn't.
 func SELinux(t testing.TB) {
 	t.Helper()
 	VM(t)
@@ -62,8 +68,9 @@ func SELinux(t testing.TB) {
 	}
 }
 
-// QuotaFS mounts a file system with project quotas, and on ext4 fs-verity: kind is "ext4" or "xfs". Outside the virtual machine
-// of tests/vm, whose kernel has quotas, it skips the test. It is mounted anew for each test and emptied when the test ends.
+// QuotaFS mounts a file system with project quotas, and on ext4 fs-verity: kind is "ext4"
+// or "xfs". Outside the virtual machine of tests/vm, whose kernel has quotas, it skips
+// the test. It is mounted anew for each test and emptied when the test ends.
 func QuotaFS(t testing.TB, kind string) *VMDisk {
 	t.Helper()
 	return MountVMDisk(t, kind, "prjquota")
@@ -77,12 +84,14 @@ type VMDisk struct {
 	options string
 }
 
-// MountVMDisk mounts the virtual machine's disk of a kind, "ext4", "xfs" or "btrfs", with options of its own. Outside the virtual machine
-// it skips the test. When the test ends, what is on the disk is removed.
+// MountVMDisk mounts the virtual machine's disk of a kind, "ext4", "xfs" or "btrfs", with
+// options of its own. Outside the virtual machine it skips the test. When the test ends,
+// what is on the disk is removed.
 func MountVMDisk(t testing.TB, kind, options string) *VMDisk {
 	t.Helper()
 	VM(t)
-	d := &VMDisk{Dir: t.TempDir(), Device: os.Getenv(VMDiskPrefix + strings.ToUpper(kind)), kind: kind, options: options}
+	d := &VMDisk{Dir: t.TempDir(), Device: os.Getenv(VMDiskPrefix + strings.ToUpper(kind)), kind: kind,
+		options: options}
 	if d.Device == "" {
 		t.Fatalf("the virtual machine has no disk with %s", kind)
 	}
