@@ -12,14 +12,19 @@ import (
 const (
 	// nice is the weight asked for: ten times that of a process which asks for none.
 	nice = -10
-	// turn is how long a thread wants to run at a time, in nanoseconds: the least that the kernel grants. Whoever asks for short turns gets them soon: a thread that
-	// wakes up interrupts one with longer turns (EEVDF; sched_setattr(2), sched_runtime, Linux 6.12, before which it is ignored).
+	// turn is how long a thread wants to run at a time, in nanoseconds: the least that
+	// the kernel grants. Whoever asks for short turns gets them soon: a thread that wakes
+	// up interrupts one with longer turns (EEVDF; sched_setattr(2), sched_runtime, Linux
+	// 6.12, before which it is ignored).
 	turn = 100_000
 )
 
-// Process lets all threads of this process, and those that they will start, run before others: for a command that is over in milliseconds, that somebody waits for, and
-// that holds locks for which others wait. Beside programs that keep all processors busy it would else wait for its turn as long as it works, at a lock as well. The
-// weight takes CAP_SYS_NICE; without it only the length of a turn changes. A process that was started with a weight or a policy of its own keeps it.
+// Process lets all threads of this process, and those that they will start, run before
+// others: for a command that is over in milliseconds, that somebody waits for, and that
+// holds locks for which others wait. Beside programs that keep all processors busy it
+// would else wait for its turn as long as it works, at a lock as well. The weight takes
+// CAP_SYS_NICE; without it only the length of a turn changes. A process that was started
+// with a weight or a policy of its own keeps it.
 func Process() {
 	now, err := unix.SchedGetAttr(0, 0)
 	if err != nil || now.Policy != unix.SCHED_NORMAL || now.Nice != 0 {
@@ -43,7 +48,8 @@ func Process() {
 	}
 }
 
-// Ordinary calls start, which starts a program that outlives this process: that one gets the ordinary weight.
+// Ordinary calls start, which starts a program that outlives this process: that one gets
+// the ordinary weight.
 func Ordinary(start func() error) error {
 	runtime.LockOSThread() // a child has what the thread has that starts it
 	defer runtime.UnlockOSThread()
@@ -59,7 +65,9 @@ func Ordinary(start func() error) error {
 	return start()
 }
 
-// set is in vain for a thread that has ended, and on a kernel whose rules differ; nothing depends on it.
+// set is in vain for a thread that has ended, and on a kernel whose rules differ; nothing
+// depends on it.
 func set(tid int, nice int32) error {
-	return unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Nice: nice, Runtime: turn}, 0)
+	return unix.SchedSetAttr(tid, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL, Nice: nice,
+		Runtime: turn}, 0)
 }

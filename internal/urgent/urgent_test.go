@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test binary plays a command: it says which weights its threads have, one of them started later.
+// The test binary plays a command: it says which weights its threads have, one of them
+// started later.
 func TestMain(m *testing.M) {
 	if os.Getenv("URGENT_TEST") == "" {
 		os.Exit(m.Run())
