@@ -14,11 +14,13 @@ import (
 	"github.com/shalestore/shale/internal/naming"
 )
 
-// maxInfo bounds a record that an additional layer store gives. The sets of IDs are the longest part of one.
+// maxInfo bounds a record that an additional layer store gives. The sets of IDs are the
+// longest part of one.
 const maxInfo = 1 << 20
 
-// ReadInfo reads what an additional layer store knows of a layer: its digests, sizes, compression and IDs. Everything else in the record is its
-// reader's to decide. A record that isn't sound is errdefs.ErrInvalid.
+// ReadInfo reads what an additional layer store knows of a layer: its digests, sizes,
+// compression and IDs. Everything else in the record is its reader's to decide. A record
+// that isn't sound is errdefs.ErrInvalid.
 func ReadInfo(layer drivers.AdditionalLayer) (Layer, error) {
 	r, err := layer.Info()
 	if err != nil {
@@ -51,9 +53,11 @@ func ReadInfo(layer drivers.AdditionalLayer) (Layer, error) {
 	}, nil
 }
 
-// PrepareAdditional stages a layer on top of parent, nil for a base layer, that shows a layer of an additional layer store and has its digests. Of opts, ID,
-// Names and Metadata count.
-func (s *Store) PrepareAdditional(ctx context.Context, parent *Layer, layer drivers.AdditionalLayer, opts CreateOptions) (*Draft, error) {
+// PrepareAdditional stages a layer on top of parent, nil for a base layer, that shows a
+// layer of an additional layer store and has its digests. Of opts, ID, Names and Metadata
+// count.
+func (s *Store) PrepareAdditional(ctx context.Context, parent *Layer, layer drivers.AdditionalLayer,
+	opts CreateOptions) (*Draft, error) {
 	record, err := ReadInfo(layer)
 	if err != nil {
 		return nil, err
@@ -72,7 +76,8 @@ func (s *Store) PrepareAdditional(ctx context.Context, parent *Layer, layer driv
 	return d, nil
 }
 
-// additionalBlob opens the compressed tar of a layer that shows one of an additional layer store; nil for other layers.
+// additionalBlob opens the compressed tar of a layer that shows one of an additional
+// layer store; nil for other layers.
 func (s *Store) additionalBlob(ctx context.Context, id string) (blob io.ReadCloser, release func(), err error) {
 	d, ok := s.driver.(drivers.AdditionalLayers)
 	if !ok {
@@ -92,8 +97,10 @@ func (s *Store) additionalBlob(ctx context.Context, id string) (blob io.ReadClos
 	return blob, func() { blob.Close(); layer.Release() }, nil
 }
 
-// writeBlob writes a layer's compressed tar, as it is where it has the compression wanted.
-func (c *comparison) writeBlob(ctx context.Context, w io.Writer, blob io.Reader, compression archive.Compression, opts DiffOptions) error {
+// writeBlob writes a layer's compressed tar, as it is where it has the compression
+// wanted.
+func (c *comparison) writeBlob(ctx context.Context, w io.Writer, blob io.Reader, compression archive.Compression,
+	opts DiffOptions) error {
 	if compression == c.to.Compression {
 		_, err := io.Copy(&meter{w: whileAlive{ctx, w}, report: opts.Progress}, blob)
 		return err

@@ -16,8 +16,9 @@ import (
 	"github.com/shalestore/shale/internal/step"
 )
 
-// Found is a layer whose record is lost, as its files describe it: what lies beneath it, the digest of its tar, its data items. What only the record knew,
-// its names, metadata, label and the digest of the compressed blob, is not among that.
+// Found is a layer whose record is lost, as its files describe it: what lies beneath it,
+// the digest of its tar, its data items. What only the record knew, its names, metadata,
+// label and the digest of the compressed blob, is not among that.
 type Found struct {
 	record  Layer
 	content string // where its files are
@@ -26,7 +27,8 @@ type Found struct {
 // Parent is the ID of the layer beneath.
 func (f Found) Parent() string { return f.record.Parent }
 
-// Find describes the layer from its files, without a lock. mapping is that of its owners. A layer whose content isn't that of its recipe is errdefs.ErrCorrupt.
+// Find describes the layer from its files, without a lock. mapping is that of its owners.
+// A layer whose content isn't that of its recipe is errdefs.ErrCorrupt.
 func (s *Store) Find(ctx context.Context, id string, mapping idtools.Mapping) (Found, error) {
 	found := Found{record: Layer{ID: id, UIDMap: mapping.UIDs, GIDMap: mapping.GIDs}}
 	fail := func(err error) (Found, error) {
@@ -51,7 +53,8 @@ func (s *Store) Find(ctx context.Context, id string, mapping idtools.Mapping) (F
 	v, err := archive.Verify(ctx, recipe, archive.VerifyOptions{
 		Content: append([]string{info.Content}, info.Lower...),
 		Own:     append([]string{info.Content}, generations(info)...),
-		Partial: true, Whiteouts: s.cfg.Apply.Whiteouts, IDMap: mapping, AnyOwner: true, AnyTime: true, ForceMask: true, NoDevices: true,
+		Partial: true, Whiteouts: s.cfg.Apply.Whiteouts, IDMap: mapping, AnyOwner: true, AnyTime: true, ForceMask: true,
+		NoDevices: true,
 	})
 	if err != nil {
 		return fail(err)
@@ -64,7 +67,8 @@ func (s *Store) Find(ctx context.Context, id string, mapping idtools.Mapping) (F
 	return found, nil
 }
 
-// keysIn reads the keys of data items off their file names, as far as these tell (package bigdata).
+// keysIn reads the keys of data items off their file names, as far as these tell (package
+// bigdata).
 func keysIn(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -86,7 +90,8 @@ func keysIn(dir string) ([]string, error) {
 	return keys, err
 }
 
-// Adopt gives a layer that was found a record, and saves it. Its parent must have one by then.
+// Adopt gives a layer that was found a record, and saves it. Its parent must have one by
+// then.
 func (tx *WriteTx) Adopt(ctx context.Context, f Found) error {
 	if f.record.Parent != "" {
 		if _, err := tx.Get(f.record.Parent); err != nil {

@@ -13,13 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Apply unpacks a tar onto the own content of a layer that exists, and returns the bytes of the files written.
+// Apply unpacks a tar onto the own content of a layer that exists, and returns the bytes
+// of the files written.
 //
-// The work is done on a copy, aside, which then takes the content's place in one rename: after a crash the layer is as it was or as it was to be.
-// Meanwhile the layer must stay as it is. Apply returns errdefs.ErrInUse if a layer above it is mounted, and errdefs.ErrBusy if
-// it was changed or mounted while the tar was unpacked; nothing has happened to it then.
+// The work is done on a copy, aside, which then takes the content's place in one rename:
+// after a crash the layer is as it was or as it was to be. Meanwhile the layer must stay
+// as it is. Apply returns errdefs.ErrInUse if a layer above it is mounted, and
+// errdefs.ErrBusy if it was changed or mounted while the tar was unpacked; nothing has
+// happened to it then.
 //
-// A layer that is mounted itself is unpacked into through the mount, where its users see each file as it comes, and an error leaves some of the files.
+// A layer that is mounted itself is unpacked into through the mount, where its users see
+// each file as it comes, and an error leaves some of the files.
 func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress func(read int64)) (int64, error) {
 	var before Layer
 	var untouched string
@@ -97,8 +101,9 @@ func (s *Store) prepareReplacement(ctx context.Context, layer Layer) (*Draft, er
 	return d, nil
 }
 
-// replaceContent swaps the layer's content for the draft's. Two renames and a save can't be one step, so the record goes through a state that
-// is true at every moment between them: content that nobody has described.
+// replaceContent swaps the layer's content for the draft's. Two renames and a save can't
+// be one step, so the record goes through a state that is true at every moment between
+// them: content that nobody has described.
 func (tx *WriteTx) replaceContent(ctx context.Context, d *Draft, layer Layer) error {
 	layer, err := tx.forgetContent(layer)
 	if err != nil {
@@ -135,7 +140,8 @@ func (tx *WriteTx) forgetContent(layer Layer) (Layer, error) {
 	return layer, tx.records.Save()
 }
 
-// described puts the draft's recipe and digests in place, for content that is there already.
+// described puts the draft's recipe and digests in place, for content that is there
+// already.
 func (tx *WriteTx) described(ctx context.Context, d *Draft, layer Layer) error {
 	if err := unix.Rename(d.tarSplit, tx.store.tarSplitPath(layer.ID)); err != nil {
 		return err
@@ -152,8 +158,8 @@ func (tx *WriteTx) described(ctx context.Context, d *Draft, layer Layer) error {
 	return tx.records.Save()
 }
 
-// checkUnmounted returns errdefs.ErrInUse if the layer, unless that doesn't matter, or any above it is mounted: their mounts hold the directory that
-// is to be replaced.
+// checkUnmounted returns errdefs.ErrInUse if the layer, unless that doesn't matter, or
+// any above it is mounted: their mounts hold the directory that is to be replaced.
 func (tx *ReadTx) checkUnmounted(ctx context.Context, id string, itselfMay bool) error {
 	mounted, err := tx.MountedLayers(ctx)
 	if err != nil {

@@ -13,11 +13,14 @@ import (
 	"github.com/shalestore/shale/internal/step"
 )
 
-// applyMounted unpacks a tar into a layer through its mount, since what lies beneath a mount must not change but by it
-// (Documentation/filesystems/overlayfs.rst, Changes to underlying filesystems). It is what "tar -x" in the mount would do, whiteouts apart: an
-// error or a crash leaves some of the files. From the start on the layer is one whose content nobody has described, and at the end it has the
-// digests and the recipe of this tar.
-func (s *Store) applyMounted(ctx context.Context, layer Layer, r io.Reader, progress func(read int64)) (size int64, err error) {
+// applyMounted unpacks a tar into a layer through its mount, since what lies beneath a
+// mount must not change but by it (Documentation/filesystems/overlayfs.rst, Changes to
+// underlying filesystems). It is what "tar -x" in the mount would do, whiteouts apart: an
+// error or a crash leaves some of the files. From the start on the layer is one whose
+// content nobody has described, and at the end it has the digests and the recipe of this
+// tar.
+func (s *Store) applyMounted(ctx context.Context, layer Layer, r io.Reader,
+	progress func(read int64)) (size int64, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("layer %s: apply: %w", layer.ID, err)

@@ -14,8 +14,9 @@ import (
 	"github.com/shalestore/shale/internal/tempdir"
 )
 
-// ChangeNames changes the names of a layer. A name that another layer has moves away from there. A layer that doesn't exist is errdefs.ErrNotFound, one of a
-// read-only store errdefs.ErrReadOnly; so it is with all changes of a record.
+// ChangeNames changes the names of a layer. A name that another layer has moves away from
+// there. A layer that doesn't exist is errdefs.ErrNotFound, one of a read-only store
+// errdefs.ErrReadOnly; so it is with all changes of a record.
 func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change) error {
 	layer, err := tx.lookupOwn(ref)
 	if err != nil {
@@ -28,7 +29,8 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 	return tx.records.Replace(layer)
 }
 
-// lookupOwn is Lookup for a layer that is going to be changed; errdefs.ErrReadOnly when it is another store's.
+// lookupOwn is Lookup for a layer that is going to be changed; errdefs.ErrReadOnly when
+// it is another store's.
 func (tx *WriteTx) lookupOwn(ref string) (Layer, error) {
 	layer, err := tx.Lookup(ref)
 	if err == nil && layer.ReadOnly {
@@ -54,7 +56,8 @@ type StagedItem struct {
 	path  string
 }
 
-// StageItem writes a data item aside and syncs it, without a lock. A key that no file can be named after is errdefs.ErrInvalid.
+// StageItem writes a data item aside and syncs it, without a lock. A key that no file can
+// be named after is errdefs.ErrInvalid.
 func (s *Store) StageItem(key string, data io.Reader) (*StagedItem, error) {
 	if _, err := bigdata.FileName(key); err != nil {
 		return nil, err
@@ -88,7 +91,8 @@ func writeSynced(path string, data io.Reader) error {
 // Close removes the item, unless it has become a layer's.
 func (i *StagedItem) Close() error { return i.aside.Close() }
 
-// SetBigData gives a staged item to a layer, in place of one that has the same key. Whoever has that one open keeps reading it.
+// SetBigData gives a staged item to a layer, in place of one that has the same key.
+// Whoever has that one open keeps reading it.
 func (tx *WriteTx) SetBigData(ref string, item *StagedItem) error {
 	layer, err := tx.lookupOwn(ref)
 	if err != nil {
@@ -118,8 +122,8 @@ func (tx *WriteTx) SetBigData(ref string, item *StagedItem) error {
 	return tx.records.Replace(layer)
 }
 
-// BigData opens a data item of a layer; errdefs.ErrNotFound when it has none under the key. What is open
-// stays readable when the item is replaced or the layer deleted.
+// BigData opens a data item of a layer; errdefs.ErrNotFound when it has none under the
+// key. What is open stays readable when the item is replaced or the layer deleted.
 func (tx *ReadTx) BigData(ref, key string) (io.ReadCloser, error) {
 	layer, err := tx.Lookup(ref)
 	if err != nil {

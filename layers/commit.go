@@ -24,13 +24,16 @@ type WriteTx struct {
 	bin     *tempdir.Dir    // in trash; holds what the driver doesn't know
 }
 
-// CheckFree reports whether a layer with this ID and these names could be created: errdefs.ErrDuplicateID, together with the layer that has it, or
-// errdefs.ErrDuplicateName. An ID that breaks the grammar is errdefs.ErrInvalid. An empty ID is always free.
+// CheckFree reports whether a layer with this ID and these names could be created:
+// errdefs.ErrDuplicateID, together with the layer that has it, or
+// errdefs.ErrDuplicateName. An ID that breaks the grammar is errdefs.ErrInvalid. An empty
+// ID is always free.
 func (tx *ReadTx) CheckFree(id string, names []string) (Layer, error) {
 	return tx.own.CheckFree(id, names)
 }
 
-// Commit makes a draft a layer: Add and Save in one. When it returns nil the layer is durable (unless it is volatile).
+// Commit makes a draft a layer: Add and Save in one. When it returns nil the layer is
+// durable (unless it is volatile).
 func (tx *WriteTx) Commit(ctx context.Context, d *Draft) (Layer, error) {
 	layer, err := tx.Add(ctx, d)
 	if err != nil {
@@ -47,12 +50,13 @@ func (tx *WriteTx) Commit(ctx context.Context, d *Draft) (Layer, error) {
 // SetMountLabel changes what CreateOptions.MountLabel was, until Add.
 func (d *Draft) SetMountLabel(label string) { d.record.MountLabel = label }
 
-// Add makes a draft a layer but for the save, which is the caller's, who has other records to save as well: it checks again what may have changed
-// since Prepare, renames the files in and inserts the record. After the save the caller calls d.Recorded. Without that the draft's Close removes
-// what is in place.
+// Add makes a draft a layer but for the save, which is the caller's, who has other
+// records to save as well: it checks again what may have changed since Prepare, renames
+// the files in and inserts the record. After the save the caller calls d.Recorded.
+// Without that the draft's Close removes what is in place.
 //
-// It returns errdefs.ErrDuplicateID together with the layer that has the ID, errdefs.ErrDuplicateName, or errdefs.ErrNotFound when the parent
-// is gone.
+// It returns errdefs.ErrDuplicateID together with the layer that has the ID,
+// errdefs.ErrDuplicateName, or errdefs.ErrNotFound when the parent is gone.
 func (tx *WriteTx) Add(ctx context.Context, d *Draft) (Layer, error) {
 	if existing, err := tx.CheckFree(d.opts.ID, d.record.Names); err != nil {
 		return existing, err
@@ -99,10 +103,12 @@ func (tx *WriteTx) Add(ctx context.Context, d *Draft) (Layer, error) {
 // Records are the changes of this transaction, to be saved together with others.
 func (tx *WriteTx) Records() catalog.Changes { return tx.records }
 
-// Recorded tells the draft that its record is saved: from now on it is a layer, and Close leaves it alone.
+// Recorded tells the draft that its record is saved: from now on it is a layer, and Close
+// leaves it alone.
 func (d *Draft) Recorded() { d.placed = "" }
 
-// commitBeside moves the recipe and the data items to their places, and moves away what an interrupted operation left there.
+// commitBeside moves the recipe and the data items to their places, and moves away what
+// an interrupted operation left there.
 func (tx *WriteTx) commitBeside(ctx context.Context, d *Draft, id string) error {
 	s := tx.store
 	for _, move := range []struct{ from, to string }{
@@ -144,8 +150,9 @@ func (d *Draft) file() int {
 	}
 }
 
-// withdraw removes what a commit that failed has left in the store. The record may be there or not: when a save fails, only reading tells. It
-// needs a transaction of its own, since a failed save ends the one it was made in.
+// withdraw removes what a commit that failed has left in the store. The record may be
+// there or not: when a save fails, only reading tells. It needs a transaction of its own,
+// since a failed save ends the one it was made in.
 func (d *Draft) withdraw() error {
 	if d.placed == "" {
 		return nil
@@ -162,7 +169,8 @@ func (d *Draft) withdraw() error {
 	return err
 }
 
-// undoContext is for work that must be done although ctx has ended. Its limit is far beyond what a few renames take.
+// undoContext is for work that must be done although ctx has ended. Its limit is far
+// beyond what a few renames take.
 func undoContext(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 }

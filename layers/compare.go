@@ -14,22 +14,27 @@ import (
 	"github.com/shalestore/shale/mount"
 )
 
-// Comparison tells what one layer changes against another by what the driver keeps of them. It knows no records and takes no locks: whoever makes
-// one sees to it that the layers stay, or looks afterwards whether they did.
+// Comparison tells what one layer changes against another by what the driver keeps of
+// them. It knows no records and takes no locks: whoever makes one sees to it that the
+// layers stay, or looks afterwards whether they did.
 //
-// Where To lies directly on From, and the driver's directory of To alone tells everything, that is all that is read. Elsewhere both are
-// mounted aside and compared file by file.
+// Where To lies directly on From, and the driver's directory of To alone tells
+// everything, that is all that is read. Elsewhere both are mounted aside and compared
+// file by file.
 type Comparison struct {
 	Driver drivers.Driver
-	// To is the layer, From what it is compared with; "" means nothing, so that everything in To is new.
+	// To is the layer, From what it is compared with; "" means nothing, so that
+	// everything in To is new.
 	To, From string
 	// Info is the driver's Stat of To.
 	Info drivers.Info
-	// MountTo and MountFrom are how the layers are mounted where that is necessary. ReadOnly needn't be set.
+	// MountTo and MountFrom are how the layers are mounted where that is necessary.
+	// ReadOnly needn't be set.
 	MountTo, MountFrom drivers.MountOptions
 	// Options translates what is on disk.
 	Options archive.DiffOptions
-	// Temp is a directory of temporary directories, in which mounts are made. Any program that recovers it unmounts and removes what a kill has left.
+	// Temp is a directory of temporary directories, in which mounts are made. Any program
+	// that recovers it unmounts and removes what a kill has left.
 	Temp string
 }
 
@@ -44,11 +49,13 @@ func (c Comparison) WriteTar(ctx context.Context, w io.Writer) error {
 		if !errors.Is(err, errdefs.ErrUnsupported) {
 			return err
 		}
-		// Nothing is written yet. The layer was mounted with metacopy or redirect_dir once, so its directory doesn't tell everything.
+		// Nothing is written yet. The layer was mounted with metacopy or redirect_dir
+		// once, so its directory doesn't tell everything.
 	}
 	return c.inTrees(ctx, func(toDir, fromDir string) error {
 		if upper != nil {
-			return archive.WriteMergedDiff(ctx, w, archive.MergedLayer{Upper: c.Info.Content, Merged: toDir, Parent: fromDir}, c.Options)
+			return archive.WriteMergedDiff(ctx, w, archive.MergedLayer{Upper: c.Info.Content, Merged: toDir,
+				Parent: fromDir}, c.Options)
 		}
 		return archive.WriteTreeDiff(ctx, w, toDir, fromDir, c.Options)
 	})
@@ -75,7 +82,8 @@ func (c Comparison) Changes(ctx context.Context) ([]archive.Change, error) {
 	return changes, err
 }
 
-// Size estimates in bytes what WriteTar would write: the sizes of the files added or changed.
+// Size estimates in bytes what WriteTar would write: the sizes of the files added or
+// changed.
 func (c Comparison) Size(ctx context.Context) (int64, error) {
 	upper, native, err := c.upperdir(ctx)
 	if err != nil {
@@ -98,15 +106,17 @@ func (c Comparison) Size(ctx context.Context) (int64, error) {
 }
 
 // changesIn compares mounted layers.
-func (c Comparison) changesIn(ctx context.Context, upper drivers.Upperdir, toDir, fromDir string) ([]archive.Change, error) {
+func (c Comparison) changesIn(ctx context.Context, upper drivers.Upperdir, toDir,
+	fromDir string) ([]archive.Change, error) {
 	if upper != nil {
 		return archive.MergedChanges(ctx, archive.MergedLayer{Upper: c.Info.Content, Merged: toDir, Parent: fromDir})
 	}
 	return archive.TreeChanges(ctx, toDir, fromDir, c.Options)
 }
 
-// upperdir returns the driver's ability to tell from the layer's own directory which names have changed, or nil when whole trees must be
-// compared; and whether that directory alone tells how, too.
+// upperdir returns the driver's ability to tell from the layer's own directory which
+// names have changed, or nil when whole trees must be compared; and whether that
+// directory alone tells how, too.
 func (c Comparison) upperdir(ctx context.Context) (upper drivers.Upperdir, native bool, err error) {
 	upper, ok := c.Driver.(drivers.Upperdir)
 	if !ok || c.From != c.Info.Parent {
@@ -116,7 +126,8 @@ func (c Comparison) upperdir(ctx context.Context) (upper drivers.Upperdir, nativ
 	return upper, native, err
 }
 
-// inTrees calls fn with the whole content of both layers, as whoever mounts them sees it. fromDir is "" when there is nothing to compare with.
+// inTrees calls fn with the whole content of both layers, as whoever mounts them sees it.
+// fromDir is "" when there is nothing to compare with.
 func (c Comparison) inTrees(ctx context.Context, fn func(toDir, fromDir string) error) (err error) {
 	toDir, release, err := c.tree(ctx, c.To, c.MountTo)
 	if err != nil {
@@ -134,9 +145,11 @@ func (c Comparison) inTrees(ctx context.Context, fn func(toDir, fromDir string) 
 	return fn(toDir, fromDir)
 }
 
-// tree gives a directory with a layer's whole content until release is called. The mount is read-only and of use to nobody else: it has no place in
-// the tree and goes with its descriptor, or where the kernel can't do that is made in c.Temp.
-func (c Comparison) tree(ctx context.Context, id string, opts drivers.MountOptions) (dir string, release func() error, err error) {
+// tree gives a directory with a layer's whole content until release is called. The mount
+// is read-only and of use to nobody else: it has no place in the tree and goes with its
+// descriptor, or where the kernel can't do that is made in c.Temp.
+func (c Comparison) tree(ctx context.Context, id string, opts drivers.MountOptions) (dir string,
+	release func() error, err error) {
 	opts.ReadOnly = true
 	specs, err := c.Driver.Mounts(ctx, id, opts)
 	if err != nil {

@@ -14,10 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Delete deletes the layers with these IDs: unmounts them, takes their records out in one durable save and moves their files out of sight. The
-// files go when the lock is released. Layers that don't exist are errdefs.ErrNotFound, before anything is done.
+// Delete deletes the layers with these IDs: unmounts them, takes their records out in one
+// durable save and moves their files out of sight. The files go when the lock is
+// released. Layers that don't exist are errdefs.ErrNotFound, before anything is done.
 //
-// It doesn't ask who else needs them; that is for the caller, who sees images and containers too.
+// It doesn't ask who else needs them; that is for the caller, who sees images and
+// containers too.
 func (tx *WriteTx) Delete(ctx context.Context, ids ...string) error {
 	if err := tx.Remove(ctx, ids...); err != nil || len(ids) == 0 {
 		return err
@@ -29,8 +31,9 @@ func (tx *WriteTx) Delete(ctx context.Context, ids ...string) error {
 	return tx.DiscardRemoved(ctx, ids...)
 }
 
-// Remove is the part of Delete that comes before the save, for a caller who has other records to save as well and calls DiscardRemoved then: it unmounts the
-// layers and takes their records out.
+// Remove is the part of Delete that comes before the save, for a caller who has other
+// records to save as well and calls DiscardRemoved then: it unmounts the layers and takes
+// their records out.
 func (tx *WriteTx) Remove(ctx context.Context, ids ...string) error {
 	for _, id := range ids {
 		if layer, err := tx.Get(id); err != nil {
@@ -54,7 +57,8 @@ func (tx *WriteTx) Remove(ctx context.Context, ids ...string) error {
 	return nil
 }
 
-// DiscardRemoved moves the files of layers out of sight whose records are gone for good. What can't be moved away now is garbage for the next collection.
+// DiscardRemoved moves the files of layers out of sight whose records are gone for good.
+// What can't be moved away now is garbage for the next collection.
 func (tx *WriteTx) DiscardRemoved(ctx context.Context, ids ...string) error {
 	ctx, cancel := undoContext(ctx)
 	defer cancel()
@@ -90,8 +94,9 @@ func (tx *WriteTx) DiscardIfThere(path string) error {
 	return tx.Discard(path)
 }
 
-// Discard moves a file or directory of the graph root's file system out of sight, to be removed when the lock is released. It also serves what
-// belongs to images and containers, which have no place of their own for such things.
+// Discard moves a file or directory of the graph root's file system out of sight, to be
+// removed when the lock is released. It also serves what belongs to images and
+// containers, which have no place of their own for such things.
 func (tx *WriteTx) Discard(path string) error {
 	if tx.bin == nil {
 		bin, err := tempdir.New(tx.store.tmp())
@@ -104,7 +109,8 @@ func (tx *WriteTx) Discard(path string) error {
 	return tx.bin.Take(path)
 }
 
-// DiscardAnywhere is Discard for a path that may be on another file system, such as the run root's; it is removed there and then.
+// DiscardAnywhere is Discard for a path that may be on another file system, such as the
+// run root's; it is removed there and then.
 func (tx *WriteTx) DiscardAnywhere(ctx context.Context, path string) error {
 	err := tx.DiscardIfThere(path)
 	if errors.Is(err, unix.EXDEV) {
@@ -118,7 +124,8 @@ type binTrash struct{ dir *tempdir.Dir }
 
 func (b binTrash) Empty(ctx context.Context) error { return b.dir.Remove(ctx) }
 
-// CheckChildless returns errdefs.ErrInUse if another layer is on top of the layer with this ID.
+// CheckChildless returns errdefs.ErrInUse if another layer is on top of the layer with
+// this ID.
 func (tx *ReadTx) CheckChildless(id string) error {
 	children, err := tx.Children(id)
 	if err != nil {

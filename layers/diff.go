@@ -16,17 +16,21 @@ import (
 
 // DiffOptions says how a diff is written.
 type DiffOptions struct {
-	// Compression overrides the compression the layer was applied with, which is the default.
+	// Compression overrides the compression the layer was applied with, which is the
+	// default.
 	Compression *archive.Compression
-	// Progress is called now and then with the uncompressed bytes written so far; nil for none.
+	// Progress is called now and then with the uncompressed bytes written so far; nil for
+	// none.
 	Progress func(written int64)
 }
 
-// Diff writes the tar that turns layer from into layer to. With from "" that is the layer's parent; a layer that came as a tar is then written as
-// the same bytes again, from its recipe, and compressed as it was or as opts says.
+// Diff writes the tar that turns layer from into layer to. With from "" that is the
+// layer's parent; a layer that came as a tar is then written as the same bytes again,
+// from its recipe, and compressed as it was or as opts says.
 //
-// No lock is held while bytes flow. If the layer is deleted or changed meanwhile, Diff fails with errdefs.ErrBusy after it has written something;
-// a file that no longer has the content the recipe was made from is errdefs.ErrCorrupt.
+// No lock is held while bytes flow. If the layer is deleted or changed meanwhile, Diff
+// fails with errdefs.ErrBusy after it has written something; a file that no longer has
+// the content the recipe was made from is errdefs.ErrCorrupt.
 func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts DiffOptions) error {
 	c, err := s.comparison(ctx, to, from)
 	if err != nil {
@@ -67,7 +71,8 @@ func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts Dif
 	return nil
 }
 
-// Changes lists what layer to has changed against layer from, or against its parent when from is "".
+// Changes lists what layer to has changed against layer from, or against its parent when
+// from is "".
 func (s *Store) Changes(ctx context.Context, to, from string) ([]archive.Change, error) {
 	c, err := s.comparison(ctx, to, from)
 	if err != nil {
@@ -84,7 +89,8 @@ func (s *Store) Changes(ctx context.Context, to, from string) ([]archive.Change,
 	return changes, nil
 }
 
-// comparison is what has to be known to compare two layers. It is gathered under the lock and used without it.
+// comparison is what has to be known to compare two layers. It is gathered under the lock
+// and used without it.
 type comparison struct {
 	store  *Store
 	driver drivers.Driver
@@ -155,7 +161,8 @@ func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) e
 	return files.WriteTar(ctx, w)
 }
 
-// files is the comparison of what the driver keeps, with each layer as its record tells it: owners on disk become the container's.
+// files is the comparison of what the driver keeps, with each layer as its record tells
+// it: owners on disk become the container's.
 func (c *comparison) files() Comparison {
 	return Comparison{
 		Driver: c.driver, To: c.to.ID, From: c.from.ID, Info: c.info,
@@ -174,7 +181,8 @@ func (c *comparison) files() Comparison {
 func (s *Store) stillThere(ctx context.Context, layer Layer) error {
 	return s.View(ctx, func(tx *ReadTx) error {
 		now, err := tx.Get(layer.ID)
-		if errors.Is(err, errdefs.ErrNotFound) || err == nil && (now.Created != layer.Created || now.DiffID != layer.DiffID) {
+		if errors.Is(err, errdefs.ErrNotFound) || err == nil &&
+			(now.Created != layer.Created || now.DiffID != layer.DiffID) {
 			return fmt.Errorf("deleted or changed while it was read: %w", errdefs.ErrBusy)
 		}
 		return err

@@ -21,7 +21,8 @@ import (
 	"github.com/shalestore/shale/internal/tempdir"
 )
 
-// Draft is a layer in the making, or new content for a layer that exists. Nobody else sees it. A Draft is used by one goroutine.
+// Draft is a layer in the making, or new content for a layer that exists. Nobody else
+// sees it. A Draft is used by one goroutine.
 type Draft struct {
 	store *Store
 	opts  CreateOptions
@@ -40,21 +41,25 @@ type Draft struct {
 	dataDir  string // path within aside, or ""
 	result   *archive.ApplyResult
 	placed   string // the ID whose files are in place while the record isn't known to be
-	// unsynced leaves all syncing to the save of the record, which syncs the whole file system by the syncer, or to nobody for a volatile layer.
+	// unsynced leaves all syncing to the save of the record, which syncs the whole file
+	// system by the syncer, or to nobody for a volatile layer.
 	unsynced bool
 	syncer   *fsat.Syncer
 	behind   *writeBehind // nil until Fill, unless drafts are stacked
 }
 
-// Prepare stages a layer on top of parent, nil for a base layer. opts.Parent isn't read: the caller has looked the parent up.
+// Prepare stages a layer on top of parent, nil for a base layer. opts.Parent isn't read:
+// the caller has looked the parent up.
 //
-// Where the layer's mapping isn't the parent's, the owners of everything beneath are translated into a copy of it, which takes minutes for a big
-// parent; errdefs.ErrUnsupported where the driver can't. With opts.Shift nothing is copied.
+// Where the layer's mapping isn't the parent's, the owners of everything beneath are
+// translated into a copy of it, which takes minutes for a big parent;
+// errdefs.ErrUnsupported where the driver can't. With opts.Shift nothing is copied.
 func (s *Store) Prepare(ctx context.Context, parent *Layer, opts CreateOptions) (*Draft, error) {
 	return s.prepare(ctx, parent, nil, opts)
 }
 
-// prepare is Prepare, on top of a draft where below isn't nil, of whose record parent is a copy then.
+// prepare is Prepare, on top of a draft where below isn't nil, of whose record parent is
+// a copy then.
 func (s *Store) prepare(ctx context.Context, parent *Layer, below *Draft, opts CreateOptions) (*Draft, error) {
 	d := &Draft{store: s, opts: opts, below: below}
 	if err := d.settleMapping(ctx, parent); err != nil {
@@ -87,8 +92,9 @@ func (s *Store) prepare(ctx context.Context, parent *Layer, below *Draft, opts C
 	return d, nil
 }
 
-// PrepareCopy stages a copy of template in which all owners are those of mapping to. It has template's parent, digests and recipe, and stands for
-// it wherever a layer with this mapping is needed.
+// PrepareCopy stages a copy of template in which all owners are those of mapping to. It
+// has template's parent, digests and recipe, and stands for it wherever a layer with this
+// mapping is needed.
 func (s *Store) PrepareCopy(ctx context.Context, template Layer, to idtools.Mapping) (*Draft, error) {
 	d := &Draft{store: s, idMap: to, under: template.Mapping(), beneath: template.ID}
 	d.record = Layer{
@@ -153,8 +159,9 @@ func (d *Draft) copyRecipe(of Layer) error {
 	return copyToFile(d.tarSplit, recipe)
 }
 
-// settleMapping decides how owners are translated: as asked for, else as the parent's are; and not at all on disk where the driver does it while mounting,
-// except for what a container writes itself.
+// settleMapping decides how owners are translated: as asked for, else as the parent's
+// are; and not at all on disk where the driver does it while mounting, except for what a
+// container writes itself.
 func (d *Draft) settleMapping(ctx context.Context, parent *Layer) error {
 	m := d.opts.IDMap
 	if parent != nil {
@@ -188,7 +195,8 @@ func (d *Draft) settleMapping(ctx context.Context, parent *Layer) error {
 	return nil
 }
 
-// Shifts reports whether the driver translates owners by m while mounting, so that layers keep the container's own IDs.
+// Shifts reports whether the driver translates owners by m while mounting, so that layers
+// keep the container's own IDs.
 func (s *Store) Shifts(ctx context.Context, m idtools.Mapping) (bool, error) {
 	shifter, ok := s.driver.(drivers.Shifter)
 	if !ok || m.IsIdentity() {
@@ -206,18 +214,20 @@ func (s *Store) ShiftsLayer(ctx context.Context, id string) (bool, error) {
 	return shifter.ShiftsLayer(ctx, id)
 }
 
-// Fill unpacks a tar, compressed or not, into the draft, and records its digests. It reads r to its end. When it fails the draft is good for
-// nothing but Close.
+// Fill unpacks a tar, compressed or not, into the draft, and records its digests. It
+// reads r to its end. When it fails the draft is good for nothing but Close.
 func (d *Draft) Fill(ctx context.Context, r io.Reader, progress func(read int64)) error {
 	return d.unpack(ctx, r, progress, d.store.cfg.Apply.Whiteouts)
 }
 
-func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int64), whiteouts archive.WhiteoutForm) error {
+func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int64),
+	whiteouts archive.WhiteoutForm) error {
 	path, err := d.addition()
 	if err != nil {
 		return err
 	}
-	// Readable too: where an entry of the tar replaces the file of an earlier one, Apply rewrites what it has recorded.
+	// Readable too: where an entry of the tar replaces the file of an earlier one, Apply
+	// rewrites what it has recorded.
 	recipe, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -305,8 +315,9 @@ func (d *Draft) addition() (string, error) {
 	return d.aside.Addition(), nil
 }
 
-// Sync makes everything in the draft durable. What the kernel couldn't write is an error once and for all: the draft is lost then. A volatile
-// layer needs no Sync, and a store that is Unsynced has none.
+// Sync makes everything in the draft durable. What the kernel couldn't write is an error
+// once and for all: the draft is lost then. A volatile layer needs no Sync, and a store
+// that is Unsynced has none.
 func (d *Draft) Sync(ctx context.Context) error {
 	if err := ctx.Err(); err != nil || d.store.cfg.Unsynced {
 		return err
@@ -332,12 +343,16 @@ func (d *Draft) Sync(ctx context.Context) error {
 	return nil
 }
 
-// SyncOrPostpone is Sync for a new layer, except for what comes cheaper with the save of its record: where next to nothing waits to be written, the one
-// sync of the file system that the save makes before anyone sees the record covers a small layer, and the names that Commit changes. A volatile layer, or one
-// of a store that is Unsynced, needs no sync at all.
+// SyncOrPostpone is Sync for a new layer, except for what comes cheaper with the save of
+// its record: where next to nothing waits to be written, the one sync of the file system
+// that the save makes before anyone sees the record covers a small layer, and the names
+// that Commit changes. A volatile layer, or one of a store that is Unsynced, needs no
+// sync at all.
 //
-// The save is made under locks, where nobody may wait for the disk to swallow a big layer, or what somebody else writes just now. So a layer with content is
-// synced at once, and so is every layer while others write much; then Commit syncs the names it changes one by one.
+// The save is made under locks, where nobody may wait for the disk to swallow a big
+// layer, or what somebody else writes just now. So a layer with content is synced at
+// once, and so is every layer while others write much; then Commit syncs the names it
+// changes one by one.
 func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 	unsyncer, can := d.staged.(drivers.Unsyncer)
 	if d.opts.Volatile || d.store.cfg.Unsynced {
@@ -357,7 +372,8 @@ func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 	} else if err := d.Sync(ctx); err != nil || !can || !syncer.LittleWaits() {
 		return err
 	}
-	// Now there is little left to write. When there is a recipe it lies beside the layer, or Commit has to sync its name.
+	// Now there is little left to write. When there is a recipe it lies beside the layer,
+	// or Commit has to sync its name.
 	if d.aside != nil {
 		if same, err := sameFileSystem(d.staged.Content(), d.aside.Path()); err != nil || !same {
 			return err
@@ -368,8 +384,9 @@ func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Close removes what is left of the draft: all of it, unless it was committed. It must not be called within a transaction. It pays no heed to the
-// context that the draft was made with, and can be called again.
+// Close removes what is left of the draft: all of it, unless it was committed. It must
+// not be called within a transaction. It pays no heed to the context that the draft was
+// made with, and can be called again.
 func (d *Draft) Close() error {
 	d.behind.wait() // whose error has been told by Sync, or matters no longer
 	err := errors.Join(d.withdraw(), d.staged.Discard())

@@ -19,7 +19,8 @@ type Flaw struct {
 	Path string // of the file that is wrong, or ""
 	Key  string // of the data item
 	What string
-	// Beneath, for FlawParent, is what the driver's files agree on as lying beneath the layer, nearest first.
+	// Beneath, for FlawParent, is what the driver's files agree on as lying beneath the
+	// layer, nearest first.
 	Beneath []string
 }
 
@@ -29,7 +30,8 @@ type FlawKind int
 const (
 	// FlawFiles: the driver can make the small files anew.
 	FlawFiles FlawKind = iota
-	// FlawParent: the driver's files agree with each other on another parent than the record has.
+	// FlawParent: the driver's files agree with each other on another parent than the
+	// record has.
 	FlawParent
 	// FlawChain: a parent has no record, or the parents go in a circle.
 	FlawChain
@@ -46,8 +48,9 @@ func (s *Store) Inspect(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.view(ctx, fn)
 }
 
-// Examine lists what is wrong with a layer, as far as records, links, lists, existence and sizes tell. copied says that the layer is known as a copy
-// of another one with other owners: such a copy may lack a recipe.
+// Examine lists what is wrong with a layer, as far as records, links, lists, existence
+// and sizes tell. copied says that the layer is known as a copy of another one with other
+// owners: such a copy may lack a recipe.
 func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw, error) {
 	var flaws []Flaw
 	chain, err := tx.Chain(layer.ID)
@@ -81,7 +84,8 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 	}
 	known := slices.ContainsFunc(flaws, func(f Flaw) bool { return f.Kind == FlawContent })
 	if !known && !layer.ReadOnly && tx.store.elsewhere(layer.ID) {
-		flaws = append(flaws, Flaw{Kind: FlawContent, What: "the layer's directory is missing; only another store has it"})
+		flaws = append(flaws, Flaw{Kind: FlawContent,
+			What: "the layer's directory is missing; only another store has it"})
 	}
 	lost := slices.ContainsFunc(flaws, func(f Flaw) bool { return f.Kind == FlawContent })
 	elsewhere := tx.fromElsewhere(layer)
@@ -90,7 +94,8 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 		if info, err := os.Lstat(recipe); errors.Is(err, os.ErrNotExist) {
 			at, serr := tx.store.driver.Stat(ctx, layer.ID)
 			if !elsewhere && (serr != nil || ownContent(at)) { // or another store has its tar
-				flaws = append(flaws, Flaw{Kind: FlawRecipe, Path: recipe, What: "the recipe of the layer's tar is missing"})
+				flaws = append(flaws, Flaw{Kind: FlawRecipe, Path: recipe,
+					What: "the recipe of the layer's tar is missing"})
 			}
 		} else if err != nil {
 			return nil, err
@@ -101,8 +106,9 @@ func (tx *ReadTx) Examine(ctx context.Context, layer Layer, copied bool) ([]Flaw
 	return append(flaws, tx.examineItems(layer, elsewhere)...), nil
 }
 
-// fromElsewhere reports whether another graph root may have brought the layer: an image store, which several can share, has the records and the content of
-// its layers, but their recipes and data items stay with whoever made them.
+// fromElsewhere reports whether another graph root may have brought the layer: an image
+// store, which several can share, has the records and the content of its layers, but
+// their recipes and data items stay with whoever made them.
 func (tx *ReadTx) fromElsewhere(layer Layer) bool {
 	if tx.store.cfg.ImageDir == "" || layer.ReadOnly {
 		return false
@@ -127,7 +133,8 @@ func (tx *ReadTx) examineItems(layer Layer, elsewhere bool) (flaws []Flaw) {
 	return flaws
 }
 
-// elsewhere reports whether the driver knows a layer with this ID, and only in read-only stores.
+// elsewhere reports whether the driver knows a layer with this ID, and only in read-only
+// stores.
 func (s *Store) elsewhere(id string) bool {
 	placer, ok := s.driver.(drivers.Placer)
 	if !ok || len(s.cfg.ReadOnly) == 0 {
@@ -143,7 +150,8 @@ func (s *Store) elsewhere(id string) bool {
 	return !has(s.cfg.Dir) && !has(s.cfg.ImageDir) && slices.ContainsFunc(s.cfg.ReadOnly, has)
 }
 
-// sorted gives the driver's flaws their kinds. While the records don't say what lies beneath, nothing can be said about lists of that.
+// sorted gives the driver's flaws their kinds. While the records don't say what lies
+// beneath, nothing can be said about lists of that.
 func sorted(found []drivers.Flaw, parent string, chainKnown bool) (flaws []Flaw) {
 	for _, f := range found {
 		flaw := Flaw{Kind: FlawFiles, Path: f.Path, What: f.What, Beneath: f.Beneath}
@@ -160,8 +168,9 @@ func sorted(found []drivers.Flaw, parent string, chainKnown bool) (flaws []Flaw)
 	return flaws
 }
 
-// mayLieBeneath returns what the driver may rightly have beneath the first layer of a chain: its parents. A copy of a layer with other owners lies on the
-// original as well, wherever in the chain it is.
+// mayLieBeneath returns what the driver may rightly have beneath the first layer of a
+// chain: its parents. A copy of a layer with other owners lies on the original as well,
+// wherever in the chain it is.
 func (tx *ReadTx) mayLieBeneath(chain []Layer) ([][]string, error) {
 	const most = 64 // lists; a copy of a copy of a copy is not made
 	lists := [][]string{nil}
@@ -177,7 +186,8 @@ func (tx *ReadTx) mayLieBeneath(chain []Layer) ([][]string, error) {
 		}
 		plain := slices.Clone(lists)
 		for _, o := range originals {
-			if o.ID == layer.ID || o.DiffID != layer.DiffID || o.TOCDigest != layer.TOCDigest || o.Mapping().Equal(layer.Mapping()) {
+			if o.ID == layer.ID || o.DiffID != layer.DiffID || o.TOCDigest != layer.TOCDigest ||
+				o.Mapping().Equal(layer.Mapping()) {
 				continue
 			}
 			for _, list := range plain {
@@ -198,7 +208,8 @@ func ids(all []Layer) []string {
 	return list
 }
 
-// Mend has the driver put right what Examine has found of FlawFiles. Layers beneath go first.
+// Mend has the driver put right what Examine has found of FlawFiles. Layers beneath go
+// first.
 func (tx *WriteTx) Mend(ctx context.Context, id string) error {
 	e, ok := tx.store.driver.(drivers.Examiner)
 	if !ok {
@@ -238,7 +249,8 @@ func (tx *WriteTx) SetParent(id, parent string) error {
 	return tx.records.Save()
 }
 
-// SetDiffSize changes what the record says of the size of the layer's tar, in bytes, and saves it.
+// SetDiffSize changes what the record says of the size of the layer's tar, in bytes, and
+// saves it.
 func (tx *WriteTx) SetDiffSize(id string, size int64) error {
 	layer, err := tx.Get(id)
 	if err != nil {

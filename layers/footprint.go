@@ -22,7 +22,8 @@ type Footprint struct {
 	Bytes  int64 // allocated, as df counts them
 	Inodes int64
 	Basis  Basis
-	// Limits are those of the quota, where the basis is one; they bound the layer's files alone.
+	// Limits are those of the quota, where the basis is one; they bound the layer's files
+	// alone.
 	Limits quota.Limits
 }
 
@@ -39,17 +40,20 @@ const (
 
 // FootprintOptions says which layers may have changed since they were last measured.
 type FootprintOptions struct {
-	// Restless are the IDs of layers that somebody may be writing to: those of containers, and what is mounted.
+	// Restless are the IDs of layers that somebody may be writing to: those of
+	// containers, and what is mounted.
 	Restless map[string]bool
 	// Fresh measures everything anew.
 	Fresh bool
 }
 
-// Footprints measures layers, several at a time, and returns what they take in the same order. It holds no lock meanwhile. A layer that is deleted
-// in the meantime is BasisMissing; so is one that is damaged, with an error beside the results.
+// Footprints measures layers, several at a time, and returns what they take in the same
+// order. It holds no lock meanwhile. A layer that is deleted in the meantime is
+// BasisMissing; so is one that is damaged, with an error beside the results.
 //
-// Layers that somebody has described by a digest, and that aren't restless, are measured once. The result is kept in the run root, so that it is forgotten when the
-// host starts again, beside stamps of all that a change would leave its mark on.
+// Layers that somebody has described by a digest, and that aren't restless, are measured
+// once. The result is kept in the run root, so that it is forgotten when the host starts
+// again, beside stamps of all that a change would leave its mark on.
 func (s *Store) Footprints(ctx context.Context, all []Layer, opts FootprintOptions) ([]Footprint, error) {
 	cache := s.readMeasured()
 	results := make([]Footprint, len(all))
@@ -110,7 +114,8 @@ func vanished(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errdefs.ErrNotFound)
 }
 
-// filesStamp is another one after a layer's content was replaced, or it was mounted to be written to: see drivers.Footprinter. It is "" where the driver can't tell.
+// filesStamp is another one after a layer's content was replaced, or it was mounted to be
+// written to: see drivers.Footprinter. It is "" where the driver can't tell.
 func (s *Store) filesStamp(ctx context.Context, id string) (string, error) {
 	if f, ok := s.driver.(drivers.Footprinter); ok {
 		return f.Stamp(ctx, id)

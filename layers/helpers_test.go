@@ -23,7 +23,8 @@ func TestMain(m *testing.M) { testutil.Main(m) }
 // id makes an ID as long as real ones out of a hexadecimal digit.
 func id(digit string) string { return strings.Repeat(digit, 64) }
 
-// places is where a store of plain copies lies, which needs no mounts and so leaves this package's own work to be seen.
+// places is where a store of plain copies lies, which needs no mounts and so leaves this
+// package's own work to be seen.
 func places(t *testing.T) (root string, cfg layers.Config) {
 	t.Helper()
 	testutil.Root(t)
@@ -53,7 +54,8 @@ func tarOf(t *testing.T, names ...string) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for _, name := range names {
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Typeflag: tar.TypeReg, Size: int64(len(name))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Typeflag: tar.TypeReg,
+			Size: int64(len(name))}); err != nil {
 			t.Fatal(err)
 		}
 		io.WriteString(w, name)
@@ -116,11 +118,13 @@ func update(t *testing.T, s *layers.Store, fn func(tx *layers.WriteTx) error) {
 	}
 }
 
-// paths lists what is in the store, but for locks and the directory that holds them, once what s has deleted is gone.
+// paths lists what is in the store, but for locks and the directory that holds them, once
+// what s has deleted is gone.
 func paths(t *testing.T, root string, s *layers.Store) []string {
 	t.Helper()
 	if err := s.Wait(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(testutil.Snapshot(t, root))), func(path string) bool { return path == "run" || strings.HasSuffix(path, ".lock") })
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(testutil.Snapshot(t, root))),
+		func(path string) bool { return path == "run" || strings.HasSuffix(path, ".lock") })
 }

@@ -11,11 +11,15 @@ import (
 	"github.com/shalestore/shale/idtools"
 )
 
-// Layer is a record of layers.json. The order of its fields is the order of the members in the file.
+// Layer is a record of layers.json. The order of its fields is the order of the members
+// in the file.
 //
-// Parent is the ID of the layer beneath, "" for a base layer. The digests and sizes, in bytes, are those of the tar that the layer came as: compressed, as a registry has it,
-// and uncompressed (Diff…); of its table of contents, where it was pulled by that. They are "" and 0 for a layer that was written through a mount. UIDs and GIDs are the owners
-// that the tar's entries have, ascending, and UIDMap and GIDMap what these were translated by on disk. BigDataNames are the keys of its data items.
+// Parent is the ID of the layer beneath, "" for a base layer. The digests and sizes, in
+// bytes, are those of the tar that the layer came as: compressed, as a registry has it,
+// and uncompressed (Diff…); of its table of contents, where it was pulled by that. They
+// are "" and 0 for a layer that was written through a mount. UIDs and GIDs are the owners
+// that the tar's entries have, ascending, and UIDMap and GIDMap what these were
+// translated by on disk. BigDataNames are the keys of its data items.
 type Layer struct {
 	ID               string              `json:"id"`
 	Names            []string            `json:"names,omitempty"`
@@ -36,16 +40,19 @@ type Layer struct {
 	GIDMap           []idtools.Map       `json:"gidmap,omitempty"`
 	BigDataNames     []string            `json:"big-data-names,omitempty"`
 
-	// ReadOnly layers are those of another store, which is only read: they can be built upon, not changed, deleted or mounted.
+	// ReadOnly layers are those of another store, which is only read: they can be built
+	// upon, not changed, deleted or mounted.
 	ReadOnly bool `json:"-"`
 
 	home string // the directory of the other store's records, recipes and data items
 }
 
-// Mapping is the ID mapping that was applied to the owners of the layer's files; none when files have the owners of the archive.
+// Mapping is the ID mapping that was applied to the owners of the layer's files; none
+// when files have the owners of the archive.
 func (l Layer) Mapping() idtools.Mapping { return idtools.Mapping{UIDs: l.UIDMap, GIDs: l.GIDMap} }
 
-// Size is the size of the layer's uncompressed tar in bytes, or -1 when it isn't known: the layer didn't come as a tar.
+// Size is the size of the layer's uncompressed tar in bytes, or -1 when it isn't known:
+// the layer didn't come as a tar.
 func (l Layer) Size() int64 {
 	if l.DiffID == "" && l.TOCDigest == "" {
 		return -1
@@ -53,7 +60,8 @@ func (l Layer) Size() int64 {
 	return l.DiffSize
 }
 
-// Store is the graph root of the other store that the layer was found in; "" for the store's own.
+// Store is the graph root of the other store that the layer was found in; "" for the
+// store's own.
 func (l Layer) Store() string {
 	if l.home == "" {
 		return ""
@@ -63,10 +71,12 @@ func (l Layer) Store() string {
 
 // refuse is the error for what can't be done with a layer of a read-only store.
 func (l Layer) refuse() error {
-	return fmt.Errorf("layer %s: %w: it is in the store %s, whose layers can only be built upon", l.ID, errdefs.ErrReadOnly, filepath.Dir(l.home))
+	return fmt.Errorf("layer %s: %w: it is in the store %s, whose layers can only be built upon", l.ID,
+		errdefs.ErrReadOnly, filepath.Dir(l.home))
 }
 
-// flagIncomplete marks a layer that a writer of containers/storage is creating or deleting (format, section 5.2).
+// flagIncomplete marks a layer that a writer of containers/storage is creating or
+// deleting (format, section 5.2).
 const flagIncomplete = "incomplete"
 
 func (l Layer) incomplete() bool {

@@ -22,22 +22,26 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// What one Store has written another one finds, by whatever the layer is known by; its recipe and items lie where containers/storage has them.
+// What one Store has written another one finds, by whatever the layer is known by; its
+// recipe and items lie where containers/storage has them.
 func TestRecord(t *testing.T) {
 	root, cfg := places(t)
 	s := open(t, root, cfg)
 	data := tarOf(t, "f", "g")
 	base := add(t, s, nil, layers.CreateOptions{ID: id("a"), Names: []string{"one", "two", "one"}}, data)
 	top := add(t, s, &base, layers.CreateOptions{
-		ID: id("b"), Metadata: "{}", MountLabel: "label", BigData: []layers.Item{{Key: "Key", Data: strings.NewReader("item")}},
+		ID: id("b"), Metadata: "{}", MountLabel: "label",
+		BigData: []layers.Item{{Key: "Key", Data: strings.NewReader("item")}},
 	}, nil)
-	if base.DiffID != digest.FromBytes(data) || base.CompressedDigest != base.DiffID || base.Size() != int64(len(data)) || top.Size() != -1 {
+	if base.DiffID != digest.FromBytes(data) || base.CompressedDigest != base.DiffID ||
+		base.Size() != int64(len(data)) || top.Size() != -1 {
 		t.Errorf("base %+v, top %+v", base, top)
 	}
 	view(t, open(t, root, cfg), func(tx *layers.ReadTx) error {
 		for _, ref := range []string{id("a"), "one", "two", "aa"} {
 			found, err := tx.Lookup(ref)
-			if err != nil || !slices.Equal(found.Names, []string{"one", "two"}) || found.DiffID != base.DiffID || !slices.Equal(found.UIDs, []uint32{0}) {
+			if err != nil || !slices.Equal(found.Names, []string{"one", "two"}) || found.DiffID != base.DiffID ||
+				!slices.Equal(found.UIDs, []uint32{0}) {
 				t.Errorf("by %q: %+v, %v", ref, found, err)
 			}
 		}
@@ -63,7 +67,8 @@ func TestRecord(t *testing.T) {
 		}
 		return errors.Join(err, chainErr, itemErr)
 	})
-	for _, path := range []string{"vfs/dir/" + id("a") + "/f", "vfs/dir/" + id("b") + "/g", "vfs-layers/" + id("a") + ".tar-split.gz", "vfs-layers/" + id("b") + "/=S2V5", "vfs-layers/layers.json"} {
+	for _, path := range []string{"vfs/dir/" + id("a") + "/f", "vfs/dir/" + id("b") + "/g", "vfs-layers/" + id("a") +
+		".tar-split.gz", "vfs-layers/" + id("b") + "/=S2V5", "vfs-layers/layers.json"} {
 		if _, err := os.Lstat(filepath.Join(root, path)); err != nil {
 			t.Error(err)
 		}
@@ -109,16 +114,24 @@ func TestRefusedLayers(t *testing.T) {
 		tar    []byte
 		class  error
 	}{
-		"an ID twice":          {nil, layers.CreateOptions{ID: id("a")}, nil, errdefs.ErrDuplicateID},
-		"a name twice":         {nil, layers.CreateOptions{ID: id("b"), Names: []string{"taken"}}, nil, errdefs.ErrDuplicateName},
-		"a path for an ID":     {nil, layers.CreateOptions{ID: "../b"}, nil, errdefs.ErrInvalid},
-		"nobody's child":       {&layers.Layer{ID: id("c")}, layers.CreateOptions{ID: id("b")}, nil, errdefs.ErrNotFound},
-		"no tar":               {&base, layers.CreateOptions{ID: id("b")}, []byte(strings.Repeat("no tar", 1000)), errdefs.ErrInvalid},
-		"half a tar":           {&base, layers.CreateOptions{ID: id("b")}, tarOf(t, "f", "g")[:300], io.ErrUnexpectedEOF},
-		"another tar":          {&base, layers.CreateOptions{ID: id("b"), DiffID: digest.FromString("x")}, tarOf(t, "f"), errdefs.ErrInvalid},
-		"a key that is empty":  {&base, layers.CreateOptions{ID: id("b"), BigData: []layers.Item{{Key: "k", Data: strings.NewReader("x")}, {Key: ""}}}, nil, errdefs.ErrInvalid},
-		"ranges that overlap":  {&base, layers.CreateOptions{ID: id("b"), IDMap: idtools.Mapping{UIDs: []idtools.Map{{Size: 10}, {Size: 5}}}}, nil, errdefs.ErrInvalid},
-		"a range of no length": {&base, layers.CreateOptions{ID: id("b"), IDMap: idtools.Mapping{UIDs: []idtools.Map{{Size: -1}}}}, nil, errdefs.ErrInvalid},
+		"an ID twice": {nil, layers.CreateOptions{ID: id("a")}, nil, errdefs.ErrDuplicateID},
+		"a name twice": {nil, layers.CreateOptions{ID: id("b"), Names: []string{"taken"}}, nil,
+			errdefs.ErrDuplicateName},
+		"a path for an ID": {nil, layers.CreateOptions{ID: "../b"}, nil, errdefs.ErrInvalid},
+		"nobody's child": {&layers.Layer{ID: id("c")}, layers.CreateOptions{ID: id("b")}, nil,
+			errdefs.ErrNotFound},
+		"no tar": {&base, layers.CreateOptions{ID: id("b")}, []byte(strings.Repeat("no tar", 1000)),
+			errdefs.ErrInvalid},
+		"half a tar": {&base, layers.CreateOptions{ID: id("b")}, tarOf(t, "f", "g")[:300],
+			io.ErrUnexpectedEOF},
+		"another tar": {&base, layers.CreateOptions{ID: id("b"), DiffID: digest.FromString("x")},
+			tarOf(t, "f"), errdefs.ErrInvalid},
+		"a key that is empty": {&base, layers.CreateOptions{ID: id("b"),
+			BigData: []layers.Item{{Key: "k", Data: strings.NewReader("x")}, {Key: ""}}}, nil, errdefs.ErrInvalid},
+		"ranges that overlap": {&base, layers.CreateOptions{ID: id("b"),
+			IDMap: idtools.Mapping{UIDs: []idtools.Map{{Size: 10}, {Size: 5}}}}, nil, errdefs.ErrInvalid},
+		"a range of no length": {&base, layers.CreateOptions{ID: id("b"),
+			IDMap: idtools.Mapping{UIDs: []idtools.Map{{Size: -1}}}}, nil, errdefs.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
@@ -149,7 +162,8 @@ func TestRefusedLayers(t *testing.T) {
 	}
 }
 
-// A draft is nobody's until it is committed, and goes without a trace when its context ends, its parent does, or nobody wants it.
+// A draft is nobody's until it is committed, and goes without a trace when its context
+// ends, its parent does, or nobody wants it.
 func TestDraftsComeToNothing(t *testing.T) {
 	root, cfg := places(t)
 	s := open(t, root, cfg)
@@ -201,7 +215,8 @@ func TestDraftsComeToNothing(t *testing.T) {
 func TestChanges(t *testing.T) {
 	root, cfg := places(t)
 	s := open(t, root, cfg)
-	add(t, s, nil, layers.CreateOptions{ID: id("a"), Names: []string{"one", "two"}, Writable: true, Volatile: true}, nil)
+	add(t, s, nil, layers.CreateOptions{ID: id("a"), Names: []string{"one", "two"}, Writable: true, Volatile: true},
+		nil)
 	add(t, s, nil, layers.CreateOptions{ID: id("b"), Names: []string{"three"}}, nil)
 	item, err := s.StageItem("Key", strings.NewReader("first"))
 	if err != nil {
@@ -212,7 +227,8 @@ func TestChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	update(t, s, func(tx *layers.WriteTx) error {
-		return errors.Join(tx.ChangeNames("three", []string{"two", "four"}, naming.Add), tx.SetMetadata(id("a"), "new"), tx.SetBigData("one", item))
+		return errors.Join(tx.ChangeNames("three", []string{"two", "four"}, naming.Add), tx.SetMetadata(id("a"), "new"),
+			tx.SetBigData("one", item))
 	})
 	if err := errors.Join(item.Close(), dropped.Close()); err != nil {
 		t.Error(err)
@@ -220,10 +236,12 @@ func TestChanges(t *testing.T) {
 	view(t, open(t, root, cfg), func(tx *layers.ReadTx) error {
 		a, err := tx.Get(id("a"))
 		b, bErr := tx.Get(id("b"))
-		if !slices.Equal(a.Names, []string{"one"}) || a.Metadata != "new" || !slices.Equal(a.BigDataNames, []string{"Key"}) || !slices.Equal(b.Names, []string{"two", "four", "three"}) {
+		if !slices.Equal(a.Names, []string{"one"}) || a.Metadata != "new" ||
+			!slices.Equal(a.BigDataNames, []string{"Key"}) || !slices.Equal(b.Names, []string{"two", "four", "three"}) {
 			t.Errorf("%+v\n%+v", a, b)
 		}
-		if _, err := tx.BigData("one", "other"); !errors.Is(err, errdefs.ErrNotFound) || !strings.Contains(fmt.Sprint(err), id("a")) {
+		if _, err := tx.BigData("one", "other"); !errors.Is(err, errdefs.ErrNotFound) ||
+			!strings.Contains(fmt.Sprint(err), id("a")) {
 			t.Errorf("an item that isn't there: %v", err)
 		}
 		return errors.Join(err, bErr)
@@ -249,18 +267,21 @@ func TestChanges(t *testing.T) {
 	})
 }
 
-// A layer that a writer of containers/storage left half made or half deleted is nobody's, and goes with all its files when somebody next writes.
+// A layer that a writer of containers/storage left half made or half deleted is nobody's,
+// and goes with all its files when somebody next writes.
 func TestIncompleteLayers(t *testing.T) {
 	root, cfg := places(t)
 	s := open(t, root, cfg)
 	base := add(t, s, nil, layers.CreateOptions{ID: id("a")}, tarOf(t, "f"))
-	add(t, s, &base, layers.CreateOptions{ID: id("b"), Names: []string{"name"}, BigData: []layers.Item{{Key: "k", Data: strings.NewReader("x")}}}, tarOf(t, "g"))
+	add(t, s, &base, layers.CreateOptions{ID: id("b"), Names: []string{"name"},
+		BigData: []layers.Item{{Key: "k", Data: strings.NewReader("x")}}}, tarOf(t, "g"))
 	path := filepath.Join(cfg.Dir, "layers.json")
 	data, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	marked := bytes.Replace(data, []byte(`"id":"`+id("b")+`"`), []byte(`"id":"`+id("b")+`","flags":{"incomplete":true}`), 1)
+	marked := bytes.Replace(data, []byte(`"id":"`+id("b")+`"`),
+		[]byte(`"id":"`+id("b")+`","flags":{"incomplete":true}`), 1)
 	if err := os.WriteFile(path, marked, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +312,8 @@ func TestIncompleteLayers(t *testing.T) {
 	add(t, other, &base, layers.CreateOptions{ID: id("b"), Names: []string{"name"}}, nil)
 }
 
-// Files that no record knows are found, those of a layer that is being made aren't, and go when they are discarded.
+// Files that no record knows are found, those of a layer that is being made aren't, and
+// go when they are discarded.
 func TestOrphans(t *testing.T) {
 	root, cfg := places(t)
 	s := open(t, root, cfg)
@@ -304,13 +326,15 @@ func TestOrphans(t *testing.T) {
 		}
 		return nil
 	})
-	testutil.Tree(t, root, "vfs/dir/"+id("c")+"/f=x", "vfs-layers/"+id("c")+".tar-split.gz=x", "vfs-layers/"+id("d")+"/item=x", "vfs-layers/"+id("a")+"/stray=x",
+	testutil.Tree(t, root, "vfs/dir/"+id("c")+"/f=x", "vfs-layers/"+id("c")+".tar-split.gz=x", "vfs-layers/"+id("d")+
+		"/item=x", "vfs-layers/"+id("a")+"/stray=x",
 		"vfs-layers/.tmp-layers.json1=x", "vfs-layers/unknown.json=x", "run/.tmp-mountpoints.json1=x")
 	update(t, s, func(tx *layers.WriteTx) error {
 		o, err := tx.Orphans(context.Background())
 		slices.Sort(o.Files)
 		want := layers.Orphans{Layers: []string{id("c")}, Files: []string{
-			cfg.RunDir + "/.tmp-mountpoints.json1", cfg.Dir + "/.tmp-layers.json1", cfg.Dir + "/" + id("a") + "/stray", cfg.Dir + "/" + id("c") + ".tar-split.gz", cfg.Dir + "/" + id("d"),
+			cfg.RunDir + "/.tmp-mountpoints.json1", cfg.Dir + "/.tmp-layers.json1", cfg.Dir + "/" + id("a") + "/stray",
+			cfg.Dir + "/" + id("c") + ".tar-split.gz", cfg.Dir + "/" + id("d"),
 		}}
 		if !reflect.DeepEqual(o, want) {
 			t.Errorf("%+v\nwant %+v", o, want)
@@ -323,7 +347,8 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// Two Stores in one directory make and delete layers at the same time. An ID is given once, and of what loses the race nothing is left.
+// Two Stores in one directory make and delete layers at the same time. An ID is given
+// once, and of what loses the race nothing is left.
 func TestTwoStoresAtOnce(t *testing.T) {
 	root, cfg := places(t)
 	const rounds = 10
@@ -337,7 +362,8 @@ func TestTwoStoresAtOnce(t *testing.T) {
 			ctx := context.Background()
 			for i := range rounds {
 				contested := id(fmt.Sprintf("%x", i))
-				d, err := s.Prepare(ctx, nil, layers.CreateOptions{ID: contested, Names: []string{fmt.Sprint(n, " ", i)}})
+				d, err := s.Prepare(ctx, nil, layers.CreateOptions{ID: contested,
+					Names: []string{fmt.Sprint(n, " ", i)}})
 				if err == nil {
 					err = d.Fill(ctx, bytes.NewReader(data), nil)
 				}

@@ -8,7 +8,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Limitable returns nil where writable layers can have limits, and otherwise errdefs.ErrUnsupported with what to change about the driver or the file system.
+// Limitable returns nil where writable layers can have limits, and otherwise
+// errdefs.ErrUnsupported with what to change about the driver or the file system.
 func (s *Store) Limitable(ctx context.Context) error {
 	limiter, ok := s.driver.(drivers.Limiter)
 	if !ok {

@@ -19,8 +19,9 @@ type measured struct {
 	Inodes int64  `json:"inodes"`
 }
 
-// measuredFile lies in the run root, beside the table of mounts, where containers/storage doesn't look for anything. Whoever deletes it, or finds an older
-// one there, only has to measure again.
+// measuredFile lies in the run root, beside the table of mounts, where containers/storage
+// doesn't look for anything. Whoever deletes it, or finds an older one there, only has to
+// measure again.
 const measuredFile = "footprints.json"
 
 // maxMeasured bounds the file in bytes: that is some 200,000 layers.
@@ -34,7 +35,8 @@ func (l Layer) cacheKey() string {
 	return l.home + "/" + l.ID
 }
 
-// readMeasured reads what was measured before; nothing if that isn't there, or can't be read: it is only a cache.
+// readMeasured reads what was measured before; nothing if that isn't there, or can't be
+// read: it is only a cache.
 func (s *Store) readMeasured() map[string]measured {
 	f, err := os.Open(filepath.Join(s.cfg.RunDir, measuredFile))
 	if err != nil {
@@ -52,9 +54,11 @@ func (s *Store) readMeasured() map[string]measured {
 	return cache
 }
 
-// keepMeasured writes down the results that have a stamp, if they aren't in the cache. Layers that are gone are left out. Where it can't
-// be written, the next one measures again, and the results stay true.
-func (s *Store) keepMeasured(ctx context.Context, cache map[string]measured, all []Layer, results []Footprint, stamps []string) {
+// keepMeasured writes down the results that have a stamp, if they aren't in the cache.
+// Layers that are gone are left out. Where it can't be written, the next one measures
+// again, and the results stay true.
+func (s *Store) keepMeasured(ctx context.Context, cache map[string]measured, all []Layer, results []Footprint,
+	stamps []string) {
 	now := make(map[string]measured, len(all))
 	for n, layer := range all {
 		key := layer.cacheKey()
@@ -71,7 +75,8 @@ func (s *Store) keepMeasured(ctx context.Context, cache map[string]measured, all
 	if err != nil || len(data) > maxMeasured {
 		return
 	}
-	// The lock of the mounts tells a collection of garbage that the temporary file is nobody's leaving.
+	// The lock of the mounts tells a collection of garbage that the temporary file is
+	// nobody's leaving.
 	_ = s.view(ctx, func(*ReadTx) error {
 		return s.mounts.Update(ctx, func(*catalog.MountsWriteTx) error {
 			return atomicfile.Write(filepath.Join(s.cfg.RunDir, measuredFile), 0o600, false, data)

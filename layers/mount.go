@@ -15,11 +15,12 @@ import (
 	"github.com/shalestore/shale/mount"
 )
 
-// Mount mounts a layer, or counts one user more if it is mounted, and returns where. opts matter only for the first. An empty opts.Label stands for
-// that of the layer's record.
+// Mount mounts a layer, or counts one user more if it is mounted, and returns where. opts
+// matter only for the first. An empty opts.Label stands for that of the layer's record.
 //
-// If someone unmounted the layer behind the store's back it is mounted again. Its count goes on from where it was: those who mounted it
-// will all unmount it, and the mount may still be there in another mount namespace.
+// If someone unmounted the layer behind the store's back it is mounted again. Its count
+// goes on from where it was: those who mounted it will all unmount it, and the mount may
+// still be there in another mount namespace.
 func (s *Store) Mount(ctx context.Context, ref string, opts drivers.MountOptions) (path string, err error) {
 	err = s.View(ctx, func(tx *ReadTx) error {
 		layer, err := tx.Lookup(ref)
@@ -37,7 +38,8 @@ func (s *Store) Mount(ctx context.Context, ref string, opts drivers.MountOptions
 	return path, err
 }
 
-// mountPoint is Info.MountPoint. Mounts that have been described end there, which saves asking the driver.
+// mountPoint is Info.MountPoint. Mounts that have been described end there, which saves
+// asking the driver.
 func (s *Store) mountPoint(ctx context.Context, id string, specs []mount.Spec) (string, error) {
 	if len(specs) > 0 {
 		return specs[len(specs)-1].Target, nil
@@ -46,7 +48,8 @@ func (s *Store) mountPoint(ctx context.Context, id string, specs []mount.Spec) (
 	return info.MountPoint, err
 }
 
-func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer Layer, opts drivers.MountOptions) (string, error) {
+func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer Layer,
+	opts drivers.MountOptions) (string, error) {
 	s := tx.store
 	if layer.ReadOnly {
 		return "", layer.refuse()
@@ -62,7 +65,8 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 		}
 		if mounted {
 			if opts.MapOwn {
-				return "", fmt.Errorf("with an ID map: %w: it is mounted already, as it is or with another map", errdefs.ErrBusy)
+				return "", fmt.Errorf("with an ID map: %w: it is mounted already, as it is or with another map",
+					errdefs.ErrBusy)
 			}
 			m.Count++
 			return m.Path, mounts.Set(m)
@@ -83,8 +87,9 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 		return "", err
 	}
 	if len(specs) > 0 {
-		// A process that was killed between its mount and its count, or between its count and its unmount, left a mount that nobody counts.
-		// A second one on top would write to the same directory.
+		// A process that was killed between its mount and its count, or between its count
+		// and its unmount, left a mount that nobody counts. A second one on top would
+		// write to the same directory.
 		leftover, err := mount.IsMountPoint(target)
 		if err != nil {
 			return "", err
@@ -120,11 +125,13 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 	return m.Path, nil
 }
 
-// Unmount takes one user off a layer's count and unmounts it when that was the last, or at once with force. It reports whether the layer is
-// still mounted. A layer that isn't mounted is no error.
+// Unmount takes one user off a layer's count and unmounts it when that was the last, or
+// at once with force. It reports whether the layer is still mounted. A layer that isn't
+// mounted is no error.
 func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMounted bool, err error) {
-	// The kernel writes all that is dirty on the file system when the last user of an overlay mount goes, a running import's files among it. This
-	// descriptor is a user until the locks are given back, so that only the caller waits.
+	// The kernel writes all that is dirty on the file system when the last user of an
+	// overlay mount goes, a running import's files among it. This descriptor is a user
+	// until the locks are given back, so that only the caller waits.
 	var held io.Closer
 	err = s.View(ctx, func(tx *ReadTx) error {
 		layer, err := tx.Lookup(ref)
@@ -166,7 +173,8 @@ func (s *Store) unmount(ctx context.Context, mounts *catalog.MountsWriteTx, m ca
 		}
 		path = info.MountPoint
 	}
-	// The count goes first: a mount that nobody counts is found by the next Mount, while a count without a mount would never end.
+	// The count goes first: a mount that nobody counts is found by the next Mount, while
+	// a count without a mount would never end.
 	if err := mounts.Set(catalog.Mountpoint{ID: m.ID}); err != nil {
 		return err
 	}

@@ -6,7 +6,8 @@ import (
 	"github.com/shalestore/shale/catalog"
 )
 
-// ForgottenMounts returns the IDs of layers that the table of mounts has, and that don't exist.
+// ForgottenMounts returns the IDs of layers that the table of mounts has, and that don't
+// exist.
 func (tx *ReadTx) ForgottenMounts(ctx context.Context) ([]string, error) {
 	known, err := tx.known()
 	if err != nil {

@@ -16,15 +16,18 @@ import (
 	"github.com/shalestore/shale/internal/tempdir"
 )
 
-// Orphans are files that no record knows. Operations that were interrupted leave them; nobody will ever ask for them again.
+// Orphans are files that no record knows. Operations that were interrupted leave them;
+// nobody will ever ask for them again.
 type Orphans struct {
 	// Layers are the IDs of directories that the driver keeps without a record.
 	Layers []string
-	// Files are the paths of recipes, data items, half-written files and what else the driver has left over.
+	// Files are the paths of recipes, data items, half-written files and what else the
+	// driver has left over.
 	Files []string
 }
 
-// Orphans looks for what no record knows. Layers that are marked as incomplete have a record.
+// Orphans looks for what no record knows. Layers that are marked as incomplete have a
+// record.
 func (tx *ReadTx) Orphans(ctx context.Context) (Orphans, error) {
 	var o Orphans
 	known, err := tx.known()
@@ -83,7 +86,8 @@ func (tx *ReadTx) Orphans(ctx context.Context) (Orphans, error) {
 	return o, nil
 }
 
-// DriverParent is the ID of the layer that the driver has beneath a layer, "" for none or when it can't be told.
+// DriverParent is the ID of the layer that the driver has beneath a layer, "" for none or
+// when it can't be told.
 func (tx *ReadTx) DriverParent(ctx context.Context, id string) string {
 	info, err := tx.store.driver.Stat(ctx, id)
 	if err != nil {
@@ -92,7 +96,8 @@ func (tx *ReadTx) DriverParent(ctx context.Context, id string) string {
 	return info.Parent
 }
 
-// Owns reports whether a path is that of the layer's recipe or of its data items' directory.
+// Owns reports whether a path is that of the layer's recipe or of its data items'
+// directory.
 func (tx *ReadTx) Owns(id, path string) bool {
 	return path == tx.store.tarSplitPath(id) || path == tx.store.dataDir(id)
 }
@@ -124,7 +129,8 @@ func (tx *ReadTx) Incomplete() ([]string, error) {
 	return ids, err
 }
 
-// DiscardOrphans moves orphans out of sight. It goes on after an error and reports all of them.
+// DiscardOrphans moves orphans out of sight. It goes on after an error and reports all of
+// them.
 func (tx *WriteTx) DiscardOrphans(ctx context.Context, o Orphans) error {
 	var errs []error
 	for _, id := range o.Layers {
@@ -140,8 +146,9 @@ func (tx *WriteTx) DiscardOrphans(ctx context.Context, o Orphans) error {
 	return errors.Join(errs...)
 }
 
-// Stale returns the temporary directories and lock files of processes that are gone. No lock is needed. What it returns may be a lock file that its
-// process is just about to lock; then it isn't there any more, or held, when one looks again.
+// Stale returns the temporary directories and lock files of processes that are gone. No
+// lock is needed. What it returns may be a lock file that its process is just about to
+// lock; then it isn't there any more, or held, when one looks again.
 func (s *Store) Stale(ctx context.Context) ([]string, error) {
 	var all []string
 	for _, root := range s.tempRoots() {

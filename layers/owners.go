@@ -13,10 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ParentOwners returns the owners of the directories above a mounted layer's mount point that the layer's ID map can't express, ascending. A layer
-// without a map has none; one that isn't mounted is errdefs.ErrNotFound.
+// ParentOwners returns the owners of the directories above a mounted layer's mount point
+// that the layer's ID map can't express, ascending. A layer without a map has none; one
+// that isn't mounted is errdefs.ErrNotFound.
 //
-// Who runs in the layer's user namespace sees these directories as nobody's, and may need them to be searchable.
+// Who runs in the layer's user namespace sees these directories as nobody's, and may need
+// them to be searchable.
 func (tx *ReadTx) ParentOwners(ctx context.Context, ref string) (uids, gids []int, err error) {
 	layer, err := tx.Lookup(ref)
 	if err != nil {

@@ -7,20 +7,23 @@ import (
 	"github.com/shalestore/shale/catalog"
 )
 
-// ReadTx is a look at the layers while nobody changes them. Layers that others left incomplete don't exist for it.
+// ReadTx is a look at the layers while nobody changes them. Layers that others left
+// incomplete don't exist for it.
 type ReadTx struct {
 	store   *Store
 	own     *catalog.ReadTx[Layer] // the store's own layers
 	records catalog.Reader[Layer]  // and those of read-only stores
 }
 
-// Lookup finds a layer by ID, name or unique ID prefix, in this order; errdefs.ErrNotFound when there is none.
+// Lookup finds a layer by ID, name or unique ID prefix, in this order;
+// errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Lookup(ref string) (Layer, error) { return tx.records.Lookup(ref) }
 
 // Get finds a layer by its whole ID; errdefs.ErrNotFound when there is none.
 func (tx *ReadTx) Get(id string) (Layer, error) { return tx.records.Get(id) }
 
-// All returns the layers in the order of their files: stable ones before volatile ones, and then those of read-only stores.
+// All returns the layers in the order of their files: stable ones before volatile ones,
+// and then those of read-only stores.
 func (tx *ReadTx) All() ([]Layer, error) { return tx.records.All() }
 
 // ByCompressedDigest returns the layers whose blob has the digest; none is no error.
@@ -33,7 +36,8 @@ func (tx *ReadTx) ByDiffID(d digest.Digest) ([]Layer, error) {
 	return tx.records.Find(keyDiffID, string(d))
 }
 
-// ByTOCDigest returns the layers that were pulled by this table of contents; none is no error.
+// ByTOCDigest returns the layers that were pulled by this table of contents; none is no
+// error.
 func (tx *ReadTx) ByTOCDigest(d digest.Digest) ([]Layer, error) {
 	return tx.records.Find(keyTOC, string(d))
 }
@@ -41,7 +45,8 @@ func (tx *ReadTx) ByTOCDigest(d digest.Digest) ([]Layer, error) {
 // Children returns the layers right on top of the layer with this ID.
 func (tx *ReadTx) Children(id string) ([]Layer, error) { return tx.records.Find(keyParent, id) }
 
-// Chain returns the layer with this ID and its parents, downwards. Where one is missing it returns those above it, and errdefs.ErrNotFound.
+// Chain returns the layer with this ID and its parents, downwards. Where one is missing
+// it returns those above it, and errdefs.ErrNotFound.
 func (tx *ReadTx) Chain(id string) ([]Layer, error) {
 	var chain []Layer
 	for seen := map[string]bool{}; id != "" && !seen[id]; {
@@ -56,7 +61,8 @@ func (tx *ReadTx) Chain(id string) ([]Layer, error) {
 	return chain, nil
 }
 
-// Contradictions are names and IDs that several records have, which readers get over by a rule. A record without an ID is errdefs.ErrCorrupt.
+// Contradictions are names and IDs that several records have, which readers get over by a
+// rule. A record without an ID is errdefs.ErrCorrupt.
 func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
 	return tx.records.Contradictions()
 }
@@ -64,7 +70,8 @@ func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
 // Settle has the records saved without contradictions.
 func (tx *WriteTx) Settle() error { return tx.records.Settle() }
 
-// Salvage replaces damaged files of records by what can be read of them: see catalog.Catalog.Salvage.
+// Salvage replaces damaged files of records by what can be read of them: see
+// catalog.Catalog.Salvage.
 func (s *Store) Salvage(ctx context.Context) ([]catalog.Salvaged, error) {
 	return s.records.Salvage(ctx)
 }

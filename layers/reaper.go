@@ -8,8 +8,9 @@ import (
 	"github.com/shalestore/shale/drivers"
 )
 
-// reaper removes the files of what was deleted, after the lock is released and the caller was answered. They are out of the store's sight already, in temporary
-// directories whose locks this process holds: if it dies, the next one to open the store removes them.
+// reaper removes the files of what was deleted, after the lock is released and the caller
+// was answered. They are out of the store's sight already, in temporary directories whose
+// locks this process holds: if it dies, the next one to open the store removes them.
 type reaper struct {
 	running sync.WaitGroup
 	workers chan struct{} // one token for each that is at work
@@ -22,9 +23,11 @@ type reaper struct {
 }
 
 const (
-	// maxReapers is one since a removal has two goroutines of its own, and more of them get in each other's way.
+	// maxReapers is one since a removal has two goroutines of its own, and more of them
+	// get in each other's way.
 	maxReapers = 1
-	// maxPending bounds the descriptors that wait with their temporary directories. Who deletes faster than the disk can, waits for it.
+	// maxPending bounds the descriptors that wait with their temporary directories. Who
+	// deletes faster than the disk can, waits for it.
 	maxPending = 64
 )
 
@@ -57,7 +60,8 @@ func (r *reaper) take(trash []drivers.Trash) {
 	})
 }
 
-// wait returns when all that was taken before is gone, with what couldn't be removed since the last wait. When ctx ends it stops what is under way.
+// wait returns when all that was taken before is gone, with what couldn't be removed
+// since the last wait. When ctx ends it stops what is under way.
 func (r *reaper) wait(ctx context.Context) error {
 	done := context.AfterFunc(ctx, func() {
 		r.mu.Lock()

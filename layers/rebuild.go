@@ -17,7 +17,8 @@ import (
 // Source writes the uncompressed tar of a layer.
 type Source func(ctx context.Context, w io.Writer) error
 
-// Tar is the layer with this ID as a source. It serves for that layer itself as well, if only its files' attributes are damaged.
+// Tar is the layer with this ID as a source. It serves for that layer itself as well, if
+// only its files' attributes are damaged.
 func (s *Store) Tar(id string) Source {
 	return func(ctx context.Context, w io.Writer) error {
 		plain := archive.Uncompressed
@@ -25,8 +26,9 @@ func (s *Store) Tar(id string) Source {
 	}
 }
 
-// FilesTar is the tar that the layer's files make, whatever its recipe says. It is the layer's own if that was made in the same way, as those are that Podman
-// and Buildah commit.
+// FilesTar is the tar that the layer's files make, whatever its recipe says. It is the
+// layer's own if that was made in the same way, as those are that Podman and Buildah
+// commit.
 func (s *Store) FilesTar(id string) Source {
 	return func(ctx context.Context, w io.Writer) error {
 		c, err := s.comparison(ctx, id, "")
@@ -42,12 +44,14 @@ func (s *Store) FilesTar(id string) Source {
 	}
 }
 
-// OtherTar is a layer of a read-only store as a source, even if one of the store's own has its ID. It gives the tar from its recipe only.
+// OtherTar is a layer of a read-only store as a source, even if one of the store's own
+// has its ID. It gives the tar from its recipe only.
 func (s *Store) OtherTar(layer Layer) Source {
 	return func(ctx context.Context, w io.Writer) error {
 		placer, ok := s.driver.(drivers.Placer)
 		if !ok {
-			return fmt.Errorf("layer %s: reading it in another store: %w by the driver", layer.ID, errdefs.ErrUnsupported)
+			return fmt.Errorf("layer %s: reading it in another store: %w by the driver", layer.ID,
+				errdefs.ErrUnsupported)
 		}
 		recipe, err := openRecipe(s.recipeOf(layer))
 		if err != nil {
@@ -61,12 +65,14 @@ func (s *Store) OtherTar(layer Layer) Source {
 	}
 }
 
-// Rebuild makes the content of a layer anew, from a source that gives the very tar that its record has the digest of. The work is done aside, without a
-// lock; then the new content takes the place of the old in one rename. The record stays as it is, and at every moment in between it is true, or as
-// untrue as it was.
+// Rebuild makes the content of a layer anew, from a source that gives the very tar that
+// its record has the digest of. The work is done aside, without a lock; then the new
+// content takes the place of the old in one rename. The record stays as it is, and at
+// every moment in between it is true, or as untrue as it was.
 //
-// It returns errdefs.ErrInUse if the layer or one above it is mounted, errdefs.ErrInvalid if the source gives another tar or the record has no digest, and
-// errdefs.ErrUnsupported for a copy of another layer with other owners.
+// It returns errdefs.ErrInUse if the layer or one above it is mounted, errdefs.ErrInvalid
+// if the source gives another tar or the record has no digest, and errdefs.ErrUnsupported
+// for a copy of another layer with other owners.
 func (s *Store) Rebuild(ctx context.Context, id string, from Source) error {
 	if err := s.rebuild(ctx, id, from); err != nil {
 		return fmt.Errorf("layer %s: rebuild: %w", id, err)
@@ -109,7 +115,8 @@ func (s *Store) rebuild(ctx context.Context, id string, from Source) error {
 		return fmt.Errorf("a copy of another layer: %w", errdefs.ErrUnsupported)
 	}
 	d := &Draft{store: s, idMap: layer.Mapping(), opts: CreateOptions{ID: id, DiffID: layer.DiffID}}
-	d.staged, err = s.driver.Stage(ctx, parent, drivers.StageOptions{Writable: inGraphRoot, IDMap: d.idMap, Replaces: id})
+	d.staged, err = s.driver.Stage(ctx, parent, drivers.StageOptions{Writable: inGraphRoot, IDMap: d.idMap,
+		Replaces: id})
 	if err != nil {
 		return err
 	}
@@ -155,7 +162,8 @@ func fillFrom(ctx context.Context, d *Draft, from Source) error {
 	return err
 }
 
-// exchange puts a draft in the place of a layer's content and recipe. The recipe goes first: it is that of the same tar as the one before.
+// exchange puts a draft in the place of a layer's content and recipe. The recipe goes
+// first: it is that of the same tar as the one before.
 func (tx *WriteTx) exchange(ctx context.Context, d *Draft, id string, gone bool) error {
 	ctx, cancel := undoContext(ctx)
 	defer cancel()

@@ -9,10 +9,12 @@ import (
 	"github.com/shalestore/shale/internal/tempdir"
 )
 
-// deleteIncomplete finishes what a writer of containers/storage began: it marks a layer as incomplete while it creates or deletes it, and holds
-// the lock all the time. Whoever finds the mark with the lock in hand knows that the writer is dead.
+// deleteIncomplete finishes what a writer of containers/storage began: it marks a layer
+// as incomplete while it creates or deletes it, and holds the lock all the time. Whoever
+// finds the mark with the lock in hand knows that the writer is dead.
 //
-// All of them go in one save. If this process dies too, the next one finds the same marks, or files without a record.
+// All of them go in one save. If this process dies too, the next one finds the same
+// marks, or files without a record.
 func (tx *WriteTx) deleteIncomplete(ctx context.Context) error {
 	hidden, err := tx.records.Hidden()
 	if err != nil || len(hidden) == 0 {
@@ -26,7 +28,8 @@ func (tx *WriteTx) deleteIncomplete(ctx context.Context) error {
 	if err := tx.unmountAll(ctx, ids); err != nil {
 		return err
 	}
-	// Their files first: the mark stays, for whoever comes next, until nothing is left to do.
+	// Their files first: the mark stays, for whoever comes next, until nothing is left to
+	// do.
 	for _, id := range ids {
 		if err := tx.discardFiles(ctx, id); err != nil {
 			return err
@@ -41,9 +44,11 @@ func (tx *WriteTx) deleteIncomplete(ctx context.Context) error {
 	return tx.records.Save()
 }
 
-// tidy removes what dead processes had staged or thrown away. Each temporary directory has a lock of its own, so no store lock is needed. It
-// is done once in the life of a Store, when it is first used, as containers/storage does it, and costs the reading of two small directories. What can't
-// be removed now is no reason to refuse anything: Recover, which garbage collection calls, reports it.
+// tidy removes what dead processes had staged or thrown away. Each temporary directory
+// has a lock of its own, so no store lock is needed. It is done once in the life of a
+// Store, when it is first used, as containers/storage does it, and costs the reading of
+// two small directories. What can't be removed now is no reason to refuse anything:
+// Recover, which garbage collection calls, reports it.
 func (s *Store) tidy(ctx context.Context) {
 	s.tidied.Do(func() { _ = s.Recover(ctx) })
 }
@@ -57,7 +62,8 @@ func (s *Store) Recover(ctx context.Context) error {
 	return err
 }
 
-// Sweep is Recover that leaves nothing: it removes the lock files, too, of processes that died before they had a directory to lock.
+// Sweep is Recover that leaves nothing: it removes the lock files, too, of processes that
+// died before they had a directory to lock.
 func (s *Store) Sweep(ctx context.Context) error {
 	err := s.Recover(ctx)
 	for _, root := range s.tempRoots() {

@@ -9,7 +9,8 @@ import (
 	"github.com/shalestore/shale/idtools"
 )
 
-// translate makes of the mapping that a mount is wanted with the one that the mount has to have.
+// translate makes of the mapping that a mount is wanted with the one that the mount has
+// to have.
 func (tx *ReadTx) translate(ctx context.Context, layer Layer, opts *drivers.MountOptions) (err error) {
 	if opts.IDMap.IsIdentity() {
 		return nil
@@ -24,7 +25,8 @@ func (tx *ReadTx) translate(ctx context.Context, layer Layer, opts *drivers.Moun
 	return err
 }
 
-// canMapAll refuses layers of which not everything has the container's own IDs on disk, or that can't be mounted with others.
+// canMapAll refuses layers of which not everything has the container's own IDs on disk,
+// or that can't be mounted with others.
 func (tx *ReadTx) canMapAll(ctx context.Context, layer Layer) error {
 	chain, err := tx.Chain(layer.ID)
 	if err != nil {
@@ -46,11 +48,14 @@ func (tx *ReadTx) canMapAll(ctx context.Context, layer Layer) error {
 	return err
 }
 
-// shift decides what a mount for a container with the mapping wanted has to translate: nothing, when the owners on disk are right already; or
-// wanted, when the layer alone was written by the container and what is beneath it has the container's own IDs.
+// shift decides what a mount for a container with the mapping wanted has to translate:
+// nothing, when the owners on disk are right already; or wanted, when the layer alone was
+// written by the container and what is beneath it has the container's own IDs.
 //
-// The record tells the mapping of the layer's own files, the parent's record that of what is beneath, unless the layer holds a copy of that.
-// containers/storage then has made the copy either to have the mapping on disk, or, from a parent that had it, to be rid of it.
+// The record tells the mapping of the layer's own files, the parent's record that of what
+// is beneath, unless the layer holds a copy of that. containers/storage then has made the
+// copy either to have the mapping on disk, or, from a parent that had it, to be rid of
+// it.
 func (tx *ReadTx) shift(layer Layer, info drivers.Info, wanted idtools.Mapping) (idtools.Mapping, error) {
 	if wanted.IsIdentity() {
 		return wanted, nil
@@ -79,7 +84,8 @@ func (tx *ReadTx) shift(layer Layer, info drivers.Info, wanted idtools.Mapping) 
 	return idtools.Mapping{}, nil
 }
 
-// ownShift is shift for a mount that shows the layer with the owners that its record tells; nothing for the zero Layer.
+// ownShift is shift for a mount that shows the layer with the owners that its record
+// tells; nothing for the zero Layer.
 func (tx *ReadTx) ownShift(ctx context.Context, layer Layer) (idtools.Mapping, error) {
 	if layer.Mapping().IsIdentity() {
 		return idtools.Mapping{}, nil

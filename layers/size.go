@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DiffSize estimates in bytes what Diff would write: the sizes of the files that to has added or changed against from, or against its parent when
-// from is "".
+// DiffSize estimates in bytes what Diff would write: the sizes of the files that to has
+// added or changed against from, or against its parent when from is "".
 func (s *Store) DiffSize(ctx context.Context, to, from string) (int64, error) {
 	c, err := s.comparison(ctx, to, from)
 	if err != nil {
@@ -24,7 +24,8 @@ func (s *Store) DiffSize(ctx context.Context, to, from string) (int64, error) {
 	return size, nil
 }
 
-// changedBytes sums up the files that a change list has added or modified, hard links counted once.
+// changedBytes sums up the files that a change list has added or modified, hard links
+// counted once.
 func changedBytes(dir string, changes []archive.Change) (int64, error) {
 	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -53,7 +54,8 @@ func changedBytes(dir string, changes []archive.Change) (int64, error) {
 	return size, nil
 }
 
-// statBeneath is lstat of a path within an open directory, whatever links the path's names have become.
+// statBeneath is lstat of a path within an open directory, whatever links the path's
+// names have become.
 func statBeneath(root int, path string) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	fd, err := unix.Openat2(root, "."+path, &unix.OpenHow{

@@ -10,8 +10,9 @@ import (
 	"github.com/shalestore/shale/internal/step"
 )
 
-// The layers of an image can be drafts at the same time, each on top of the one before it, and be filled side by side. They are synced together and
-// then added in order, in one transaction with one save:
+// The layers of an image can be drafts at the same time, each on top of the one before
+// it, and be filled side by side. They are synced together and then added in order, in
+// one transaction with one save:
 //
 //	base, err := s.Prepare(ctx, parent, opts)
 //	next, err := s.PrepareOn(ctx, base, opts)
@@ -21,8 +22,10 @@ import (
 //
 // A crash before the save leaves files without a record, as that of a single layer does.
 
-// PrepareOn is Prepare on top of a draft, which must be added before the new one is. It returns errdefs.ErrUnsupported where a layer has to
-// be complete before another can lie on it: with drivers that copy, and where the owners of what is beneath have to be translated.
+// PrepareOn is Prepare on top of a draft, which must be added before the new one is. It
+// returns errdefs.ErrUnsupported where a layer has to be complete before another can lie
+// on it: with drivers that copy, and where the owners of what is beneath have to be
+// translated.
 func (s *Store) PrepareOn(ctx context.Context, below *Draft, opts CreateOptions) (*Draft, error) {
 	if below.opts.ID == "" {
 		below.opts.ID = ident.New()
@@ -54,8 +57,9 @@ func (d *Draft) stageOn(ctx context.Context, opts drivers.StageOptions) error {
 	return nil
 }
 
-// SyncTogether is Sync for drafts that are filled, of which each lies on the one before it. They must then be added in one transaction: the last one
-// makes the others' names durable with its own.
+// SyncTogether is Sync for drafts that are filled, of which each lies on the one before
+// it. They must then be added in one transaction: the last one makes the others' names
+// durable with its own.
 func SyncTogether(ctx context.Context, drafts []*Draft) error {
 	for _, d := range drafts {
 		on, stacked := d.staged.(drivers.StagedOn)

@@ -16,26 +16,30 @@ import (
 type Config struct {
 	// Dir is overlay-layers in the graph root: records, recipes and data items.
 	Dir string
-	// ImageDir is overlay-layers in the image store, where the records of layers that aren't writable are then; "" without an image store.
-	// Their recipes and data items are in Dir all the same (format, section 1.3).
+	// ImageDir is overlay-layers in the image store, where the records of layers that
+	// aren't writable are then; "" without an image store. Their recipes and data items
+	// are in Dir all the same (format, section 1.3).
 	ImageDir string
-	// ReadOnly are the same directories in other stores. Their layers are found after the store's own, in this order.
+	// ReadOnly are the same directories in other stores. Their layers are found after the
+	// store's own, in this order.
 	ReadOnly []string
 	// RunDir is overlay-layers in the run root: the list of mounts.
 	RunDir string
 	// Transient puts volatile-layers.json into RunDir.
 	Transient bool
-	// Apply says how the entries of a tar become files. Its IDMap and Progress are set for each layer.
+	// Apply says how the entries of a tar become files. Its IDMap and Progress are set
+	// for each layer.
 	Apply archive.ApplyOptions
-	// Unsynced leaves it to the kernel when a layer's files reach the disk. Their records are synced all the same.
+	// Unsynced leaves it to the kernel when a layer's files reach the disk. Their records
+	// are synced all the same.
 	Unsynced bool
 	Driver   drivers.Driver
 	// TempRoots are the directories in which the driver stages and throws away.
 	TempRoots []string
 }
 
-// Store is the layers under one root. It may be used from several goroutines; Stores of the same root, in this process or others, see each
-// other's changes.
+// Store is the layers under one root. It may be used from several goroutines; Stores of
+// the same root, in this process or others, see each other's changes.
 type Store struct {
 	cfg     Config
 	records *catalog.Catalog[Layer]
@@ -60,16 +64,18 @@ func Open(cfg Config) *Store {
 	var files files
 	if cfg.ImageDir != "" {
 		files.image = 1
-		records = append(records, catalog.File{Path: filepath.Join(cfg.ImageDir, recordsFile), Lock: filepath.Join(cfg.ImageDir, lockFile)})
+		records = append(records, catalog.File{Path: filepath.Join(cfg.ImageDir, recordsFile),
+			Lock: filepath.Join(cfg.ImageDir, lockFile)})
 	}
 	files.volatile = len(records)
 	records = append(records, catalog.File{Path: filepath.Join(volatileDir, volatileRecordsFile), Volatile: true})
 	return &Store{
 		cfg: cfg, files: files, below: below(cfg.ReadOnly),
 		records: catalog.New(schema, filepath.Join(cfg.Dir, lockFile), records...),
-		mounts:  catalog.NewMountpoints(filepath.Join(cfg.RunDir, "mountpoints.lock"), filepath.Join(cfg.RunDir, "mountpoints.json")),
-		driver:  cfg.Driver,
-		reaper:  newReaper(),
+		mounts: catalog.NewMountpoints(filepath.Join(cfg.RunDir, "mountpoints.lock"),
+			filepath.Join(cfg.RunDir, "mountpoints.json")),
+		driver: cfg.Driver,
+		reaper: newReaper(),
 	}
 }
 
@@ -124,8 +130,9 @@ const (
 	keyParent     = "parent"
 )
 
-// View calls fn with layers.lock shared, and returns fn's error. fn must not keep tx, whose methods several goroutines may call. The first View or Update of a Store
-// also removes what processes that are gone had staged.
+// View calls fn with layers.lock shared, and returns fn's error. fn must not keep tx,
+// whose methods several goroutines may call. The first View or Update of a Store also
+// removes what processes that are gone had staged.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	s.tidy(ctx)
 	return s.view(ctx, fn)
@@ -139,18 +146,22 @@ func (s *Store) view(ctx context.Context, fn func(tx *ReadTx) error) error {
 	})
 }
 
-// Recall is catalog.Catalog.Recall: fn gets a guess. There is none in a store that looks into others.
+// Recall is catalog.Catalog.Recall: fn gets a guess. There is none in a store that looks
+// into others.
 func (s *Store) Recall(fn func(tx *ReadTx)) bool {
 	return len(s.below) == 0 && s.records.Recall(func(own *catalog.ReadTx[Layer]) {
 		fn(&ReadTx{store: s, own: own, records: own})
 	})
 }
 
-// Update calls fn with layers.lock held exclusively, after it has removed what dead processes left incomplete. What fn changed is saved when it
-// returns nil; methods of WriteTx that must not wait for that save themselves and say so. Once the lock is released, the files of the layers that
-// fn deleted are removed while the caller goes on; Wait says when they are gone.
+// Update calls fn with layers.lock held exclusively, after it has removed what dead
+// processes left incomplete. What fn changed is saved when it returns nil; methods of
+// WriteTx that must not wait for that save themselves and say so. Once the lock is
+// released, the files of the layers that fn deleted are removed while the caller goes on;
+// Wait says when they are gone.
 //
-// tx is for one goroutine. Update must not be called within View or Update: the lock would wait for itself.
+// tx is for one goroutine. Update must not be called within View or Update: the lock
+// would wait for itself.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	s.tidy(ctx)
 	var trash []drivers.Trash
@@ -168,8 +179,9 @@ func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	return err
 }
 
-// Wait returns when the files of all that was deleted so far are removed, with what couldn't be since the last Wait. When ctx ends it has that
-// stopped: the rest is left to whoever opens the store next.
+// Wait returns when the files of all that was deleted so far are removed, with what
+// couldn't be since the last Wait. When ctx ends it has that stopped: the rest is left to
+// whoever opens the store next.
 func (s *Store) Wait(ctx context.Context) error { return s.reaper.wait(ctx) }
 
 // Close waits for files to be removed, and gives back what the driver holds.
@@ -182,7 +194,8 @@ func (s *Store) tmp() string { return filepath.Join(s.cfg.Dir, "tmp") }
 
 const tarSplitSuffix = ".tar-split.gz"
 
-// recipeOf is where the recipe of a layer's tar is, be the layer this store's own or another's.
+// recipeOf is where the recipe of a layer's tar is, be the layer this store's own or
+// another's.
 func (s *Store) recipeOf(l Layer) string {
 	if l.home != "" {
 		return filepath.Join(l.home, l.ID+tarSplitSuffix)

@@ -8,8 +8,9 @@ import (
 	"github.com/shalestore/shale/internal/ident"
 )
 
-// CreateUnrecorded makes the files of an empty layer without a record of it, which is what Orphans then finds, and returns its ID. It serves to try out
-// drivers, and checks. The parent is any layer that the driver has.
+// CreateUnrecorded makes the files of an empty layer without a record of it, which is
+// what Orphans then finds, and returns its ID. It serves to try out drivers, and checks.
+// The parent is any layer that the driver has.
 func (s *Store) CreateUnrecorded(ctx context.Context, id, parent string, opts drivers.StageOptions) (string, error) {
 	if id == "" {
 		id = ident.New()

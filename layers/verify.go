@@ -20,11 +20,14 @@ type Verdict struct {
 	Damages []archive.Damage
 	// More is how many there are beyond those listed.
 	More int
-	// Digest: the tar that comes out has another digest or size than the record says, and no damaged file explains it.
+	// Digest: the tar that comes out has another digest or size than the record says, and
+	// no damaged file explains it.
 	Digest string
-	// Size is that of the tar in bytes, where the digest is that of the record and the size isn't; else 0.
+	// Size is that of the tar in bytes, where the digest is that of the record and the
+	// size isn't; else 0.
 	Size int64
-	// Exact: the tar can be put together with the digest that the record has, so the content can be made anew from it.
+	// Exact: the tar can be put together with the digest that the record has, so the
+	// content can be made anew from it.
 	Exact bool
 }
 
@@ -37,14 +40,17 @@ func (v Verdict) Sound() bool {
 type VerifyOptions struct {
 	// AnyTime: files may be shared with other layers, and their times with them.
 	AnyTime bool
-	// Progress is called now and then with the bytes of the tar read so far; nil for none.
+	// Progress is called now and then with the bytes of the tar read so far; nil for
+	// none.
 	Progress func(read int64)
 }
 
-// Verify reads the whole content of a layer that came as a tar and compares it with the recipe of that tar and with the digest in the record. A layer
-// without a recipe is sound: nothing says what it should be.
+// Verify reads the whole content of a layer that came as a tar and compares it with the
+// recipe of that tar and with the digest in the record. A layer without a recipe is
+// sound: nothing says what it should be.
 //
-// No lock is held meanwhile. A layer that is changed or deleted while it is read is looked at again, or is sound because it isn't there any more.
+// No lock is held meanwhile. A layer that is changed or deleted while it is read is
+// looked at again, or is sound because it isn't there any more.
 func (s *Store) Verify(ctx context.Context, id string, opts VerifyOptions) (Verdict, error) {
 	const tries = 3 // whoever changes a layer more often than that is at work on it
 	for range tries {
@@ -76,7 +82,8 @@ func (s *Store) Verify(ctx context.Context, id string, opts VerifyOptions) (Verd
 	return Verdict{}, nil
 }
 
-// subject is what has to be known of a layer to verify it, gathered under the lock, and enough to tell whether it has changed since.
+// subject is what has to be known of a layer to verify it, gathered under the lock, and
+// enough to tell whether it has changed since.
 type subject struct {
 	layer   Layer
 	info    drivers.Info
@@ -154,11 +161,13 @@ func (s *subject) mark() error {
 
 func (s *subject) same(o *subject) bool {
 	r, p := s.marks[0], o.marks[0]
-	return s.layer.Created.Equal(o.layer.Created) && s.layer.DiffID == o.layer.DiffID && s.layer.TOCDigest == o.layer.TOCDigest &&
+	return s.layer.Created.Equal(o.layer.Created) && s.layer.DiffID == o.layer.DiffID &&
+		s.layer.TOCDigest == o.layer.TOCDigest &&
 		r.Ino == p.Ino && r.Size == p.Size && r.Mtim == p.Mtim && s.marks[1].Ino == o.marks[1].Ino
 }
 
-// maxExcess is how far, in bytes, a tar may pass the size in the record: far enough to see whether it is the record that is wrong.
+// maxExcess is how far, in bytes, a tar may pass the size in the record: far enough to
+// see whether it is the record that is wrong.
 const maxExcess = 1 << 30
 
 func (s *Store) verify(ctx context.Context, sub *subject, opts VerifyOptions) (Verdict, error) {
@@ -212,7 +221,8 @@ func (s *Store) verify(ctx context.Context, sub *subject, opts VerifyOptions) (V
 	return verdict, nil
 }
 
-// ownContent is false for a layer whose files lie elsewhere, in an additional layer store or in a composefs image.
+// ownContent is false for a layer whose files lie elsewhere, in an additional layer store
+// or in a composefs image.
 func ownContent(info drivers.Info) bool {
 	var st unix.Stat_t
 	if err := unix.Lstat(info.Content, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -231,8 +241,9 @@ func generations(info drivers.Info) (older []string) {
 	return older
 }
 
-// ownerOf returns who has made the store: who isn't the host's root couldn't make devices, and has written owners as the numbers of a user namespace that
-// nobody else knows.
+// ownerOf returns who has made the store: who isn't the host's root couldn't make
+// devices, and has written owners as the numbers of a user namespace that nobody else
+// knows.
 func ownerOf(dir string) (uid int) {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {

@@ -7,9 +7,10 @@ import (
 	"github.com/shalestore/shale/internal/fsat"
 )
 
-// writeBehind has the file system write what drafts are filled with while they are filled with more, so that the sync in the end has little left to wait
-// for: the kernel by itself waits for five seconds, or a tenth of the memory. The drafts of an image share one. Its methods may be called by several
-// goroutines at a time, and do nothing on nil.
+// writeBehind has the file system write what drafts are filled with while they are filled
+// with more, so that the sync in the end has little left to wait for: the kernel by
+// itself waits for five seconds, or a tenth of the memory. The drafts of an image share
+// one. Its methods may be called by several goroutines at a time, and do nothing on nil.
 type writeBehind struct {
 	path    string
 	waiting atomic.Int64 // bytes written since the last sync began
@@ -19,8 +20,10 @@ type writeBehind struct {
 	err     error
 }
 
-// behindAfter is how many bytes are worth a sync. A sync also commits the file system's journal, which costs those who make files then some time: with 32 MiB half of
-// the gain is lost, and who mounts meanwhile waits for more of them. With more than 256 MiB too much is left for the end.
+// behindAfter is how many bytes are worth a sync. A sync also commits the file system's
+// journal, which costs those who make files then some time: with 32 MiB half of the gain
+// is lost, and who mounts meanwhile waits for more of them. With more than 256 MiB too
+// much is left for the end.
 const behindAfter = 256 << 20
 
 // newWriteBehind is for d and the drafts on top of it; nil where nothing will be synced.
@@ -47,8 +50,8 @@ func (b *writeBehind) wrote(n int64) {
 	})
 }
 
-// wait returns when no sync is under way any more. Its error is that of any of them: the kernel tells of what it couldn't write once only. Nobody
-// may write meanwhile.
+// wait returns when no sync is under way any more. Its error is that of any of them: the
+// kernel tells of what it couldn't write once only. Nobody may write meanwhile.
 func (b *writeBehind) wait() error {
 	if b == nil {
 		return nil

@@ -55,7 +55,8 @@ func TestWriteBehind(t *testing.T) {
 	}
 }
 
-// The kernel tells of what it couldn't write once: an early sync's error must not be lost.
+// The kernel tells of what it couldn't write once: an early sync's error must not be
+// lost.
 func TestWriteBehindRemembersErrors(t *testing.T) {
 	b := &writeBehind{path: filepath.Join(t.TempDir(), "gone")}
 	b.wrote(behindAfter)
