@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bind makes a directory appear in a second place, with flags of its own that hold from the first moment on: the copy of the mount is
-// detached while they are set.
+// bind makes a directory appear in a second place, with flags of its own that hold from
+// the first moment on: the copy of the mount is detached while they are set.
 func bind(s Spec) error {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, s.Source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	switch err {
@@ -25,7 +25,9 @@ func bind(s Spec) error {
 	if s.Attr != 0 {
 		attr := unix.MountAttr{Attr_set: s.Attr}
 		if s.Attr&atimeMask != 0 {
-			attr.Attr_clr = atimeMask // the kernel wants the old way of keeping access times cleared when a new one is set
+			// the kernel wants the old way of keeping access times cleared when a new one
+			// is set
+			attr.Attr_clr = atimeMask
 		}
 		switch err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err {
 		case nil:
@@ -38,7 +40,8 @@ func bind(s Spec) error {
 	return moveTo(tree, s.Target)
 }
 
-// classicBind needs two calls: mount(2) ignores the flags of a new bind mount, and takes them when it is remounted.
+// classicBind needs two calls: mount(2) ignores the flags of a new bind mount, and takes
+// them when it is remounted.
 func classicBind(s Spec) error {
 	if err := unix.Mount(s.Source, s.Target, "", unix.MS_BIND, ""); err != nil {
 		return fmt.Errorf("bind %s: %w", s.Source, err)
@@ -53,8 +56,10 @@ func classicBind(s Spec) error {
 	return nil
 }
 
-// MakePrivate makes dir a mount point, by binding it on itself when it is none, whose mounts beneath stay in this mount namespace
-// (mount_namespaces(7), MS_PRIVATE). It changes nothing when that is so already; two processes doing it at once would make two mounts, so callers hold a lock.
+// MakePrivate makes dir a mount point, by binding it on itself when it is none, whose
+// mounts beneath stay in this mount namespace (mount_namespaces(7), MS_PRIVATE). It
+// changes nothing when that is so already; two processes doing it at once would make two
+// mounts, so callers hold a lock.
 func MakePrivate(dir string) error {
 	is, err := IsMountPoint(dir)
 	if err != nil {
@@ -74,13 +79,15 @@ func MakePrivate(dir string) error {
 // privilege gives a missing capability the class it deserves.
 func privilege(err error) error {
 	if err == unix.EPERM {
-		return fmt.Errorf("%w: mounting needs CAP_SYS_ADMIN in the user namespace that owns this mount namespace: %w", errdefs.ErrUnsupported, err)
+		return fmt.Errorf("%w: mounting needs CAP_SYS_ADMIN in the user namespace that owns this mount namespace: %w",
+			errdefs.ErrUnsupported, err)
 	}
 	return err
 }
 
-// UndoPrivate takes away the mount that MakePrivate made on dir. Another mount on dir, such as a file system of its own, stays and is no
-// error, and neither is none at all. While something is mounted beneath dir it is errdefs.ErrInUse.
+// UndoPrivate takes away the mount that MakePrivate made on dir. Another mount on dir,
+// such as a file system of its own, stays and is no error, and neither is none at all.
+// While something is mounted beneath dir it is errdefs.ErrInUse.
 func UndoPrivate(dir string) error {
 	dir, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -31,7 +31,8 @@ func classic(s Spec) error {
 	return mountFromDescriptors(s, flags)
 }
 
-// classicData is the last argument of mount(2): Options without the mount's own flags, joined.
+// classicData is the last argument of mount(2): Options without the mount's own flags,
+// joined.
 func (s Spec) classicData(lower string) string {
 	var data []string
 	if lower != "" {
@@ -48,10 +49,12 @@ func (s Spec) classicData(lower string) string {
 	return strings.Join(data, ",")
 }
 
-// mountFromDescriptors opens the lower directories and mounts from /proc/self/fd, where a lower directory's name is just a number.
+// mountFromDescriptors opens the lower directories and mounts from /proc/self/fd, where a
+// lower directory's name is just a number.
 //
-// A working directory belongs to the thread here, not to the process: Go's threads share theirs, so one thread leaves that sharing
-// (unshare(CLONE_FS)), does the work and, still locked to its goroutine, ends with it.
+// A working directory belongs to the thread here, not to the process: Go's threads share
+// theirs, so one thread leaves that sharing (unshare(CLONE_FS)), does the work and, still
+// locked to its goroutine, ends with it.
 func mountFromDescriptors(s Spec, flags uintptr) error {
 	fds := make([]int, 0, len(s.Lower))
 	defer func() {
@@ -69,13 +72,15 @@ func mountFromDescriptors(s Spec, flags uintptr) error {
 	}
 	data := s.classicData(strings.Join(names, ":"))
 	if len(data) >= os.Getpagesize() {
-		return fmt.Errorf("%w: %d lower directories and the other options take %d bytes, and mount(2) takes one page (%d); Linux 6.8 and later have no such limit",
+		return fmt.Errorf(
+			"%w: %d lower directories and the other options take %d bytes, and mount(2) takes one page (%d); Linux 6.8 and later have no such limit",
 			errdefs.ErrUnsupported, len(s.Lower), len(data), os.Getpagesize())
 	}
 	return onThrowawayThread(func() error { return mountInDir("/proc/self/fd", s, flags, data) })
 }
 
-// onThrowawayThread runs do on a thread that ends with it. The first thread of the process is never taken: /proc/<pid>/cwd is that thread's.
+// onThrowawayThread runs do on a thread that ends with it. The first thread of the
+// process is never taken: /proc/<pid>/cwd is that thread's.
 func onThrowawayThread(do func() error) error {
 	done := make(chan error)
 	go func() {

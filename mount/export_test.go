@@ -2,7 +2,8 @@ package mount
 
 import "context"
 
-// PerformByDescriptor is Perform with every directory handed over as a descriptor, however short its path.
+// PerformByDescriptor is Perform with every directory handed over as a descriptor,
+// however short its path.
 func PerformByDescriptor(ctx context.Context, s Spec) error {
 	if s.Type == "bind" {
 		return Perform(ctx, s)

@@ -13,13 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Owners are translated by a mount, not by a file system (Documentation/filesystems/idmappings.rst): a copy of the mount that a lower directory
-// lies on gets the mapping (mount_setattr(2), MOUNT_ATTR_IDMAP; overlayfs takes such lowers since Linux 5.19). Lower directories lie side by side
-// as a rule, so one copy of the directory above them all does for hundreds, and each is opened beneath it. overlayfs makes copies of its
-// own of the mounts it is given, so that ours can go when it is set up.
+// Owners are translated by a mount, not by a file system
+// (Documentation/filesystems/idmappings.rst): a copy of the mount that a lower directory
+// lies on gets the mapping (mount_setattr(2), MOUNT_ATTR_IDMAP; overlayfs takes such
+// lowers since Linux 5.19). Lower directories lie side by side as a rule, so one copy of
+// the directory above them all does for hundreds, and each is opened beneath it.
+// overlayfs makes copies of its own of the mounts it is given, so that ours can go when
+// it is set up.
 
-// withIDMap performs a Spec that has an IDMap. The copies stay detached, so that no other process sees them and a crash leaves none,
-// where overlayfs takes directories of detached mounts (Linux 6.18 does; not every kernel since 5.19).
+// withIDMap performs a Spec that has an IDMap. The copies stay detached, so that no other
+// process sees them and a crash leaves none, where overlayfs takes directories of
+// detached mounts (Linux 6.18 does; not every kernel since 5.19).
 func withIDMap(s Spec) error {
 	return withCopies(s, func(copies *mountCopies) error {
 		err := byDetachedCopies(s, copies)
@@ -32,7 +36,8 @@ func withIDMap(s Spec) error {
 	})
 }
 
-// withCopies makes the copies that a Spec's lower directories need, for as long as it takes to mount them.
+// withCopies makes the copies that a Spec's lower directories need, for as long as it
+// takes to mount them.
 func withCopies(s Spec, mount func(*mountCopies) error) error {
 	ns, err := idtools.OpenUserNamespace(*s.IDMap)
 	if err != nil {
@@ -92,7 +97,8 @@ func mapCopies(dirs []string, ns *os.File) (*mountCopies, error) {
 		if tree >= 0 && c.open(tree, strings.TrimPrefix(strings.TrimPrefix(dir, root), "/"), places[i]) {
 			continue
 		}
-		// The directory is a mount itself, or the way there leads over a symlink or another mount.
+		// The directory is a mount itself, or the way there leads over a symlink or
+		// another mount.
 		if tree, err = c.add(dir, ns); err == nil && !c.open(tree, ".", places[i]) {
 			err = fmt.Errorf("lower directory %s: %w: another directory was put in its place", dir, errdefs.ErrBusy)
 		}
@@ -114,7 +120,8 @@ func (c *mountCopies) add(dir string, ns *os.File) (int, error) {
 	return len(c.trees) - 1, nil
 }
 
-// open opens a directory in a copy, if it is the one at that place. What is mounted beneath the original isn't in a copy, where a path can so lead elsewhere.
+// open opens a directory in a copy, if it is the one at that place. What is mounted
+// beneath the original isn't in a copy, where a path can so lead elsewhere.
 func (c *mountCopies) open(tree int, rel string, at place) bool {
 	fd, err := openBeneath(c.trees[tree], rel)
 	if err != nil {
@@ -129,7 +136,8 @@ func (c *mountCopies) open(tree int, rel string, at place) bool {
 	return true
 }
 
-// mapCopy makes a detached copy of the mount that a directory lies on, showing that directory, with owners translated.
+// mapCopy makes a detached copy of the mount that a directory lies on, showing that
+// directory, with owners translated.
 func mapCopy(dir string, ns *os.File) (int, error) {
 	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
@@ -170,7 +178,8 @@ func (p place) is(st unix.Statx_t) bool {
 	return st.Ino == p.ino && st.Dev_major == p.major && st.Dev_minor == p.minor
 }
 
-// commonDirs returns where each directory lies and, for each mount, the directory above all of those.
+// commonDirs returns where each directory lies and, for each mount, the directory above
+// all of those.
 func commonDirs(dirs []string) (above map[uint64]string, places []place, err error) {
 	above = map[uint64]string{}
 	for _, dir := range dirs {
@@ -225,10 +234,13 @@ func byDetachedCopies(s Spec, c *mountCopies) error {
 	return moveTo(mnt, s.Target)
 }
 
-// byAttachedCopies mounts the copies in s.MapDir and goes by path. They are unmounted before it returns.
+// byAttachedCopies mounts the copies in s.MapDir and goes by path. They are unmounted
+// before it returns.
 func byAttachedCopies(s Spec, c *mountCopies) (err error) {
 	if s.MapDir == "" {
-		return fmt.Errorf("%w: this kernel takes lower directories of attached mounts only, and there is no place for these", errdefs.ErrUnsupported)
+		return fmt.Errorf(
+			"%w: this kernel takes lower directories of attached mounts only, and there is no place for these",
+			errdefs.ErrUnsupported)
 	}
 	if err := os.MkdirAll(s.MapDir, 0o700); err != nil {
 		return err

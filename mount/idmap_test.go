@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Owners in the lower directories are translated, those in the upper aren't, whichever way the kernel takes the directories.
+// Owners in the lower directories are translated, those in the upper aren't, whichever
+// way the kernel takes the directories.
 func TestOverlayWithIDMap(t *testing.T) {
 	testutil.HostRoot(t) // whose alone ID-mapped mounts are
 	for way, perform := range map[string]func(context.Context, mount.Spec) error{
@@ -28,7 +29,8 @@ func TestOverlayWithIDMap(t *testing.T) {
 				}
 				must(t, os.WriteFile(filepath.Join(s.Upper, "own"), nil, 0o644))
 				must(t, os.Lchown(filepath.Join(s.Upper, "own"), 5, 6))
-				s.IDMap = &idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 65536}}, GIDs: []idtools.Map{{HostID: 200000, Size: 65536}}}
+				s.IDMap = &idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 65536}},
+					GIDs: []idtools.Map{{HostID: 200000, Size: 65536}}}
 				s.MapDir = filepath.Join(filepath.Dir(s.Target), "mapped")
 				must(t, perform(t.Context(), s))
 				check := func(name string, uid, gid uint32) {
@@ -65,8 +67,9 @@ func TestOverlayWithIDMapInVM(t *testing.T) {
 	TestOverlayWithIDMap(t)
 }
 
-// Lower directories that don't lie side by side show the same as ever: one is a mount point, one lies beneath a mount that covers another directory, one is
-// reached over a symlink, one is on a file system of its own.
+// Lower directories that don't lie side by side show the same as ever: one is a mount
+// point, one lies beneath a mount that covers another directory, one is reached over a
+// symlink, one is on a file system of its own.
 func TestMappedLowersFromAnywhere(t *testing.T) {
 	testutil.HostRoot(t)
 	for way, perform := range map[string]func(context.Context, mount.Spec) error{
@@ -90,7 +93,8 @@ func TestMappedLowersFromAnywhere(t *testing.T) {
 				must(t, os.WriteFile(filepath.Join(dir, fmt.Sprint("here", i)), nil, 0o644))
 				must(t, os.Lchown(filepath.Join(dir, fmt.Sprint("here", i)), i, i))
 			}
-			s.IDMap = &idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 65536}}, GIDs: []idtools.Map{{HostID: 200000, Size: 65536}}}
+			s.IDMap = &idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 65536}},
+				GIDs: []idtools.Map{{HostID: 200000, Size: 65536}}}
 			s.MapDir = filepath.Join(filepath.Dir(s.Target), "mapped")
 			must(t, perform(t.Context(), s))
 			for i := range s.Lower {

@@ -10,13 +10,15 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// maxLine is how much of a line of the mount table is read. An overlay's options come last there and may take a megabyte (500 lower directories by
-// path, in proc_pid_mountinfo(5)'s octal escapes); what stands before them, three paths of at most PATH_MAX among it, fits four times. The parser
-// takes lines of less than 64 KiB.
+// maxLine is how much of a line of the mount table is read. An overlay's options come
+// last there and may take a megabyte (500 lower directories by path, in
+// proc_pid_mountinfo(5)'s octal escapes); what stands before them, three paths of at most
+// PATH_MAX among it, fits four times. The parser takes lines of less than 64 KiB.
 const maxLine = 60 << 10
 
-// readTable returns the mounts of this mount namespace that the filter keeps, without the tails of very long options. It reads the table of this
-// thread, since another thread may be in another namespace.
+// readTable returns the mounts of this mount namespace that the filter keeps, without the
+// tails of very long options. It reads the table of this thread, since another thread may
+// be in another namespace.
 func readTable(filter mountinfo.FilterFunc) ([]*mountinfo.Info, error) {
 	f, err := os.Open("/proc/thread-self/mountinfo")
 	if errors.Is(err, os.ErrNotExist) { // before Linux 3.17
@@ -50,7 +52,8 @@ func (s *shortLines) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads a line, whose cut-off form is a copy, since finding its end overwrites the buffer.
+// next reads a line, whose cut-off form is a copy, since finding its end overwrites the
+// buffer.
 func (s *shortLines) next() error {
 	line, err := s.from.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {

@@ -8,16 +8,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// atimeMask covers the three ways of keeping access times, of which a mount has exactly one (mount_setattr(2)).
+// atimeMask covers the three ways of keeping access times, of which a mount has exactly
+// one (mount_setattr(2)).
 const atimeMask = unix.MOUNT_ATTR__ATIME
 
-// attrOption is an option of mount(8) that belongs to the mount rather than to the file system.
+// attrOption is an option of mount(8) that belongs to the mount rather than to the file
+// system.
 type attrOption struct {
 	name       string
 	clear, set uint64
 }
 
-// attrOptions lists every such option. Where two undo each other, the later of the two in an option list wins.
+// attrOptions lists every such option. Where two undo each other, the later of the two in
+// an option list wins.
 func attrOptions() []attrOption {
 	return []attrOption{
 		{"ro", 0, unix.MOUNT_ATTR_RDONLY},
@@ -42,10 +45,13 @@ func attrOptions() []attrOption {
 	}
 }
 
-// ParseOptions splits mount options as people and storage.conf write them into the mount's flags (MOUNT_ATTR_*) and the file system's own
-// options. An option may itself be a list with commas. A security label (context="…") may hold commas when it is in double quotes, which are taken
-// off; quotes elsewhere are errdefs.ErrInvalid. Options that would make something other than one plain mount ("bind",
-// "remount", "shared", "lowerdir=…") are errdefs.ErrInvalid; whether the file system knows the others is for the kernel to say.
+// ParseOptions splits mount options as people and storage.conf write them into the
+// mount's flags (MOUNT_ATTR_*) and the file system's own options. An option may itself be
+// a list with commas. A security label (context="…") may hold commas when it is in double
+// quotes, which are taken off; quotes elsewhere are errdefs.ErrInvalid. Options that
+// would make something other than one plain mount ("bind", "remount", "shared",
+// "lowerdir=…") are errdefs.ErrInvalid; whether the file system knows the others is for
+// the kernel to say.
 func ParseOptions(options []string) (attr uint64, data []string, err error) {
 	known := attrOptions()
 next:
@@ -96,12 +102,14 @@ func unquote(option string) (string, error) {
 	inner, ok := strings.CutPrefix(value, `"`)
 	inner, closed := strings.CutSuffix(inner, `"`)
 	if !isLabelKey(key) || !ok || !closed || strings.Contains(inner, `"`) {
-		return "", fmt.Errorf("mount option %q: %w: quotes are for security labels, as in context=\"…\"", option, errdefs.ErrInvalid)
+		return "", fmt.Errorf("mount option %q: %w: quotes are for security labels, as in context=\"…\"", option,
+			errdefs.ErrInvalid)
 	}
 	return key + "=" + inner, nil
 }
 
-// isReserved reports whether an option is not the caller's to set: the layers' own directories, and what makes mount(2) do another job.
+// isReserved reports whether an option is not the caller's to set: the layers' own
+// directories, and what makes mount(2) do another job.
 func isReserved(key string) bool {
 	switch key {
 	case "lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir", "source",
@@ -146,7 +154,8 @@ func classicFlags(attr uint64) uintptr {
 	return flags
 }
 
-// superblockFlag gives the MS_* flag of an option that is an option of every file system: fsconfig(2) takes it as a word, mount(2) as a flag.
+// superblockFlag gives the MS_* flag of an option that is an option of every file system:
+// fsconfig(2) takes it as a word, mount(2) as a flag.
 func superblockFlag(option string) (uintptr, bool) {
 	switch option {
 	case "sync":

@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stack makes n lower directories that each hold a file of their number, an upper and a work directory, and a place to mount on.
+// stack makes n lower directories that each hold a file of their number, an upper and a
+// work directory, and a place to mount on.
 func stack(t testing.TB, n int, name string) mount.Spec {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,7 +59,8 @@ func TestOverlayOfManyLowers(t *testing.T) {
 	manyLowers(t)
 }
 
-// Every way works for root of a user namespace as well, with attributes in user.overlay.*.
+// Every way works for root of a user namespace as well, with attributes in
+// user.overlay.*.
 func TestOverlayOfManyLowersInUserNamespace(t *testing.T) {
 	if testutil.InUserNS(t) {
 		manyLowers(t, "userxattr")
@@ -139,7 +141,8 @@ func TestClassicLeavesTheWorkingDirectoryAlone(t *testing.T) {
 func TestOverlayOfOddPaths(t *testing.T) {
 	testutil.Root(t)
 	for way, perform := range ways {
-		for _, name := range []string{"with space", "a:b", "a,b", `a\b`, `a\:b\,c=d`, "a=b", `"quoted"`, "new\nline", "é", strings.Repeat("long/", 60)} {
+		for _, name := range []string{"with space", "a:b", "a,b", `a\b`, `a\:b\,c=d`, "a=b", `"quoted"`, "new\nline",
+			"é", strings.Repeat("long/", 60)} {
 			t.Run(way+"/"+name, func(t *testing.T) {
 				s := stack(t, 3, name)
 				if err := perform(t.Context(), s); err != nil {
@@ -179,7 +182,8 @@ func TestFlagsReachTheMount(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			s := stack(t, 1, "store")
 			var err error
-			if s.Attr, s.Data, err = mount.ParseOptions(append([]string{strings.Join(wanted[:2], ",")}, wanted[2:]...)); err != nil {
+			if s.Attr, s.Data, err = mount.ParseOptions(append([]string{strings.Join(wanted[:2], ",")},
+				wanted[2:]...)); err != nil {
 				t.Fatal(err)
 			}
 			if err := perform(t.Context(), s); err != nil {
@@ -218,9 +222,11 @@ func TestErrorsSayWhatTheKernelSaid(t *testing.T) {
 		says  string
 		is    error
 	}{
-		"unknown option":      {func(s *mount.Spec) { s.Data = []string{"nonsense=1"} }, "nonsense", unix.EINVAL},
-		"bad value":           {func(s *mount.Spec) { s.Data = []string{"metacopy=perhaps"} }, "metacopy", unix.EINVAL},
-		"contradiction":       {func(s *mount.Spec) { s.Data = []string{"userxattr", "metacopy=on"} }, "metacopy", unix.EINVAL},
+		"unknown option": {func(s *mount.Spec) { s.Data = []string{"nonsense=1"} }, "nonsense", unix.EINVAL},
+		"bad value":      {func(s *mount.Spec) { s.Data = []string{"metacopy=perhaps"} }, "metacopy", unix.EINVAL},
+		"contradiction": {func(s *mount.Spec) {
+			s.Data = []string{"userxattr", "metacopy=on"}
+		}, "metacopy", unix.EINVAL},
 		"lower missing":       {func(s *mount.Spec) { s.Lower[1] += "-gone" }, "diff-gone", unix.ENOENT},
 		"upper missing":       {func(s *mount.Spec) { s.Upper += "-gone" }, "upper-gone", unix.ENOENT},
 		"lower is a file":     {func(s *mount.Spec) { s.Lower[0] += "/who" }, "is not a directory", unix.EINVAL},

@@ -1,6 +1,7 @@
 // Package mount turns a description of a mount into a mount.
 //
-// Drivers return a Spec, which is data; the layers package performs it and the containerd adapter sends it over the wire.
+// Drivers return a Spec, which is data; the layers package performs it and the containerd
+// adapter sends it over the wire.
 package mount
 
 import (
@@ -10,36 +11,49 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Spec describes one mount. It does nothing by itself and can be printed, compared and sent.
+// Spec describes one mount. It does nothing by itself and can be printed, compared and
+// sent.
 type Spec struct {
 	// Type is a file system type as /proc/filesystems names it, or "bind".
 	Type string
-	// Source is the directory to bind, or the text that the mount table shows as the source.
+	// Source is the directory to bind, or the text that the mount table shows as the
+	// source.
 	Source string
-	// Target is the absolute path to mount on. It must exist, as a directory that is no symlink.
+	// Target is the absolute path to mount on. It must exist, as a directory that is no
+	// symlink.
 	Target string
-	// Lower holds overlay's lower directories as absolute paths, the nearest first, none escaped. The kernel takes at most 500.
+	// Lower holds overlay's lower directories as absolute paths, the nearest first, none
+	// escaped. The kernel takes at most 500.
 	Lower []string
-	// Upper and Work are overlay's upper and work directory; both empty for a read-only overlay.
+	// Upper and Work are overlay's upper and work directory; both empty for a read-only
+	// overlay.
 	Upper, Work string
-	// Data holds the file system's own options, each "key" or "key=value", unescaped and unquoted. Lower, Upper and Work aren't among them.
+	// Data holds the file system's own options, each "key" or "key=value", unescaped and
+	// unquoted. Lower, Upper and Work aren't among them.
 	Data []string
-	// Attr holds MOUNT_ATTR_* flags of mount_setattr(2): MOUNT_ATTR_RDONLY, MOUNT_ATTR_NODEV and so on.
+	// Attr holds MOUNT_ATTR_* flags of mount_setattr(2): MOUNT_ATTR_RDONLY,
+	// MOUNT_ATTR_NODEV and so on.
 	Attr uint64
-	// IDMap, when not nil, translates the owners of what lies in Lower: the container's IDs on disk appear as the host's. Upper is not
-	// translated. It isn't among Options: mount(8) has no such option for overlay's directories.
+	// IDMap, when not nil, translates the owners of what lies in Lower: the container's
+	// IDs on disk appear as the host's. Upper is not translated. It isn't among Options:
+	// mount(8) has no such option for overlay's directories.
 	IDMap *idtools.Mapping
-	// Unmapped is how many of the first Lower keep the owners they have in spite of IDMap.
+	// Unmapped is how many of the first Lower keep the owners they have in spite of
+	// IDMap.
 	Unmapped int
-	// Program, when not "", is the absolute path of a program that mounts in the kernel's stead, as fuse-overlayfs does. IDMap then is
-	// for Upper as well, which holds the container's IDs too.
+	// Program, when not "", is the absolute path of a program that mounts in the kernel's
+	// stead, as fuse-overlayfs does. IDMap then is for Upper as well, which holds the
+	// container's IDs too.
 	Program string
-	// MapDir is a directory, made when missing, in which mounts for IDMap appear for a moment on kernels whose overlayfs refuses detached ones.
+	// MapDir is a directory, made when missing, in which mounts for IDMap appear for a
+	// moment on kernels whose overlayfs refuses detached ones.
 	MapDir string
 }
 
-// Options gives everything but type, source and target as options for mount(8) -o, in the order lowerdir, upperdir, workdir, Data, Attr.
-// Each is escaped so that joining them with commas is safe: overlayfs takes a backslash before a comma, a colon and a backslash.
+// Options gives everything but type, source and target as options for mount(8) -o, in the
+// order lowerdir, upperdir, workdir, Data, Attr. Each is escaped so that joining them
+// with commas is safe: overlayfs takes a backslash before a comma, a colon and a
+// backslash.
 func (s Spec) Options() []string {
 	var options []string
 	if len(s.Lower) > 0 {
@@ -67,8 +81,9 @@ func escapeOption(path string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(path, `\`, `\\`), `,`, `\,`)
 }
 
-// formatData gives one option of Data its outer form. Security labels hold commas and go in double quotes, which is the kernel's
-// form for them (security_sb_eat_lsm_opts); everything else is escaped.
+// formatData gives one option of Data its outer form. Security labels hold commas and go
+// in double quotes, which is the kernel's form for them (security_sb_eat_lsm_opts);
+// everything else is escaped.
 func formatData(option string) string {
 	key, value, found := strings.Cut(option, "=")
 	if found && isLabelKey(key) {

@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Unmount takes away the topmost mount on target, at once for everyone who looks and, for those who still use it, when they are done
-// (MNT_DETACH). It follows no symlink at target. A target that isn't mounted, or isn't there, is no error. What was written through a mount
-// program has reached it before.
+// Unmount takes away the topmost mount on target, at once for everyone who looks and, for
+// those who still use it, when they are done (MNT_DETACH). It follows no symlink at
+// target. A target that isn't mounted, or isn't there, is no error. What was written
+// through a mount program has reached it before.
 func Unmount(target string) error {
 	flushServed(target)
 	switch err := unix.Unmount(target, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err {
@@ -25,7 +26,8 @@ func Unmount(target string) error {
 	}
 }
 
-// Hold keeps what is mounted on target in being, though out of sight once it is unmounted, until it is closed. nil when there is nothing to hold.
+// Hold keeps what is mounted on target in being, though out of sight once it is
+// unmounted, until it is closed. nil when there is nothing to hold.
 func Hold(target string) io.Closer {
 	fd, err := unix.Open(target, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -39,8 +41,9 @@ type held int
 
 func (h held) Close() error { return unix.Close(int(h)) }
 
-// IsMountPoint reports whether something is mounted on path itself, bind mounts included. A path that doesn't exist is no mount point; a
-// symlink isn't followed. It takes one system call, and reads the mount table only on kernels before 5.8.
+// IsMountPoint reports whether something is mounted on path itself, bind mounts included.
+// A path that doesn't exist is no mount point; a symlink isn't followed. It takes one
+// system call, and reads the mount table only on kernels before 5.8.
 func IsMountPoint(path string) (bool, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
@@ -65,8 +68,8 @@ func IsMountPoint(path string) (bool, error) {
 	return len(found) > 0, err
 }
 
-// IsPrivate reports whether path is a mount point from which mounts made beneath spread nowhere: what MakePrivate makes. It reads the mount
-// table only on kernels before 6.8.
+// IsPrivate reports whether path is a mount point from which mounts made beneath spread
+// nowhere: what MakePrivate makes. It reads the mount table only on kernels before 6.8.
 func IsPrivate(path string) (bool, error) {
 	if is, err := IsMountPoint(path); err != nil || !is {
 		return false, err
@@ -86,11 +89,13 @@ func isPrivateByTable(path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	// "shared:N" and "master:N" are what a mount that isn't private carries in its optional fields (proc_pid_mountinfo(5)).
+	// "shared:N" and "master:N" are what a mount that isn't private carries in its
+	// optional fields (proc_pid_mountinfo(5)).
 	return len(found) > 0 && found[len(found)-1].Optional == "", nil
 }
 
-// Below lists the mount points beneath dir, dir itself excluded, in an order in which they can be unmounted: the last one made comes first.
+// Below lists the mount points beneath dir, dir itself excluded, in an order in which
+// they can be unmounted: the last one made comes first.
 func Below(dir string) ([]string, error) {
 	dir, err := filepath.EvalSymlinks(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -113,8 +118,8 @@ func Below(dir string) ([]string, error) {
 	return points, nil
 }
 
-// bindsItself reports whether the mount on dir shows the very directory that it covers, as MakePrivate makes it, rather than
-// another file system or another directory.
+// bindsItself reports whether the mount on dir shows the very directory that it covers,
+// as MakePrivate makes it, rather than another file system or another directory.
 func bindsItself(dir string) (bool, error) {
 	all, err := readTable(mountinfo.ParentsFilter(dir))
 	if err != nil {
@@ -134,7 +139,8 @@ func bindsItself(dir string) (bool, error) {
 			continue
 		}
 		below, err := filepath.Rel(m.Mountpoint, dir)
-		return err == nil && m.Major == top.Major && m.Minor == top.Minor && filepath.Join(m.Root, below) == top.Root, nil
+		return err == nil && m.Major == top.Major && m.Minor == top.Minor && filepath.Join(m.Root, below) == top.Root,
+			nil
 	}
 	return false, nil
 }

@@ -58,7 +58,8 @@ func TestPrivateHome(t *testing.T) {
 	}
 
 	merged := filepath.Join(home, "a/merged")
-	must(t, mount.Perform(t.Context(), mount.Spec{Type: "tmpfs", Source: "tmpfs", Target: merged, Data: []string{"size=1m"}}))
+	must(t, mount.Perform(t.Context(), mount.Spec{Type: "tmpfs", Source: "tmpfs", Target: merged,
+		Data: []string{"size=1m"}}))
 	if below, err := mount.Below(home); err != nil || !slices.Equal(below, []string{merged}) {
 		t.Errorf("mounted below: %v, %v", below, err)
 	}
@@ -97,7 +98,8 @@ func TestBindWithFlags(t *testing.T) {
 	for way, perform := range ways {
 		t.Run(way, func(t *testing.T) {
 			from, to := t.TempDir(), t.TempDir()
-			// A file system of this namespace: the access time flags of others are locked in a user namespace (mount_namespaces(7)).
+			// A file system of this namespace: the access time flags of others are locked
+			// in a user namespace (mount_namespaces(7)).
 			must(t, mount.Perform(t.Context(), mount.Spec{Type: "tmpfs", Source: "tmpfs", Target: from}))
 			t.Cleanup(func() { must(t, mount.Unmount(from)) })
 			testutil.Tree(t, from, "f=1")
@@ -152,21 +154,24 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// A mount whose line in the table is longer than any parser's buffer doesn't hide itself or the others.
+// A mount whose line in the table is longer than any parser's buffer doesn't hide itself
+// or the others.
 func TestBelowWithVeryLongLines(t *testing.T) {
 	testutil.Root(t)
 	dir := t.TempDir()
 	t.Cleanup(func() { must(t, testutil.UnmountBelow(dir)) })
 	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: filepath.Join(dir, "long")}
 	for n := range 400 {
-		lower := filepath.Join(dir, fmt.Sprintf("%03d", n)+strings.Repeat(" ", 200)) // a space takes four bytes in the table
+		// a space takes four bytes in the table
+		lower := filepath.Join(dir, fmt.Sprintf("%03d", n)+strings.Repeat(" ", 200))
 		must(t, os.Mkdir(lower, 0o700))
 		spec.Lower = append(spec.Lower, lower)
 	}
 	other := filepath.Join(dir, "other")
 	must(t, errors.Join(os.Mkdir(spec.Target, 0o700), os.Mkdir(other, 0o700)))
 	must(t, mount.Perform(t.Context(), spec))
-	must(t, mount.Perform(t.Context(), mount.Spec{Type: "tmpfs", Source: "tmpfs", Target: other, Data: []string{"size=1m"}}))
+	must(t, mount.Perform(t.Context(), mount.Spec{Type: "tmpfs", Source: "tmpfs", Target: other,
+		Data: []string{"size=1m"}}))
 	table, err := os.ReadFile("/proc/self/mountinfo")
 	must(t, err)
 	if len(table) < 1<<17 {
