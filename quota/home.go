@@ -11,11 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits are what the files of a project may take at most. Both are hard: what would go beyond fails, with EDQUOT or, on XFS, ENOSPC. 0 is no limit.
+// Limits are what the files of a project may take at most. Both are hard: what would go
+// beyond fails, with EDQUOT or, on XFS, ENOSPC. 0 is no limit.
 type Limits struct {
-	// Bytes of blocks, rounded up to KiB. The file system hands them out in blocks of its own.
+	// Bytes of blocks, rounded up to KiB. The file system hands them out in blocks of its
+	// own.
 	Bytes uint64
-	// Inodes counts files, directories and everything else, the project's topmost directory included.
+	// Inodes counts files, directories and everything else, the project's topmost
+	// directory included.
 	Inodes uint64
 }
 
@@ -27,12 +30,14 @@ func (l Limits) String() string { return fmt.Sprintf("%d bytes and %d inodes", l
 
 // Usage is what the files of a project take.
 type Usage struct {
-	// Bytes of blocks, those of directories included, and those that XFS has set aside for files that grow.
+	// Bytes of blocks, those of directories included, and those that XFS has set aside
+	// for files that grow.
 	Bytes  int64
 	Inodes int64
 }
 
-// Home is a directory whose subdirectories have projects of their own. It may be used by several goroutines and processes at once.
+// Home is a directory whose subdirectories have projects of their own. It may be used by
+// several goroutines and processes at once.
 type Home struct {
 	path string
 	base uint32 // the range of IDs that belongs to it begins after this one
@@ -40,7 +45,8 @@ type Home struct {
 	byNode bool
 }
 
-// Open makes a directory a Home, or returns errdefs.ErrUnsupported with what the file system lacks. The directory is kept from handing down a project of its own, which
+// Open makes a directory a Home, or returns errdefs.ErrUnsupported with what the file
+// system lacks. The directory is kept from handing down a project of its own, which
 // `xfs_quota -x -c 'project -s'` makes it do, since no layer could then be renamed in.
 func Open(path string) (*Home, error) { return open(path, false) }
 
@@ -70,8 +76,8 @@ func (h *Home) control(home *os.File) control {
 // rangeSize is how many IDs containers/storage means a home to have.
 const rangeSize = 10_000
 
-// baseProject is where a home's range begins: the project that an administrator has put it into, else a number made of its inode, as
-// containers/storage makes it.
+// baseProject is where a home's range begins: the project that an administrator has put
+// it into, else a number made of its inode, as containers/storage makes it.
 func baseProject(home *os.File) (uint32, error) {
 	a, err := attributes(home)
 	if err != nil || a.project != 0 {
@@ -84,8 +90,8 @@ func baseProject(home *os.File) (uint32, error) {
 	return uint32(rangeSize + st.Ino*rangeSize%(math.MaxUint32-rangeSize)), nil
 }
 
-// Assign puts dir, which must be empty and on the home's file system, into a project of its own with these limits, which may be none: then its files are
-// only counted.
+// Assign puts dir, which must be empty and on the home's file system, into a project of
+// its own with these limits, which may be none: then its files are only counted.
 func (h *Home) Assign(ctx context.Context, dir string, l Limits) error {
 	if err := h.assign(ctx, dir, l); err != nil {
 		return fmt.Errorf("limit %s: %w", dir, err)
@@ -109,7 +115,8 @@ func (h *Home) assign(ctx context.Context, dir string, l Limits) error {
 	if err != nil {
 		return err
 	}
-	// A project without files may still have the limits of those that it had. If we die between the next two steps, so will this one.
+	// A project without files may still have the limits of those that it had. If we die
+	// between the next two steps, so will this one.
 	if err := c.set(project, l); err != nil {
 		return err
 	}
@@ -120,8 +127,9 @@ func (h *Home) assign(ctx context.Context, dir string, l Limits) error {
 	return err
 }
 
-// lock keeps other processes from choosing an ID until the returned file is closed, which is soon. It is flock(2) on the directory itself: a file for it
-// would look like a layer to containers/storage.
+// lock keeps other processes from choosing an ID until the returned file is closed, which
+// is soon. It is flock(2) on the directory itself: a file for it would look like a layer
+// to containers/storage.
 func (h *Home) lock(ctx context.Context) (*os.File, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -143,8 +151,10 @@ func (h *Home) lock(ctx context.Context) (*os.File, error) {
 	}
 }
 
-// unused chooses a project without files. containers/storage looks once, when a process of it starts, and counts up from the highest ID in the home. So a process of
-// it that is already running doesn't see what we choose: we count down from the middle of the range, where it comes last.
+// unused chooses a project without files. containers/storage looks once, when a process
+// of it starts, and counts up from the highest ID in the home. So a process of it that is
+// already running doesn't see what we choose: we count down from the middle of the range,
+// where it comes last.
 func (h *Home) unused(ctx context.Context, c control) (uint32, error) {
 	const most = 100 * rangeSize // beyond its range, as containers/storage
 	middle := uint64(h.base) + rangeSize/2
@@ -170,7 +180,8 @@ func (h *Home) unused(ctx context.Context, c control) (uint32, error) {
 	return 0, fmt.Errorf("%w: all project IDs of %s are in use", errdefs.ErrBusy, h.path)
 }
 
-// Read returns the limits and the usage of a directory that has a project of its own, and errdefs.ErrNotFound for one that hasn't.
+// Read returns the limits and the usage of a directory that has a project of its own, and
+// errdefs.ErrNotFound for one that hasn't.
 func (h *Home) Read(dir string) (Limits, Usage, error) {
 	var d dqblk
 	err := h.with(dir, func(c control, project uint32) (err error) {
@@ -180,10 +191,12 @@ func (h *Home) Read(dir string) (Limits, Usage, error) {
 	if err != nil {
 		return Limits{}, Usage{}, fmt.Errorf("quota of %s: %w", dir, err)
 	}
-	return Limits{Bytes: d.blockHard * blockSize, Inodes: d.inodeHard}, Usage{Bytes: int64(d.space), Inodes: int64(d.inodes)}, nil
+	return Limits{Bytes: d.blockHard * blockSize, Inodes: d.inodeHard},
+		Usage{Bytes: int64(d.space), Inodes: int64(d.inodes)}, nil
 }
 
-// Change replaces the limits of a directory that has a project of its own; errdefs.ErrNotFound for one that hasn't. Files that are beyond the new ones already
+// Change replaces the limits of a directory that has a project of its own;
+// errdefs.ErrNotFound for one that hasn't. Files that are beyond the new ones already
 // stay.
 func (h *Home) Change(dir string, l Limits) error {
 	err := h.with(dir, func(c control, project uint32) error { return c.set(project, l) })
@@ -193,8 +206,9 @@ func (h *Home) Change(dir string, l Limits) error {
 	return nil
 }
 
-// Lift takes the limits away, so that none are left when the directory's files have gone. It comes before they go: from then on the project may be
-// another's. A directory without a project of its own has nothing to lift.
+// Lift takes the limits away, so that none are left when the directory's files have gone.
+// It comes before they go: from then on the project may be another's. A directory without
+// a project of its own has nothing to lift.
 func (h *Home) Lift(dir string) error {
 	err := h.Change(dir, Limits{})
 	if errors.Is(err, errdefs.ErrNotFound) {

@@ -73,10 +73,12 @@ func newDir(t *testing.T, home *Home, name string, l Limits) string {
 	return dir
 }
 
-// full is what the kernel says when a project has no more: XFS has another errno for projects than for users (xfs_trans_dqresv).
+// full is what the kernel says when a project has no more: XFS has another errno for
+// projects than for users (xfs_trans_dqresv).
 func full(err error) bool { return errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.ENOSPC) }
 
-// limited runs fn without CAP_SYS_RESOURCE, which ext4 lets go beyond all limits. Processes in a container don't have it, and overlayfs never uses it.
+// limited runs fn without CAP_SYS_RESOURCE, which ext4 lets go beyond all limits.
+// Processes in a container don't have it, and overlayfs never uses it.
 func limited(t *testing.T, fn func()) {
 	t.Helper()
 	var done sync.WaitGroup
@@ -95,7 +97,8 @@ func limited(t *testing.T, fn func()) {
 	done.Wait()
 }
 
-// write fills a file until it has size bytes or the kernel says no, and returns how many it has.
+// write fills a file until it has size bytes or the kernel says no, and returns how many
+// it has.
 func write(path string, size int) (written int, err error) {
 	f, err := os.Create(path)
 	if err != nil {
@@ -180,10 +183,12 @@ func TestQuotaLimits(t *testing.T) {
 		} {
 			l, u, err := home.Read(c.dir)
 			if err != nil || l != c.limits || u.Inodes != c.inodes {
-				t.Errorf("%s after a remount: limits %v, %d inodes, %v; want %v, %d", c.dir, l, u.Inodes, err, c.limits, c.inodes)
+				t.Errorf("%s after a remount: limits %v, %d inodes, %v; want %v, %d", c.dir, l, u.Inodes, err, c.limits,
+					c.inodes)
 			}
 		}
-		if _, u, _ := home.Read(small); u.Bytes < 50*miB || u.Bytes > 50*miB+4096 { // ext4 may need a block of its own when it writes
+		// ext4 may need a block of its own when it writes
+		if _, u, _ := home.Read(small); u.Bytes < 50*miB || u.Bytes > 50*miB+4096 {
 			t.Errorf("%d bytes are counted after a remount, want 50 MiB and a block at most", u.Bytes)
 		}
 		limited(t, func() { _, err = os.Create(filepath.Join(few, "one more")) })
@@ -200,7 +205,8 @@ func TestQuotaLimits(t *testing.T) {
 	})
 }
 
-// A project's number is free again when its last file has gone, and is then given away without the former limits.
+// A project's number is free again when its last file has gone, and is then given away
+// without the former limits.
 func TestQuotaIDsAreReused(t *testing.T) {
 	eachKind(t, func(t *testing.T, fs *testutil.VMDisk) {
 		home := newHome(t, fs)
@@ -261,7 +267,8 @@ func TestQuotaIDsOfOthers(t *testing.T) {
 	})
 }
 
-// An administrator may have chosen the range, with xfs_quota -x -c 'project -s', which makes all directories there hand it down.
+// An administrator may have chosen the range, with xfs_quota -x -c 'project -s', which
+// makes all directories there hand it down.
 func TestQuotaHomeWithAProject(t *testing.T) {
 	eachKind(t, func(t *testing.T, fs *testutil.VMDisk) {
 		path := filepath.Join(fs.Dir, "home")
@@ -313,7 +320,8 @@ func TestQuotaJoin(t *testing.T) {
 		if err := os.Rename(filepath.Join(aside, "new"), filepath.Join(layer, "new")); err != nil {
 			t.Error(err)
 		}
-		if err := os.Rename(filepath.Join(strange, "new"), filepath.Join(layer, "strange")); !errors.Is(err, unix.EXDEV) {
+		if err := os.Rename(filepath.Join(strange, "new"), filepath.Join(layer, "strange")); !errors.Is(err,
+			unix.EXDEV) {
 			t.Errorf("rename from another project: %v, want EXDEV", err)
 		}
 		file := filepath.Join(home.path, "file")
@@ -364,7 +372,8 @@ func TestQuotaFourProcesses(t *testing.T) {
 	})
 }
 
-// Before Linux 5.14 quotas are asked for by device node, which is where containers/storage has it.
+// Before Linux 5.14 quotas are asked for by device node, which is where
+// containers/storage has it.
 func TestQuotaByDeviceNode(t *testing.T) {
 	eachKind(t, func(t *testing.T, fs *testutil.VMDisk) {
 		byFD := newHome(t, fs)
@@ -372,7 +381,8 @@ func TestQuotaByDeviceNode(t *testing.T) {
 		if _, err := os.Lstat(node); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("a node that isn't needed: %v", err)
 		}
-		if err := unix.Mknod(node, unix.S_IFBLK|0o600, int(unix.Mkdev(250, 250))); err != nil { // of the disk the store was on before
+		// of the disk the store was on before
+		if err := unix.Mknod(node, unix.S_IFBLK|0o600, int(unix.Mkdev(250, 250))); err != nil {
 			t.Fatal(err)
 		}
 		home, err := open(byFD.path, true)

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fsxattr is struct fsxattr of linux/fs.h: the attributes that file systems share since Linux 4.5, and XFS had before.
+// fsxattr is struct fsxattr of linux/fs.h: the attributes that file systems share since
+// Linux 4.5, and XFS had before.
 type fsxattr struct {
 	flags      uint32
 	extentSize uint32
@@ -20,7 +21,8 @@ type fsxattr struct {
 }
 
 const (
-	// FS_IOC_FSGETXATTR is _IOR('X', 31, struct fsxattr) and FS_IOC_FSSETXATTR _IOW('X', 32, struct fsxattr). How _IOR and _IOW look depends on the architecture.
+	// FS_IOC_FSGETXATTR is _IOR('X', 31, struct fsxattr) and FS_IOC_FSSETXATTR _IOW('X',
+	// 32, struct fsxattr). How _IOR and _IOW look depends on the architecture.
 	getXattr = unix.FS_IOC_GETFLAGS&directionBits | uint(unsafe.Sizeof(fsxattr{}))<<16 | 'X'<<8 | 31
 	setXattr = unix.FS_IOC_SETFLAGS&directionBits | uint(unsafe.Sizeof(fsxattr{}))<<16 | 'X'<<8 | 32
 
@@ -34,7 +36,8 @@ func openDir(dir string) (*os.File, error) {
 	return os.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 }
 
-// attributes reads those of an open file or directory. A file system that has none has no projects.
+// attributes reads those of an open file or directory. A file system that has none has no
+// projects.
 func attributes(f *os.File) (a fsxattr, err error) {
 	err = ioctl(f, getXattr, &a)
 	if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EOPNOTSUPP) {
@@ -46,7 +49,8 @@ func attributes(f *os.File) (a fsxattr, err error) {
 	return a, nil
 }
 
-// enter puts an open file or directory into a project, which a directory hands down from then on.
+// enter puts an open file or directory into a project, which a directory hands down from
+// then on.
 func enter(f *os.File, project uint32) error {
 	a, err := attributes(f)
 	if err != nil {
@@ -66,7 +70,8 @@ func enter(f *os.File, project uint32) error {
 	return nil
 }
 
-// StopInheritance keeps a directory, if there is one, from handing its project down. Into one that does nothing of another project can be renamed (EXDEV).
+// StopInheritance keeps a directory, if there is one, from handing its project down. Into
+// one that does nothing of another project can be renamed (EXDEV).
 func StopInheritance(dir string) error {
 	f, err := openDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -87,9 +92,11 @@ func StopInheritance(dir string) error {
 	return nil
 }
 
-// Join puts a file or an empty directory into the project that the directory like, on its file system, hands down. That makes it possible to rename it, and what is then
-// made in it, into that directory, which is EXDEV otherwise, and what is in both counts towards the same limits. These don't keep root from joining. If like hands none
-// down, Join does nothing and joined is false.
+// Join puts a file or an empty directory into the project that the directory like, on its
+// file system, hands down. That makes it possible to rename it, and what is then made in
+// it, into that directory, which is EXDEV otherwise, and what is in both counts towards
+// the same limits. These don't keep root from joining. If like hands none down, Join does
+// nothing and joined is false.
 func Join(path, like string) (joined bool, err error) {
 	from, err := openDir(like)
 	if err != nil {

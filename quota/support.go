@@ -10,9 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Supported returns nil where directories beneath dir can have limits, and otherwise errdefs.ErrUnsupported with what to mount or to format differently. dir
-// need not exist yet: its file system is that of the nearest directory above. Nothing is changed. On kernels before 5.14 nothing can be learnt that way, and nil means
-// only that Open will know.
+// Supported returns nil where directories beneath dir can have limits, and otherwise
+// errdefs.ErrUnsupported with what to mount or to format differently. dir need not exist
+// yet: its file system is that of the nearest directory above. Nothing is changed. On
+// kernels before 5.14 nothing can be learnt that way, and nil means only that Open will
+// know.
 func Supported(dir string) error {
 	f, err := nearest(dir)
 	if err != nil {
@@ -48,7 +50,8 @@ func (c control) supported() error {
 	}
 	// Whoever may not read a quota may not set one either.
 	if _, err := c.get(anyProject); errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("project quotas at %s: %w: setting them takes CAP_SYS_ADMIN outside of user namespaces", c.dir.Name(), errdefs.ErrUnsupported)
+		return fmt.Errorf("project quotas at %s: %w: setting them takes CAP_SYS_ADMIN outside of user namespaces",
+			c.dir.Name(), errdefs.ErrUnsupported)
 	} else if err != nil {
 		return fmt.Errorf("%s: %w", c.dir.Name(), err)
 	}
