@@ -10,25 +10,31 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// AdditionalLayer is a layer of an additional layer store that isn't in this store yet. It is in use until Release.
+// AdditionalLayer is a layer of an additional layer store that isn't in this store yet.
+// It is in use until Release.
 type AdditionalLayer struct {
-	// Info tells the layer's digests, sizes and compression as its store knows them. It has no ID.
+	// Info tells the layer's digests, sizes and compression as its store knows them. It
+	// has no ID.
 	Info  layers.Layer
 	store *Store
 	found drivers.AdditionalLayer
 }
 
-// LookupAdditionalLayer asks the additional layer stores of storage.conf for a layer, given the digest of its table of contents and the reference of the image
-// to be pulled ("docker.io/library/debian:12"). It is errdefs.ErrNotFound where none has it: the layer has to be imported then. The answer may take as long as
-// the layer store needs to find out.
-func (s *Store) LookupAdditionalLayer(ctx context.Context, toc digest.Digest, reference string) (*AdditionalLayer, error) {
+// LookupAdditionalLayer asks the additional layer stores of storage.conf for a layer,
+// given the digest of its table of contents and the reference of the image to be pulled
+// ("docker.io/library/debian:12"). It is errdefs.ErrNotFound where none has it: the layer
+// has to be imported then. The answer may take as long as the layer store needs to find
+// out.
+func (s *Store) LookupAdditionalLayer(ctx context.Context, toc digest.Digest,
+	reference string) (*AdditionalLayer, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
 	stores, ok := rooms.driver.(drivers.AdditionalLayers)
 	if !ok {
-		return nil, fmt.Errorf("additional layer %s: %w: the %s driver has no additional layer stores", toc, errdefs.ErrNotFound, rooms.driver.Name())
+		return nil, fmt.Errorf("additional layer %s: %w: the %s driver has no additional layer stores", toc,
+			errdefs.ErrNotFound, rooms.driver.Name())
 	}
 	found, err := stores.LookupAdditional(ctx, toc, reference)
 	if err != nil {
@@ -45,8 +51,9 @@ func (s *Store) LookupAdditionalLayer(ctx context.Context, toc digest.Digest, re
 // Release ends the use of the layer by this object; layers made of it go on.
 func (a *AdditionalLayer) Release() { a.found.Release() }
 
-// PutAs makes a layer of the store that shows this one, without copying anything; it needs the layer store from then on. Of opts, ID, Parent, Names and
-// Metadata count. Errors are those of CreateLayer.
+// PutAs makes a layer of the store that shows this one, without copying anything; it
+// needs the layer store from then on. Of opts, ID, Parent, Names and Metadata count.
+// Errors are those of CreateLayer.
 func (a *AdditionalLayer) PutAs(ctx context.Context, opts layers.CreateOptions) (created layers.Layer, err error) {
 	return a.store.addLayer(ctx, opts, func(r *rooms, parent *layers.Layer) (*layers.Draft, error) {
 		return r.layers.PrepareAdditional(ctx, parent, a.found, opts)

@@ -23,8 +23,10 @@ import (
 
 const reference = "registry.example/image:1"
 
-// layerStore makes an additional layer store of plain directories, with one layer, and returns that layer's directory, its TOC digest and its blob.
-func layerStore(t *testing.T, root string, withReference bool, info map[string]any) (dir string, toc digest.Digest, blob []byte) {
+// layerStore makes an additional layer store of plain directories, with one layer, and
+// returns that layer's directory, its TOC digest and its blob.
+func layerStore(t *testing.T, root string, withReference bool, info map[string]any) (dir string, toc digest.Digest,
+	blob []byte) {
 	t.Helper()
 	tar := layerTar(t, "from-afar")
 	var compressed bytes.Buffer
@@ -42,7 +44,8 @@ func layerStore(t *testing.T, root string, withReference bool, info map[string]a
 	if err := os.MkdirAll(filepath.Join(dir, "diff"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := archive.Apply(t.Context(), filepath.Join(dir, "diff"), bytes.NewReader(tar), nil, archive.ApplyOptions{}); err != nil {
+	if _, err := archive.Apply(t.Context(), filepath.Join(dir, "diff"), bytes.NewReader(tar), nil,
+		archive.ApplyOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	record := map[string]any{
@@ -65,8 +68,9 @@ func layerStore(t *testing.T, root string, withReference bool, info map[string]a
 	return dir, toc, blob
 }
 
-// A layer of an additional layer store becomes a layer of the store without a copy: it has the store's digests, its children show its files, its diff is the
-// store's blob, it can't be changed, and it goes like any other.
+// A layer of an additional layer store becomes a layer of the store without a copy: it
+// has the store's digests, its children show its files, its diff is the store's blob, it
+// can't be changed, and it goes like any other.
 func TestAdditionalLayer(t *testing.T) {
 	testutil.Root(t)
 	for name, withReference := range map[string]bool{"plain": false, "with reference": true} {
@@ -74,12 +78,14 @@ func TestAdditionalLayer(t *testing.T) {
 			ctx := t.Context()
 			cfg := roots(t)
 			elsewhere := t.TempDir()
-			cfg.AdditionalLayerStores = []config.LayerStore{{Path: filepath.Join(elsewhere, "empty")}, {Path: elsewhere, WithReference: withReference}}
+			cfg.AdditionalLayerStores = []config.LayerStore{{Path: filepath.Join(elsewhere, "empty")},
+				{Path: elsewhere, WithReference: withReference}}
 			dir, toc, blob := layerStore(t, elsewhere, withReference, nil)
 			before := testutil.Snapshot(t, filepath.Join(dir, "diff"))
 			s := open(t, cfg)
 
-			if _, err := s.LookupAdditionalLayer(ctx, digest.FromString("other"), reference); !errors.Is(err, errdefs.ErrNotFound) {
+			if _, err := s.LookupAdditionalLayer(ctx, digest.FromString("other"), reference); !errors.Is(err,
+				errdefs.ErrNotFound) {
 				t.Fatalf("a layer that nobody has: %v", err)
 			}
 			if _, err := s.LookupAdditionalLayer(ctx, "../../etc", reference); !errors.Is(err, errdefs.ErrInvalid) {
@@ -97,7 +103,8 @@ func TestAdditionalLayer(t *testing.T) {
 				t.Fatal(err)
 			}
 			found.Release()
-			if layer.Parent != "" || len(layer.Names) != 1 || layer.Names[0] != "far" || layer.CompressedDigest != digest.FromBytes(blob) {
+			if layer.Parent != "" || len(layer.Names) != 1 || layer.Names[0] != "far" ||
+				layer.CompressedDigest != digest.FromBytes(blob) {
 				t.Errorf("the record is %+v", layer)
 			}
 			home := filepath.Join(cfg.GraphRoot, "overlay", id("far"))
@@ -108,7 +115,8 @@ func TestAdditionalLayer(t *testing.T) {
 				t.Errorf("additionallayer is %q, %v", text, err)
 			}
 
-			if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("child"), Parent: "far", Writable: true}); err != nil {
+			if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("child"), Parent: "far",
+				Writable: true}); err != nil {
 				t.Fatal(err)
 			}
 			for _, ref := range []string{"far", id("child")} {
@@ -133,7 +141,8 @@ func TestAdditionalLayer(t *testing.T) {
 			if got := exportAs(t, s, "far", &plain); digest.FromBytes(got) != layer.DiffID {
 				t.Error("the uncompressed diff isn't the layer's tar")
 			}
-			if _, err := s.ApplyDiff(ctx, "far", bytes.NewReader(layerTar(t, "more")), nil); !errors.Is(err, errdefs.ErrReadOnly) {
+			if _, err := s.ApplyDiff(ctx, "far", bytes.NewReader(layerTar(t, "more")), nil); !errors.Is(err,
+				errdefs.ErrReadOnly) {
 				t.Errorf("apply a diff: %v", err)
 			}
 			noGarbage(t, s)
@@ -153,7 +162,8 @@ func TestAdditionalLayer(t *testing.T) {
 	}
 }
 
-// A container with an ID map on such a layer gets a copy with its owners: a daemon's file system can't translate them while it is mounted.
+// A container with an ID map on such a layer gets a copy with its owners: a daemon's file
+// system can't translate them while it is mounted.
 func TestMappedContainerOnAdditionalLayer(t *testing.T) {
 	testutil.HostRoot(t)
 	ctx := t.Context()
@@ -176,7 +186,8 @@ func TestMappedContainerOnAdditionalLayer(t *testing.T) {
 		t.Fatal(err)
 	}
 	maps := []idtools.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
-	box, err := s.CreateContainer(ctx, store.ContainerOptions{Image: image.ID, IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
+	box, err := s.CreateContainer(ctx, store.ContainerOptions{Image: image.ID,
+		IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +225,8 @@ func TestAdditionalLayerInfo(t *testing.T) {
 			elsewhere := t.TempDir()
 			cfg.AdditionalLayerStores = []config.LayerStore{{Path: elsewhere}}
 			_, toc, _ := layerStore(t, elsewhere, false, info)
-			if _, err := open(t, cfg).LookupAdditionalLayer(t.Context(), toc, reference); !errors.Is(err, errdefs.ErrInvalid) {
+			if _, err := open(t, cfg).LookupAdditionalLayer(t.Context(), toc, reference); !errors.Is(err,
+				errdefs.ErrInvalid) {
 				t.Errorf("looked up: %v", err)
 			}
 		})

@@ -24,33 +24,40 @@ import (
 
 // AutoUserns asks for a user namespace with IDs that no other container has.
 type AutoUserns struct {
-	// Size is how many IDs the container gets; 0 for as many as its image seems to need, within the store's bounds (storage.conf's
-	// auto-userns-min-size and auto-userns-max-size).
+	// Size is how many IDs the container gets; 0 for as many as its image seems to need,
+	// within the store's bounds (storage.conf's auto-userns-min-size and
+	// auto-userns-max-size).
 	Size int
 	// InitialSize is the least that the container gets when Size is 0.
 	InitialSize int
-	// PasswdFile and GroupFile are files on the host to read instead of the image's, when the container will have others; "" for none.
+	// PasswdFile and GroupFile are files on the host to read instead of the image's, when
+	// the container will have others; "" for none.
 	PasswdFile, GroupFile string
 	// Additional are maps that become part of the container's as they are.
 	Additional idtools.Mapping
 }
 
 const (
-	// autoUser owns the ranges in /etc/subuid and /etc/subgid that containers of root get, unless storage.conf names another.
+	// autoUser owns the ranges in /etc/subuid and /etc/subgid that containers of root
+	// get, unless storage.conf names another.
 	autoUser = "containers"
-	// nobody is an ID that images have without using it. Counted, it would make every container take 65,536 IDs.
+	// nobody is an ID that images have without using it. Counted, it would make every
+	// container take 65,536 IDs.
 	nobody = 65534
 	// maxUserFile is how much is read of a passwd or group file.
 	maxUserFile = 1 << 20
-	// autoTries is how often a range is chosen anew because others took it while the container was made.
+	// autoTries is how often a range is chosen anew because others took it while the
+	// container was made.
 	autoTries = 16
 )
 
 // errTaken says that somebody has a container with some of our IDs now.
 var errTaken = errors.New("another container has taken these IDs")
 
-// createInFreeRange is CreateContainer with IDs of the store's choice. No lock is held from the choice to the record; but there, under userns.lock, it is made sure that
-// they are still free, and others (containers/storage chooses and records under that lock) see ours.
+// createInFreeRange is CreateContainer with IDs of the store's choice. No lock is held
+// from the choice to the record; but there, under userns.lock, it is made sure that they
+// are still free, and others (containers/storage chooses and records under that lock) see
+// ours.
 func (s *Store) createInFreeRange(ctx context.Context, opts ContainerOptions) (containers.Container, error) {
 	for range autoTries {
 		var err error
@@ -62,7 +69,9 @@ func (s *Store) createInFreeRange(ctx context.Context, opts ContainerOptions) (c
 			return created, err
 		}
 	}
-	return containers.Container{}, fmt.Errorf("new container: automatic user namespace: %w: other containers took the IDs %d times", errdefs.ErrBusy, autoTries)
+	return containers.Container{},
+		fmt.Errorf("new container: automatic user namespace: %w: other containers took the IDs %d times",
+			errdefs.ErrBusy, autoTries)
 }
 
 // lockUserns takes the lock under which containers with maps are recorded.
@@ -95,7 +104,8 @@ func (s *Store) chooseIDs(ctx context.Context, opts ContainerOptions) (m idtools
 	return m, nil
 }
 
-// availableIDs are root's to give to containers: those of a user that stands for them; and in a user namespace, all that it has but 0.
+// availableIDs are root's to give to containers: those of a user that stands for them;
+// and in a user namespace, all that it has but 0.
 func (s *Store) availableIDs() (uids, gids []idtools.Range, err error) {
 	if !s.cfg.Rootless {
 		user := cmp.Or(s.cfg.AutoUserns.User, autoUser)
@@ -106,7 +116,8 @@ func (s *Store) availableIDs() (uids, gids []idtools.Range, err error) {
 			return nil, nil, err
 		}
 		if len(uids) == 0 || len(gids) == 0 {
-			return nil, nil, fmt.Errorf("user %q: %w in /etc/subuid and /etc/subgid: add a line such as %q to both", user, errdefs.ErrNotFound, user+":2147483647:2147483648")
+			return nil, nil, fmt.Errorf("user %q: %w in /etc/subuid and /etc/subgid: add a line such as %q to both",
+				user, errdefs.ErrNotFound, user+":2147483647:2147483648")
 		}
 		return uids, gids, nil
 	}
@@ -157,7 +168,8 @@ func stillFree(c *containers.WriteTx, m idtools.Mapping) error {
 	return nil
 }
 
-// neededIDs guesses how many IDs an image needs: more than the highest owner of its files, and than the highest in its lists of users and groups.
+// neededIDs guesses how many IDs an image needs: more than the highest owner of its
+// files, and than the highest in its lists of users and groups.
 func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, error) {
 	size := max(int(s.cfg.AutoUserns.MinSize), opts.AutoUserns.InitialSize, 1)
 	var content []string // where the lists may be: the image as a whole, or each of its layers
@@ -208,12 +220,14 @@ func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, erro
 		}
 	}
 	if most := int(s.cfg.AutoUserns.MaxSize); most > 0 && size > most {
-		return 0, fmt.Errorf("%w: the image needs %d IDs, and auto-userns-max-size allows %d", errdefs.ErrInvalid, size, most)
+		return 0, fmt.Errorf("%w: the image needs %d IDs, and auto-userns-max-size allows %d", errdefs.ErrInvalid, size,
+			most)
 	}
 	return size, nil
 }
 
-// detachedRoot is what a layer shows, links from one layer beneath into another included, in a mount that nobody else sees; nil where there are no such mounts.
+// detachedRoot is what a layer shows, links from one layer beneath into another included,
+// in a mount that nobody else sees; nil where there are no such mounts.
 func detachedRoot(ctx context.Context, driver drivers.Driver, layer string) *os.File {
 	if layer == "" {
 		return nil
@@ -229,8 +243,10 @@ func detachedRoot(ctx context.Context, driver drivers.Driver, layer string) *os.
 	return root
 }
 
-// openUserFile opens a list of users or groups: the one that was given, else the first in the directories. Where these are single layers, the nearest first, it isn't looked
-// at whether one above has deleted it: this is for a guess. It returns nil when there is none.
+// openUserFile opens a list of users or groups: the one that was given, else the first in
+// the directories. Where these are single layers, the nearest first, it isn't looked at
+// whether one above has deleted it: this is for a guess. It returns nil when there is
+// none.
 func openUserFile(given, path string, content []string) (*os.File, error) {
 	if given != "" {
 		return os.Open(given)
@@ -257,7 +273,8 @@ func openUserFile(given, path string, content []string) (*os.File, error) {
 	return nil, nil
 }
 
-// highestID is the highest number in the given fields of a file like passwd(5), without nobody's; -1 when there is none.
+// highestID is the highest number in the given fields of a file like passwd(5), without
+// nobody's; -1 when there is none.
 func highestID(file *os.File, fields []int) int {
 	highest := -1
 	for lines := bufio.NewScanner(file); lines.Scan(); {

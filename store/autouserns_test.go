@@ -18,7 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withRanges gives the user containers IDs in the test's own /etc/subuid and /etc/subgid, and returns a configuration.
+// withRanges gives the user containers IDs in the test's own /etc/subuid and /etc/subgid,
+// and returns a configuration.
 func withRanges(t *testing.T, ranges string) config.Config {
 	t.Helper()
 	testutil.HostRoot(t)
@@ -63,23 +64,27 @@ func userImage(t *testing.T, s *store.Store, passwd string, owner int) {
 	if _, err := s.Unmount(t.Context(), layer.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateImage(t.Context(), store.ImageOptions{Names: []string{"img"}, TopLayer: layer.ID}); err != nil {
+	if _, err := s.CreateImage(t.Context(), store.ImageOptions{Names: []string{"img"},
+		TopLayer: layer.ID}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// Each container gets IDs that no other has, as many as its image needs, and gives them back when it goes.
+// Each container gets IDs that no other has, as many as its image needs, and gives them
+// back when it goes.
 func TestAutomaticUserNamespaces(t *testing.T) {
 	s := open(t, withRanges(t, "somebody:5000:10\ncontainers:100000:10000\n"))
 	userImage(t, s, "root:x:0:0::/:\nservice:x:2999:50::/:\nnobody:x:65534:65534::/:\n", 5)
 	first := autoContainer(t, s, store.AutoUserns{})
 	second := autoContainer(t, s, store.AutoUserns{Size: 500})
-	third := autoContainer(t, s, store.AutoUserns{InitialSize: 4000, Additional: idtools.Mapping{UIDs: []idtools.Map{{ContainerID: 0, HostID: 7, Size: 1}}}})
+	third := autoContainer(t, s, store.AutoUserns{InitialSize: 4000,
+		Additional: idtools.Mapping{UIDs: []idtools.Map{{ContainerID: 0, HostID: 7, Size: 1}}}})
 	for name, c := range map[string]struct{ got, want []idtools.Map }{
-		"by its list of users":   {first.UIDMap, []idtools.Map{{HostID: 100000, Size: 3000}}},
-		"groups":                 {first.GIDMap, []idtools.Map{{HostID: 100000, Size: 3000}}},
-		"of a size":              {second.UIDMap, []idtools.Map{{HostID: 103000, Size: 500}}},
-		"with an additional map": {third.UIDMap, []idtools.Map{{ContainerID: 1, HostID: 103500, Size: 3999}, {HostID: 7, Size: 1}}},
+		"by its list of users": {first.UIDMap, []idtools.Map{{HostID: 100000, Size: 3000}}},
+		"groups":               {first.GIDMap, []idtools.Map{{HostID: 100000, Size: 3000}}},
+		"of a size":            {second.UIDMap, []idtools.Map{{HostID: 103000, Size: 500}}},
+		"with an additional map": {third.UIDMap, []idtools.Map{{ContainerID: 1, HostID: 103500, Size: 3999},
+			{HostID: 7, Size: 1}}},
 	} {
 		if !slices.Equal(c.got, c.want) {
 			t.Errorf("%s: %v, want %v", name, c.got, c.want)
@@ -96,10 +101,12 @@ func TestAutomaticUserNamespaces(t *testing.T) {
 	if _, err := s.Unmount(t.Context(), second.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateContainer(t.Context(), store.ContainerOptions{Image: "img", AutoUserns: &store.AutoUserns{Size: 4000}}); !errors.Is(err, errdefs.ErrInUse) {
+	if _, err := s.CreateContainer(t.Context(), store.ContainerOptions{Image: "img",
+		AutoUserns: &store.AutoUserns{Size: 4000}}); !errors.Is(err, errdefs.ErrInUse) {
 		t.Errorf("more than is left: %v", err)
 	}
-	if _, err := s.CreateContainer(t.Context(), store.ContainerOptions{Image: "img", AutoUserns: &store.AutoUserns{InitialSize: 70000}}); !errors.Is(err, errdefs.ErrInvalid) {
+	if _, err := s.CreateContainer(t.Context(), store.ContainerOptions{Image: "img",
+		AutoUserns: &store.AutoUserns{InitialSize: 70000}}); !errors.Is(err, errdefs.ErrInvalid) {
 		t.Errorf("more than the store allows: %v", err)
 	}
 	if err := s.DeleteContainer(t.Context(), first.ID); err != nil {
@@ -110,7 +117,8 @@ func TestAutomaticUserNamespaces(t *testing.T) {
 	}
 }
 
-// The lists of users are those that the container will see: not what a layer above has deleted, and by links that lead from one layer into another.
+// The lists of users are those that the container will see: not what a layer above has
+// deleted, and by links that lead from one layer into another.
 func TestAutomaticUserNamespaceOfTheWholeImage(t *testing.T) {
 	s := open(t, withRanges(t, "containers:100000:10000\n"))
 	written := func(parent string, write func(path string) error) string {
@@ -148,7 +156,8 @@ func TestAutomaticUserNamespaceOfTheWholeImage(t *testing.T) {
 	}
 }
 
-// Containers that are made at the same time don't get the same IDs, by whichever handle on the store.
+// Containers that are made at the same time don't get the same IDs, by whichever handle
+// on the store.
 func TestAutomaticUserNamespacesConcurrently(t *testing.T) {
 	cfg := withRanges(t, "containers:100000:100000\n")
 	s := open(t, cfg)
@@ -159,7 +168,8 @@ func TestAutomaticUserNamespacesConcurrently(t *testing.T) {
 	for n := range all {
 		own := open(t, cfg)
 		work.Go(func() {
-			all[n], failed[n] = own.CreateContainer(t.Context(), store.ContainerOptions{Image: "img", AutoUserns: &store.AutoUserns{Size: 1000}})
+			all[n], failed[n] = own.CreateContainer(t.Context(),
+				store.ContainerOptions{Image: "img", AutoUserns: &store.AutoUserns{Size: 1000}})
 		})
 	}
 	work.Wait()

@@ -32,7 +32,8 @@ func BenchmarkContainerCycle(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"img"}, TopLayer: all[0].ID}); err != nil {
+			if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"img"},
+				TopLayer: all[0].ID}); err != nil {
 				b.Fatal(err)
 			}
 			for b.Loop() {

@@ -17,7 +17,8 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// One flipped bit, anywhere in the content of layers, in their recipes or in data items, is found, and nobody else is accused. SHALE_FLIPS says how many.
+// One flipped bit, anywhere in the content of layers, in their recipes or in data items,
+// is found, and nobody else is accused. SHALE_FLIPS says how many.
 func TestBitRot(t *testing.T) {
 	ctx := context.Background()
 	flips := 100
@@ -35,8 +36,11 @@ func TestBitRot(t *testing.T) {
 	var files []string
 	err := filepath.WalkDir(p.dir, func(path string, e fs.DirEntry, err error) error {
 		name := strings.TrimPrefix(path, p.dir)
-		of := strings.Contains(name, "/diff/") || strings.HasSuffix(name, ".tar-split.gz") || e.Name() == "manifest" || e.Name() == "config" || e.Name() == "state"
-		if info, ierr := e.Info(); err == nil && of && e.Type().IsRegular() && ierr == nil && info.Size() > 0 && e.Name() != "cap" { // writing takes capabilities away
+		of := strings.Contains(name, "/diff/") || strings.HasSuffix(name, ".tar-split.gz") || e.Name() == "manifest" ||
+			e.Name() == "config" || e.Name() == "state"
+		// writing takes capabilities away
+		if info, ierr := e.Info(); err == nil && of && e.Type().IsRegular() && ierr == nil && info.Size() > 0 &&
+			e.Name() != "cap" {
 			files = append(files, path)
 		}
 		return err

@@ -8,8 +8,8 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// census is who needs whom among the objects of a store, worked out once for all of them: asking the records for each of thousands of layers would read
-// them thousands of times.
+// census is who needs whom among the objects of a store, worked out once for all of them:
+// asking the records for each of thousands of layers would read them thousands of times.
 type census struct {
 	layers     []layers.Layer
 	images     []images.Image
@@ -61,13 +61,15 @@ func (c *census) space(layer string) Space {
 
 // chain lists a layer that exists and those beneath it, from the top down.
 func (c *census) chain(id string) (chain []string) {
-	for layer := c.byID[id]; layer != nil && len(chain) < len(c.layers); layer = c.byID[layer.Parent] { // damaged records may make a circle
+	// damaged records may make a circle
+	for layer := c.byID[id]; layer != nil && len(chain) < len(c.layers); layer = c.byID[layer.Parent] {
 		chain = append(chain, layer.ID)
 	}
 	return chain
 }
 
-// chains lists the layers of an image, those of the translated copies of its top layer among them, each once.
+// chains lists the layers of an image, those of the translated copies of its top layer
+// among them, each once.
 func (c *census) chains(image images.Image) []string {
 	all := c.chain(image.TopLayer)
 	for _, id := range image.MappedLayers {
@@ -85,7 +87,8 @@ func (c *census) needed(id string) bool {
 	return len(c.children[id]) > 0 || len(c.tops[id]) > 0 || c.owner[id] != ""
 }
 
-// unneeded lists the layers that DeleteImage would delete: see unneededLayers, whose rules these are.
+// unneeded lists the layers that DeleteImage would delete: see unneededLayers, whose
+// rules these are.
 func (c *census) unneeded(image images.Image) (going []string) {
 	for _, id := range image.MappedLayers {
 		if layer := c.byID[id]; layer != nil && !layer.ReadOnly {
@@ -101,7 +104,8 @@ func (c *census) unneeded(image images.Image) (going []string) {
 			}
 		}
 		others := func(other string) bool { return other != image.ID }
-		if c.byID[id].ReadOnly || c.owner[id] != "" || slices.ContainsFunc(c.tops[id], others) || slices.ContainsFunc(heirs, stays) {
+		if c.byID[id].ReadOnly || c.owner[id] != "" || slices.ContainsFunc(c.tops[id], others) ||
+			slices.ContainsFunc(heirs, stays) {
 			break
 		}
 		going = append(going, id)

@@ -20,18 +20,24 @@ type LayerImport struct {
 	Options layers.CreateOptions
 	// Tar, which may be compressed, is read to its end.
 	Tar io.Reader
-	// Progress is called now and then with the bytes of Tar read so far, by another goroutine than those of the others; nil for none.
+	// Progress is called now and then with the bytes of Tar read so far, by another
+	// goroutine than those of the others; nil for none.
 	Progress func(read int64)
 }
 
-// ImportLayers makes layers from tars, those of an image say: the first on parent ("" for none), each further one on the one before it. They are unpacked
-// side by side, as many at a time as there are processors but at most four, each in as much memory as ImportLayer takes. They appear together, by one save
-// after a sync of all: when ImportLayers returns nil all of them survive a power cut, and when it fails, or ctx ends, nothing is left of any.
+// ImportLayers makes layers from tars, those of an image say: the first on parent ("" for
+// none), each further one on the one before it. They are unpacked side by side, as many
+// at a time as there are processors but at most four, each in as much memory as
+// ImportLayer takes. They appear together, by one save after a sync of all: when
+// ImportLayers returns nil all of them survive a power cut, and when it fails, or ctx
+// ends, nothing is left of any.
 //
-// Tars are read from when their turn has come, in order, so a tar that waits for its data keeps one place occupied.
+// Tars are read from when their turn has come, in order, so a tar that waits for its data
+// keeps one place occupied.
 //
-// Where layers can't be made side by side, because the driver copies or owners have to be translated, they are made one after another, and the
-// ones made before an error stay. Errors are those of ImportLayer.
+// Where layers can't be made side by side, because the driver copies or owners have to be
+// translated, they are made one after another, and the ones made before an error stay.
+// Errors are those of ImportLayer.
 func (s *Store) ImportLayers(ctx context.Context, parent string, chain []LayerImport) ([]layers.Layer, error) {
 	if len(chain) == 0 {
 		return nil, nil
@@ -98,7 +104,8 @@ func (s *Store) importSideBySide(ctx context.Context, parentRef string, chain []
 }
 
 // prepareChain stages all layers. What it returns is to be closed, also after an error.
-func prepareChain(ctx context.Context, room *layers.Store, parent *layers.Layer, chain []LayerImport) ([]*layers.Draft, error) {
+func prepareChain(ctx context.Context, room *layers.Store, parent *layers.Layer,
+	chain []LayerImport) ([]*layers.Draft, error) {
 	var drafts []*layers.Draft
 	for i, in := range chain {
 		var d *layers.Draft
@@ -130,7 +137,8 @@ func fillSideBySide(ctx context.Context, drafts []*layers.Draft, chain []LayerIm
 		filling.Go(func() {
 			defer func() { <-places }()
 			if err := d.Fill(ctx, chain[i].Tar, chain[i].Progress); err != nil {
-				cancel(describeLayer(chain[i].Options.ID, err)) // the first error is the one that counts: the others' are of its making
+				// the first error is the one that counts: the others' are of its making
+				cancel(describeLayer(chain[i].Options.ID, err))
 			}
 		})
 	}
@@ -139,7 +147,8 @@ func fillSideBySide(ctx context.Context, drafts []*layers.Draft, chain []LayerIm
 }
 
 // addTogether makes the drafts layers, all or none.
-func (s *Store) addTogether(ctx context.Context, parent *layers.Layer, drafts []*layers.Draft) (made []layers.Layer, err error) {
+func (s *Store) addTogether(ctx context.Context, parent *layers.Layer,
+	drafts []*layers.Draft) (made []layers.Layer, err error) {
 	err = s.updateLayers(ctx, func(l *layers.WriteTx, c *containers.ReadTx) error {
 		if parent != nil {
 			if err := checkParent(parent.ID, c); err != nil {

@@ -19,7 +19,8 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// chainTars are the layers of an image: with and without a word about the root directory, with a directory that a later one replaces, and with whiteouts.
+// chainTars are the layers of an image: with and without a word about the root directory,
+// with a directory that a later one replaces, and with whiteouts.
 func chainTars(t *testing.T) [][]byte {
 	return [][]byte{
 		layerTar(t, "etc/", "etc/hosts", "gone"),
@@ -95,7 +96,8 @@ func TestTogetherIsLikeOneAfterAnother(t *testing.T) {
 func TestTogetherWithoutIDs(t *testing.T) {
 	s := open(t, roots(t))
 	made, err := s.ImportLayers(context.Background(), "", []store.LayerImport{
-		{Tar: bytes.NewReader(layerTar(t, "a"))}, {Tar: bytes.NewReader(layerTar(t, "b"))}, {Tar: bytes.NewReader(layerTar(t, "c"))}})
+		{Tar: bytes.NewReader(layerTar(t, "a"))}, {Tar: bytes.NewReader(layerTar(t, "b"))},
+		{Tar: bytes.NewReader(layerTar(t, "c"))}})
 	if err != nil || len(made) != 3 || made[1].Parent != made[0].ID || made[2].Parent != made[1].ID {
 		t.Fatalf("%+v, %v", made, err)
 	}
@@ -112,16 +114,21 @@ func TestTogetherOrNotAtAll(t *testing.T) {
 		want  error
 	}{
 		"a damaged tar": {context.Background(), func() []store.LayerImport {
-			return []store.LayerImport{{Tar: good()}, {Tar: bytes.NewReader([]byte("this is no tar, but it is long enough to be seen as one"))}, {Tar: good()}}
+			return []store.LayerImport{{Tar: good()},
+				{Tar: bytes.NewReader([]byte("this is no tar, but it is long enough to be seen as one"))},
+				{Tar: good()}}
 		}, errdefs.ErrInvalid},
 		"an ID that is taken": {context.Background(), func() []store.LayerImport {
-			return []store.LayerImport{{Tar: good()}, {Options: layers.CreateOptions{ID: id("base")}, Tar: untouched{t}}}
+			return []store.LayerImport{{Tar: good()}, {Options: layers.CreateOptions{ID: id("base")},
+				Tar: untouched{t}}}
 		}, errdefs.ErrDuplicateID},
 		"one ID for two": {context.Background(), func() []store.LayerImport {
-			return []store.LayerImport{{Options: layers.CreateOptions{ID: id("twin")}, Tar: good()}, {Options: layers.CreateOptions{ID: id("twin")}, Tar: good()}}
+			return []store.LayerImport{{Options: layers.CreateOptions{ID: id("twin")}, Tar: good()},
+				{Options: layers.CreateOptions{ID: id("twin")}, Tar: good()}}
 		}, errdefs.ErrDuplicateID},
 		"an end on the way": {stopped, func() []store.LayerImport {
-			return []store.LayerImport{{Tar: good()}, {Tar: io.MultiReader(readerFunc(func([]byte) (int, error) { stop(); return 0, io.EOF }), good())}}
+			return []store.LayerImport{{Tar: good()},
+				{Tar: io.MultiReader(readerFunc(func([]byte) (int, error) { stop(); return 0, io.EOF }), good())}}
 		}, context.Canceled},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,7 +172,8 @@ func TestSyncSetting(t *testing.T) {
 			s := open(t, cfg)
 			synced := false
 			ctx := step.Watch(context.Background(), func(name string) { synced = synced || name == "layer synced" })
-			if _, err := s.ImportLayer(ctx, layers.CreateOptions{}, bytes.NewReader(layerTar(t, "file")), nil); err != nil {
+			if _, err := s.ImportLayer(ctx, layers.CreateOptions{}, bytes.NewReader(layerTar(t, "file")),
+				nil); err != nil {
 				t.Fatal(err)
 			}
 			if synced != want {

@@ -18,12 +18,15 @@ import (
 type CheckOptions struct {
 	// Quick reads no content: records, links, existence and sizes only.
 	Quick bool
-	// UnusedAfter is how old a layer may become that no image and no container uses, before it counts as forgotten. 0 means 24 hours: an image is
-	// recorded after its layers. A negative value means at once.
+	// UnusedAfter is how old a layer may become that no image and no container uses,
+	// before it counts as forgotten. 0 means 24 hours: an image is recorded after its
+	// layers. A negative value means at once.
 	UnusedAfter time.Duration
-	// Workers is how many layers are read at the same time; 0 means as many as there are processors, up to four.
+	// Workers is how many layers are read at the same time; 0 means as many as there are
+	// processors, up to four.
 	Workers int
-	// Progress is called now and then with the bytes of layers read so far and in all; nil for none. Calls don't overlap.
+	// Progress is called now and then with the bytes of layers read so far and in all;
+	// nil for none. Calls don't overlap.
 	Progress func(done, total int64)
 
 	content  map[string]bool // the only layers whose content is to be read; nil for all
@@ -33,11 +36,13 @@ type CheckOptions struct {
 
 // Check looks for damage and for garbage, and changes nothing.
 //
-// It holds the locks of layers, images and containers, shared, while it looks at the records and at the files that they promise, and none while it reads
-// content: imports, deletions and whatever else go on meanwhile. What they are at work on isn't reported. Content that differs is looked at again if
-// its layer was changed meanwhile.
+// It holds the locks of layers, images and containers, shared, while it looks at the
+// records and at the files that they promise, and none while it reads content: imports,
+// deletions and whatever else go on meanwhile. What they are at work on isn't reported.
+// Content that differs is looked at again if its layer was changed meanwhile.
 //
-// Damage is no error. A file of records that can't be read is a finding, and then the only one: without it nothing can be said about the others.
+// Damage is no error. A file of records that can't be read is a finding, and then the
+// only one: without it nothing can be said about the others.
 func (s *Store) Check(ctx context.Context, opts CheckOptions) (Report, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -89,8 +94,9 @@ func rank(k Kind) int {
 	return slices.Index([]Kind{KindRecords, KindLayer, KindImage, KindContainer, KindFile}, k)
 }
 
-// stillStale returns those of the paths that are stale now as well. A process makes a lock file an instant before it locks it; a second look after a
-// pause tells it from one that was left.
+// stillStale returns those of the paths that are stale now as well. A process makes a
+// lock file an instant before it locks it; a second look after a pause tells it from one
+// that was left.
 func (s *Store) stillStale(ctx context.Context, before []string) ([]string, error) {
 	select {
 	case <-time.After(50 * time.Millisecond):
@@ -108,8 +114,10 @@ func (s *Store) stillStale(ctx context.Context, before []string) ([]string, erro
 // probeAge is far longer than a test mount takes.
 const probeAge = time.Minute
 
-// staleProbes returns the directories of test mounts that nobody uses. Those that containers/storage makes when it starts are made and removed under
-// storage.lock; the one that asks for ID-mapped mounts is made under no lock at all, when a layer is first created, so only age tells that it was left.
+// staleProbes returns the directories of test mounts that nobody uses. Those that
+// containers/storage makes when it starts are made and removed under storage.lock; the
+// one that asks for ID-mapped mounts is made under no lock at all, when a layer is first
+// created, so only age tells that it was left.
 func (s *Store) staleProbes(ctx context.Context) ([]string, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -148,8 +156,9 @@ func (s *Store) checkRecords(ctx context.Context, report *Report) error {
 
 var recordKinds = []string{"layers", "mounts", "images", "containers"}
 
-// checkTokens looks into the lock files. Readers tell by the 64 bytes in them whether what they remember is still true (format, section 4.2); a file that
-// was never written to is empty.
+// checkTokens looks into the lock files. Readers tell by the 64 bytes in them whether
+// what they remember is still true (format, section 4.2); a file that was never written
+// to is empty.
 func (s *Store) checkTokens(ctx context.Context, report *Report) error {
 	locks, err := s.lockFiles(ctx)
 	if err != nil {
@@ -186,7 +195,8 @@ func (s *Store) lockFiles(ctx context.Context) ([]string, error) {
 		filepath.Join(containers, name+"-containers", "containers.lock"),
 	}
 	if split := s.cfg.ImageStore; split != "" {
-		locks = append(locks, filepath.Join(split, name+"-layers", "layers.lock"), filepath.Join(split, name+"-images", "images.lock"))
+		locks = append(locks, filepath.Join(split, name+"-layers", "layers.lock"),
+			filepath.Join(split, name+"-images", "images.lock"))
 	}
 	return locks, nil
 }

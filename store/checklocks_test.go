@@ -11,13 +11,15 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// Who reads has nothing to wait for from a check, nor it from them; and while it reads content it holds no lock at all.
+// Who reads has nothing to wait for from a check, nor it from them; and while it reads
+// content it holds no lock at all.
 func TestCheckKeepsNobodyWaiting(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	p := newPatient(t, "overlay")
 	var readers []*lockfile.Lock
-	for _, name := range []string{"overlay-layers/layers.lock", "overlay-images/images.lock", "overlay-containers/containers.lock"} {
+	for _, name := range []string{"overlay-layers/layers.lock", "overlay-images/images.lock",
+		"overlay-containers/containers.lock"} {
 		lock, err := lockfile.Acquire(ctx, p.path(name), lockfile.Shared)
 		p.must(err)
 		readers = append(readers, lock)
@@ -35,7 +37,8 @@ func TestCheckKeepsNobodyWaiting(t *testing.T) {
 			p.must(lock.Release())
 		}
 		s := p.open()
-		_, err := s.ImportLayer(ctx, layers.CreateOptions{ID: id("new"), Parent: "base"}, bytes.NewReader(killTar()), nil)
+		_, err := s.ImportLayer(ctx, layers.CreateOptions{ID: id("new"), Parent: "base"}, bytes.NewReader(killTar()),
+			nil)
 		p.must(err)
 		_, err = s.DeleteImage(ctx, id("two"), true) // with its layer, which is perhaps being read
 		p.must(err)

@@ -49,7 +49,8 @@ func TestOneOfSeveralImportsTheLayer(t *testing.T) {
 	}
 	all.Wait()
 	if begun.Load() != 1 || made.Load() != 1 || taken.Load() != 7 {
-		t.Errorf("%d have read, %d have made the layer, %d found it: want 1, 1, 7", begun.Load(), made.Load(), taken.Load())
+		t.Errorf("%d have read, %d have made the layer, %d found it: want 1, 1, 7", begun.Load(), made.Load(),
+			taken.Load())
 	}
 	noGarbage(t, stores[0])
 }
@@ -70,7 +71,8 @@ func TestImportAfterOneThatFailed(t *testing.T) {
 	}
 	tired, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.ImportLayer(tired, layers.CreateOptions{ID: id("layer")}, bytes.NewReader(tar), nil); !errors.Is(err, context.Canceled) {
+	if _, err := s.ImportLayer(tired, layers.CreateOptions{ID: id("layer")}, bytes.NewReader(tar), nil); !errors.Is(err,
+		context.Canceled) {
 		t.Errorf("who doesn't wait: %v", err)
 	}
 	second := make(chan error, 1)

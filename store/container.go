@@ -21,12 +21,14 @@ func (s *Store) Containers(ctx context.Context) ([]containers.Container, error) 
 	return viewContainer(ctx, s, (*containers.ReadTx).All)
 }
 
-// Container finds a container by ID, name, the ID of its layer or unique ID prefix; errdefs.ErrNotFound when there is none.
+// Container finds a container by ID, name, the ID of its layer or unique ID prefix;
+// errdefs.ErrNotFound when there is none.
 func (s *Store) Container(ctx context.Context, ref string) (containers.Container, error) {
 	return viewContainer(ctx, s, func(tx *containers.ReadTx) (containers.Container, error) { return tx.Lookup(ref) })
 }
 
-// ContainerByLayer returns the container that a layer belongs to; errdefs.ErrNotFound when it belongs to none.
+// ContainerByLayer returns the container that a layer belongs to; errdefs.ErrNotFound
+// when it belongs to none.
 func (s *Store) ContainerByLayer(ctx context.Context, layer string) (containers.Container, error) {
 	l, err := s.Layer(ctx, layer)
 	if err != nil {
@@ -49,31 +51,39 @@ func viewContainer[T any](ctx context.Context, s *Store, fn func(*containers.Rea
 	return result, err
 }
 
-// CreateContainer makes a container: a writable layer on top of its image's, and a record. Both survive a power cut from the moment that
-// CreateContainer returns, unless the container is volatile.
+// CreateContainer makes a container: a writable layer on top of its image's, and a
+// record. Both survive a power cut from the moment that CreateContainer returns, unless
+// the container is volatile.
 //
-// Errors are errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, errdefs.ErrNotFound for the image, errdefs.ErrInvalid for an ID, a key or a map that
-// breaks its grammar.
+// Errors are errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, errdefs.ErrNotFound for
+// the image, errdefs.ErrInvalid for an ID, a key or a map that breaks its grammar.
 //
-// Where the driver can't translate owners while mounting, the first container with a mapping makes a copy of the image's top layer with
-// translated owners, which takes minutes for a big image and no lock, and which the image keeps for the next container with that mapping.
+// Where the driver can't translate owners while mounting, the first container with a
+// mapping makes a copy of the image's top layer with translated owners, which takes
+// minutes for a big image and no lock, and which the image keeps for the next container
+// with that mapping.
 //
-// With opts.AutoUserns the store chooses the mapping. Too few free IDs are errdefs.ErrInUse then, and no ranges to choose from errdefs.ErrNotFound.
+// With opts.AutoUserns the store chooses the mapping. Too few free IDs are
+// errdefs.ErrInUse then, and no ranges to choose from errdefs.ErrNotFound.
 func (s *Store) CreateContainer(ctx context.Context, opts ContainerOptions) (containers.Container, error) {
 	if opts.AutoUserns != nil {
 		if opts.HostUIDMapping || opts.HostGIDMapping || !opts.IDMap.IsIdentity() {
-			return containers.Container{}, fmt.Errorf("new container: %w: an automatic user namespace besides a mapping or the host's IDs", errdefs.ErrInvalid)
+			return containers.Container{}, fmt.Errorf(
+				"new container: %w: an automatic user namespace besides a mapping or the host's IDs",
+				errdefs.ErrInvalid)
 		}
 		return s.createInFreeRange(ctx, opts)
 	}
 	return s.createContainer(ctx, opts)
 }
 
-// createContainer plans with what this process remembers of the image, which saves two locks. If that is out of date, the records prove it when the container is
-// added, and it is made once more by what they say.
+// createContainer plans with what this process remembers of the image, which saves two
+// locks. If that is out of date, the records prove it when the container is added, and it
+// is made once more by what they say.
 func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (containers.Container, error) {
 	guessed := false
-	created, err := s.createPlanned(ctx, opts, func(ctx context.Context, opts ContainerOptions, onDisk idtools.Mapping) (*containerPlan, error) {
+	created, err := s.createPlanned(ctx, opts, func(ctx context.Context, opts ContainerOptions,
+		onDisk idtools.Mapping) (*containerPlan, error) {
 		if plan := s.guessPlan(opts, onDisk); plan != nil {
 			guessed = true
 			return plan, nil
@@ -89,7 +99,8 @@ func (s *Store) createContainer(ctx context.Context, opts ContainerOptions) (con
 // planner finds what a new container starts from.
 type planner func(ctx context.Context, opts ContainerOptions, onDisk idtools.Mapping) (*containerPlan, error)
 
-func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions, planned planner) (created containers.Container, err error) {
+func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions,
+	planned planner) (created containers.Container, err error) {
 	if opts.HostUIDMapping {
 		opts.IDMap.UIDs = nil
 	}
@@ -132,7 +143,8 @@ func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions, planne
 			}
 		}
 	}
-	// Of an image of a read-only store nothing can be kept for the next container: the copy is this one's own then.
+	// Of an image of a read-only store nothing can be kept for the next container: the
+	// copy is this one's own then.
 	if plan.top != nil && !plan.top.Mapping().Equal(onDisk) && !plan.image.ReadOnly && !plan.top.ReadOnly {
 		if plan.top, err = s.mapTopLayer(ctx, plan.image, *plan.top, onDisk); err != nil {
 			return containers.Container{}, fmt.Errorf("new container: %w", err)
@@ -142,12 +154,13 @@ func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions, planne
 		return containers.Container{}, fmt.Errorf("new container: %w", err)
 	}
 	draft, err := rooms.layers.Prepare(ctx, plan.top, layers.CreateOptions{
-		ID:             opts.Layer,
-		Writable:       true,
-		Limits:         opts.Limits,
-		Volatile:       opts.Volatile,
-		IDMap:          opts.IDMap,
-		HostUIDMapping: len(opts.IDMap.UIDs) == 0, // a container without a map has the host's IDs, whatever its image's layers have
+		ID:       opts.Layer,
+		Writable: true,
+		Limits:   opts.Limits,
+		Volatile: opts.Volatile,
+		IDMap:    opts.IDMap,
+		// a container without a map has the host's IDs, whatever its image's layers have
+		HostUIDMapping: len(opts.IDMap.UIDs) == 0,
 		HostGIDMapping: len(opts.IDMap.GIDs) == 0,
 		Container:      true,
 		Shift:          shift && plan.top != nil,
@@ -221,9 +234,11 @@ type containerPlan struct {
 	flags map[string]any
 }
 
-// planContainer looks up what a new container needs and checks its names, before any work is done. Of the image's top layers it takes the one that
-// has the mapping onDisk, if there is one.
-func (s *Store) planContainer(ctx context.Context, opts ContainerOptions, onDisk idtools.Mapping) (*containerPlan, error) {
+// planContainer looks up what a new container needs and checks its names, before any work
+// is done. Of the image's top layers it takes the one that has the mapping onDisk, if
+// there is one.
+func (s *Store) planContainer(ctx context.Context, opts ContainerOptions,
+	onDisk idtools.Mapping) (*containerPlan, error) {
 	plan := &containerPlan{flags: maps.Clone(opts.Flags)}
 	if plan.flags == nil {
 		plan.flags = map[string]any{}
@@ -269,12 +284,14 @@ func (p *containerPlan) find(l *layers.ReadTx, i *images.ReadTx, ref string, onD
 	return nil
 }
 
-// guessPlan is planContainer from memory, for a container about which there is nothing but its image to look up: nil where that isn't remembered.
+// guessPlan is planContainer from memory, for a container about which there is nothing
+// but its image to look up: nil where that isn't remembered.
 func (s *Store) guessPlan(opts ContainerOptions, onDisk idtools.Mapping) *containerPlan {
 	s.mu.Lock()
 	r := s.rooms
 	s.mu.Unlock()
-	if r == nil || opts.Image == "" || opts.ID != "" || opts.Layer != "" || len(opts.Names) > 0 || !opts.IDMap.IsIdentity() {
+	if r == nil || opts.Image == "" || opts.ID != "" || opts.Layer != "" || len(opts.Names) > 0 ||
+		!opts.IDMap.IsIdentity() {
 		return nil
 	}
 	plan := &containerPlan{guess: opts.Image, flags: maps.Clone(opts.Flags)}
@@ -315,7 +332,8 @@ func (s *Store) ContainerBigDataNames(ctx context.Context, ref string) ([]string
 	return container.BigDataNames, err
 }
 
-// ContainerBigData returns a data item of a container; errdefs.ErrNotFound when it has none under the key.
+// ContainerBigData returns a data item of a container; errdefs.ErrNotFound when it has
+// none under the key.
 func (s *Store) ContainerBigData(ctx context.Context, ref, key string) ([]byte, error) {
 	return viewContainer(ctx, s, func(tx *containers.ReadTx) ([]byte, error) { return tx.BigData(ref, key) })
 }
@@ -327,10 +345,13 @@ func (s *Store) ContainerBigDataSize(ctx context.Context, ref, key string) (int6
 
 // ContainerBigDataDigest returns the digest recorded for a data item of a container.
 func (s *Store) ContainerBigDataDigest(ctx context.Context, ref, key string) (digest.Digest, error) {
-	return viewContainer(ctx, s, func(tx *containers.ReadTx) (digest.Digest, error) { return tx.BigDataDigest(ref, key) })
+	return viewContainer(ctx, s, func(tx *containers.ReadTx) (digest.Digest, error) {
+		return tx.BigDataDigest(ref, key)
+	})
 }
 
-// SetContainerBigData stores a data item with a container, in place of one that has the same key.
+// SetContainerBigData stores a data item with a container, in place of one that has the
+// same key.
 func (s *Store) SetContainerBigData(ctx context.Context, ref, key string, data []byte) error {
 	r, err := s.open(ctx)
 	if err != nil {
@@ -341,7 +362,8 @@ func (s *Store) SetContainerBigData(ctx context.Context, ref, key string, data [
 	})
 }
 
-// ContainerDirectory makes and returns a directory in the graph root for those who use the container. It goes with the container.
+// ContainerDirectory makes and returns a directory in the graph root for those who use
+// the container. It goes with the container.
 func (s *Store) ContainerDirectory(ctx context.Context, ref string) (string, error) {
 	return viewContainer(ctx, s, func(tx *containers.ReadTx) (string, error) { return tx.Directory(ref) })
 }
@@ -351,7 +373,8 @@ func (s *Store) ContainerRunDirectory(ctx context.Context, ref string) (string, 
 	return viewContainer(ctx, s, func(tx *containers.ReadTx) (string, error) { return tx.RunDirectory(ref) })
 }
 
-// ContainerSize adds up, in bytes, what a container's layer has changed, its data items and its two directories.
+// ContainerSize adds up, in bytes, what a container's layer has changed, its data items
+// and its two directories.
 func (s *Store) ContainerSize(ctx context.Context, ref string) (int64, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -372,7 +395,8 @@ func (s *Store) ContainerSize(ctx context.Context, ref string) (int64, error) {
 		}
 		total += size
 	}
-	for _, directory := range []func(context.Context, string) (string, error){s.ContainerDirectory, s.ContainerRunDirectory} {
+	for _, directory := range []func(context.Context, string) (string, error){
+		s.ContainerDirectory, s.ContainerRunDirectory} {
 		dir, err := directory(ctx, container.ID)
 		if err != nil {
 			return 0, err

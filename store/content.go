@@ -10,7 +10,8 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// checkContent reads the content of layers and the data items of images and containers, several at a time and without locks.
+// checkContent reads the content of layers and the data items of images and containers,
+// several at a time and without locks.
 func (s *Store) checkContent(ctx context.Context, v *survey, opts CheckOptions, report *Report) error {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -31,7 +32,10 @@ func (s *Store) checkContent(ctx context.Context, v *survey, opts CheckOptions, 
 		jobs = append(jobs, func(ctx context.Context) error { return r.items(ctx, imageItems(rooms.images, image)) })
 	}
 	for _, container := range v.containers {
-		jobs = append(jobs, func(ctx context.Context) error { return r.items(ctx, containerItems(rooms.containers, container)) })
+		jobs = append(jobs, func(ctx context.Context) error {
+			return r.items(ctx,
+				containerItems(rooms.containers, container))
+		})
 	}
 	workers := opts.Workers
 	if workers <= 0 {

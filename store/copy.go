@@ -21,7 +21,8 @@ import (
 type Location struct {
 	// Layer is an ID, name or unique ID prefix; "" for the host.
 	Layer string
-	// Path begins at the layer's root directory, which no symbolic link in the layer leads out of.
+	// Path begins at the layer's root directory, which no symbolic link in the layer
+	// leads out of.
 	Path string
 }
 
@@ -38,10 +39,12 @@ type CopyOptions struct {
 	Owner *archive.Owner
 }
 
-// Copy copies a file, or a directory with all that is in it, between the host and layers, or between layers. Owners are translated from the
-// mapping of the layer copied from to that of the layer copied to; times, modes and extended attributes are kept.
+// Copy copies a file, or a directory with all that is in it, between the host and layers,
+// or between layers. Owners are translated from the mapping of the layer copied from to
+// that of the layer copied to; times, modes and extended attributes are kept.
 //
-// A file gets the target's name, or keeps its own if the target ends in a slash. A directory's content goes into the target, which is made if it is missing. Layers are
+// A file gets the target's name, or keeps its own if the target ends in a slash. A
+// directory's content goes into the target, which is made if it is missing. Layers are
 // mounted meanwhile. An error leaves what was copied by then.
 func (s *Store) Copy(ctx context.Context, from, to Location, opts CopyOptions) (err error) {
 	target, err := s.visit(ctx, to)
@@ -105,7 +108,8 @@ func (v *visited) leave(ctx context.Context) error {
 	return err
 }
 
-// open opens a path of the location. In a layer, its links are followed as from within (openat2(2), RESOLVE_IN_ROOT).
+// open opens a path of the location. In a layer, its links are followed as from within
+// (openat2(2), RESOLVE_IN_ROOT).
 func (v *visited) open(path string, flags uint64) (int, error) {
 	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC}
 	if v.layer != "" {
@@ -226,7 +230,8 @@ func packFile(w io.Writer, fd int, name string, mapping idtools.Mapping) error {
 	return out.Close()
 }
 
-// portableAttributes reads the extended attributes that mean the same anywhere: a file system's own, ACLs and labels don't.
+// portableAttributes reads the extended attributes that mean the same anywhere: a file
+// system's own, ACLs and labels don't.
 func portableAttributes(fd int) (map[string]string, error) {
 	const most = 64 << 10 // XATTR_LIST_MAX and XATTR_SIZE_MAX, limits.h
 	buffer := make([]byte, most)

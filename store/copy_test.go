@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files go from the host into a layer and from one layer to another, with owners translated by both mappings, and no link in a layer leads a copy
-// out of it.
+// Files go from the host into a layer and from one layer to another, with owners
+// translated by both mappings, and no link in a layer leads a copy out of it.
 func TestCopy(t *testing.T) {
 	if testutil.SingleID() {
 		t.Skip("needs more than one ID")
@@ -29,7 +29,8 @@ func TestCopy(t *testing.T) {
 	s := open(t, cfg)
 	mapped := func(name string, first int) string {
 		maps := []idtools.Map{{ContainerID: 0, HostID: first, Size: 1000}}
-		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id(name), Writable: true, IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}}); err != nil {
+		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id(name), Writable: true,
+			IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}}); err != nil {
 			t.Fatal(err)
 		}
 		path, err := s.Mount(ctx, id(name), store.MountOptions{})
@@ -40,7 +41,8 @@ func TestCopy(t *testing.T) {
 	}
 	one, two := mapped("one", 100000), mapped("two", 200000)
 	host, outside := t.TempDir(), t.TempDir()
-	testutil.Tree(t, host, "file=content 0640 5:6 @1234567890.5 user.kind=plain", "dir/ 0755 7:8", "dir/sub/ 0700 9:9", "dir/sub/deep=x 0600 3:4", "dir/link->sub/deep")
+	testutil.Tree(t, host, "file=content 0640 5:6 @1234567890.5 user.kind=plain", "dir/ 0755 7:8", "dir/sub/ 0700 9:9",
+		"dir/sub/deep=x 0600 3:4", "dir/link->sub/deep")
 	if err := os.Symlink(outside, filepath.Join(one, "escape")); err != nil {
 		t.Fatal(err)
 	}
@@ -57,13 +59,16 @@ func TestCopy(t *testing.T) {
 		{store.Location{Path: host + "/file"}, at("one", "/escape/file"), nil},
 		{at("one", "/tree"), store.Location{Path: host + "/out"}, nil},
 	} {
-		if err := s.Copy(ctx, step.from, step.to, store.CopyOptions{Owner: step.owner}); err != nil && step.to.Path != "/escape/file" {
+		if err := s.Copy(ctx, step.from, step.to, store.CopyOptions{Owner: step.owner}); err != nil &&
+			step.to.Path != "/escape/file" {
 			t.Fatal(err)
 		}
 	}
 	for path, want := range map[string][2]uint32{
-		one + "/etc": {100000, 100000}, one + "/etc/renamed": {100005, 100006}, one + "/etc/file": {100005, 100006}, one + "/tree/sub/deep": {100003, 100004},
-		two + "/taken/sub": {200009, 200009}, two + "/taken/sub/deep": {200003, 200004}, two + "/taken/link": {200000, 200000}, two + "/file": {200050, 200060},
+		one + "/etc": {100000, 100000}, one + "/etc/renamed": {100005, 100006}, one + "/etc/file": {100005, 100006},
+		one + "/tree/sub/deep": {100003, 100004},
+		two + "/taken/sub":     {200009, 200009}, two + "/taken/sub/deep": {200003, 200004},
+		two + "/taken/link": {200000, 200000}, two + "/file": {200050, 200060},
 		host + "/out/sub/deep": {3, 4},
 	} {
 		var st unix.Stat_t
@@ -74,7 +79,8 @@ func TestCopy(t *testing.T) {
 		}
 	}
 	var st unix.Stat_t
-	if err := unix.Stat(one+"/etc/renamed", &st); err != nil || st.Mode&0o7777 != 0o640 || st.Mtim.Nano() != 1234567890_500000000 {
+	if err := unix.Stat(one+"/etc/renamed", &st); err != nil || st.Mode&0o7777 != 0o640 ||
+		st.Mtim.Nano() != 1234567890_500000000 {
 		t.Errorf("mode %o, time %d, %v", st.Mode, st.Mtim.Nano(), err)
 	}
 	value := make([]byte, 16)
@@ -88,7 +94,8 @@ func TestCopy(t *testing.T) {
 		"no such layer": {at("none", "/a"), at("one", "/a")},
 		"no such file":  {at("one", "/none"), at("two", "/a")},
 	} {
-		if err := s.Copy(ctx, step[0], step[1], store.CopyOptions{}); !errors.Is(err, errdefs.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
+		if err := s.Copy(ctx, step[0], step[1], store.CopyOptions{}); !errors.Is(err, errdefs.ErrNotFound) &&
+			!errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

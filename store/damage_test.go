@@ -13,8 +13,9 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// Every damage is named with its object, and no object is named that isn't damaged. Repair then leaves a sound store with everything in it that isn't
-// listed as lost, and garbage collection alone deals with what is garbage.
+// Every damage is named with its object, and no object is named that isn't damaged.
+// Repair then leaves a sound store with everything in it that isn't listed as lost, and
+// garbage collection alone deals with what is garbage.
 func TestDamages(t *testing.T) {
 	for _, w := range wounds {
 		t.Run(w.name, func(t *testing.T) {
@@ -38,7 +39,8 @@ func TestDamages(t *testing.T) {
 			if w.garbage {
 				done, err := s.GC(ctx, store.GCOptions{})
 				p.must(err)
-				if done.Bytes == 0 && !strings.Contains(w.name, "short name") && !strings.Contains(w.name, "incomplete") {
+				if done.Bytes == 0 && !strings.Contains(w.name, "short name") &&
+					!strings.Contains(w.name, "incomplete") {
 					t.Error("no bytes freed")
 				}
 			} else {
@@ -46,7 +48,8 @@ func TestDamages(t *testing.T) {
 					if kept, err := s.Repair(ctx, report, store.RepairOptions{}); err == nil && kept.Left.Empty() {
 						t.Error("it didn't need force")
 					}
-					if all := p.objects(s); !slices.Contains(all, "container box") && !strings.HasPrefix(w.name, "containers.json") {
+					if all := p.objects(s); !slices.Contains(all, "container box") &&
+						!strings.HasPrefix(w.name, "containers.json") {
 						t.Error("the container was deleted without force")
 					}
 					report, err = s.Check(ctx, store.CheckOptions{})
@@ -73,7 +76,8 @@ func TestDamages(t *testing.T) {
 	t.Logf("%d ways", len(wounds))
 }
 
-// compare holds a report against what is wanted: as many objects, and each text found in one of their findings.
+// compare holds a report against what is wanted: as many objects, and each text found in
+// one of their findings.
 func (p *patient) compare(report store.Report, want []string) {
 	p.Helper()
 	short := strings.NewReplacer(p.cfg.RunRoot+"/", "run/", p.dir+"/", "")
@@ -106,7 +110,10 @@ func (p *patient) compare(report store.Report, want []string) {
 		object, _, _ := strings.Cut(line, ": ")
 		if !slices.ContainsFunc(want, func(w string) bool {
 			return fits(w, line) || strings.HasPrefix(line, "layer ") &&
-				slices.ContainsFunc(got, func(other string) bool { return strings.HasPrefix(other, object+": ") && fits(w, other) })
+				slices.ContainsFunc(got, func(other string) bool {
+					return strings.HasPrefix(other, object+": ") &&
+						fits(w, other)
+				})
 		}) {
 			p.Errorf("invented: %s", line)
 		}
@@ -116,7 +123,8 @@ func (p *patient) compare(report store.Report, want []string) {
 	}
 }
 
-// A layer whose tar was made from files, as a committed container's is, can do without its recipe: the files make the same tar again.
+// A layer whose tar was made from files, as a committed container's is, can do without
+// its recipe: the files make the same tar again.
 func TestRecipeIsMadeAnewFromTheFiles(t *testing.T) {
 	for name, damage := range map[string]func(p *patient, recipe string){
 		"gone": func(p *patient, recipe string) { p.remove(recipe) },

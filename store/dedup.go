@@ -12,20 +12,25 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// DedupBy says what makes Dedup compare two files: their size, or also the CRC-64 or the SHA-256 of their content.
+// DedupBy says what makes Dedup compare two files: their size, or also the CRC-64 or the
+// SHA-256 of their content.
 type DedupBy = dedupe.By
 
-// The ways to find files that may be equal. The kernel compares them byte by byte whichever it is.
+// The ways to find files that may be equal. The kernel compares them byte by byte
+// whichever it is.
 const (
 	DedupBySize   = dedupe.Size
 	DedupByCRC    = dedupe.CRC
 	DedupBySHA256 = dedupe.SHA256
 )
 
-// Dedup has equal files in the layers of the store's images share their blocks, and returns how many bytes they share, those included that they shared
-// before. It takes no lock while it works: nothing changes for anyone but where data lies, and layers that are deleted meanwhile are passed over.
+// Dedup has equal files in the layers of the store's images share their blocks, and
+// returns how many bytes they share, those included that they shared before. It takes no
+// lock while it works: nothing changes for anyone but where data lies, and layers that
+// are deleted meanwhile are passed over.
 //
-// A file system without shared blocks is errdefs.ErrUnsupported; btrfs and XFS with reflink have them.
+// A file system without shared blocks is errdefs.ErrUnsupported; btrfs and XFS with
+// reflink have them.
 func (s *Store) Dedup(ctx context.Context, by DedupBy) (shared int64, err error) {
 	rooms, err := s.open(ctx)
 	if err != nil {

@@ -16,9 +16,10 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// DeleteLayer deletes a layer that nothing needs: errdefs.ErrInUse if it has a child, or is an image's top layer or a container's. It is unmounted
-// first. From the moment that DeleteLayer returns the layer stays gone, whatever happens. Its files are out of sight then, and removed meanwhile or
-// later: see Wait.
+// DeleteLayer deletes a layer that nothing needs: errdefs.ErrInUse if it has a child, or
+// is an image's top layer or a container's. It is unmounted first. From the moment that
+// DeleteLayer returns the layer stays gone, whatever happens. Its files are out of sight
+// then, and removed meanwhile or later: see Wait.
 func (s *Store) DeleteLayer(ctx context.Context, ref string) error {
 	return s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		layer, err := l.Lookup(ref)
@@ -56,8 +57,9 @@ func (s *Store) DeleteLayer(ctx context.Context, ref string) error {
 	})
 }
 
-// DeleteImage deletes an image, and with it those of its layers that nothing else needs: from the top down, until one belongs to another image or a
-// container, or has another child. It returns these layers. With commit false it only says which they would be.
+// DeleteImage deletes an image, and with it those of its layers that nothing else needs:
+// from the top down, until one belongs to another image or a container, or has another
+// child. It returns these layers. With commit false it only says which they would be.
 //
 // An image that a container was made from is errdefs.ErrInUse.
 func (s *Store) DeleteImage(ctx context.Context, ref string, commit bool) (removed []string, err error) {
@@ -88,7 +90,8 @@ func (s *Store) DeleteImage(ctx context.Context, ref string, commit bool) (remov
 	return removed, nil
 }
 
-// unneededLayers lists the layers that only this image needs: the translated copies of its top layer, then its chain from the top down.
+// unneededLayers lists the layers that only this image needs: the translated copies of
+// its top layer, then its chain from the top down.
 func unneededLayers(image images.Image, l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) ([]string, error) {
 	var unneeded []string
 	for _, id := range image.MappedLayers {
@@ -120,8 +123,10 @@ func unneededLayers(image images.Image, l *layers.WriteTx, i *images.WriteTx, c 
 	return unneeded, nil
 }
 
-// neededByOthers reports whether one of the layers has a child that stays, and whether the first of them is a container's or another image's.
-func neededByOthers(image images.Image, ids, going []string, l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) (bool, error) {
+// neededByOthers reports whether one of the layers has a child that stays, and whether
+// the first of them is a container's or another image's.
+func neededByOthers(image images.Image, ids, going []string, l *layers.WriteTx, i *images.WriteTx,
+	c *containers.WriteTx) (bool, error) {
 	if _, err := c.ByLayer(ids[0]); !errors.Is(err, errdefs.ErrNotFound) {
 		return true, err
 	}
@@ -144,8 +149,9 @@ func neededByOthers(image images.Image, ids, going []string, l *layers.WriteTx, 
 	return false, nil
 }
 
-// DeleteContainer deletes a container with its layer, which is unmounted first. If it is interrupted between the two, the container is still
-// there, without a layer, and can be deleted again.
+// DeleteContainer deletes a container with its layer, which is unmounted first. If it is
+// interrupted between the two, the container is still there, without a layer, and can be
+// deleted again.
 func (s *Store) DeleteContainer(ctx context.Context, ref string) error {
 	return s.updateLayersAndContainers(ctx, func(l *layers.WriteTx, c *containers.WriteTx) error {
 		container, err := c.Lookup(ref)
@@ -156,8 +162,9 @@ func (s *Store) DeleteContainer(ctx context.Context, ref string) error {
 	})
 }
 
-// Delete deletes a container, an image or a layer, whichever ref means, looked for in this order. It asks nobody whether they need it: an image's
-// layers stay, and a layer goes even if it has children.
+// Delete deletes a container, an image or a layer, whichever ref means, looked for in
+// this order. It asks nobody whether they need it: an image's layers stay, and a layer
+// goes even if it has children.
 func (s *Store) Delete(ctx context.Context, ref string) error {
 	return s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		if container, err := c.Lookup(ref); !errors.Is(err, errdefs.ErrNotFound) {
@@ -183,8 +190,10 @@ func (s *Store) Delete(ctx context.Context, ref string) error {
 	})
 }
 
-// deleteContainer saves the layers first: a container without a layer can be deleted again, a layer without its container would stay for good.
-func deleteContainer(ctx context.Context, container containers.Container, l *layers.WriteTx, c *containers.WriteTx) error {
+// deleteContainer saves the layers first: a container without a layer can be deleted
+// again, a layer without its container would stay for good.
+func deleteContainer(ctx context.Context, container containers.Container, l *layers.WriteTx,
+	c *containers.WriteTx) error {
 	var layer []string
 	if _, err := l.Get(container.LayerID); err == nil {
 		layer = []string{container.LayerID}
@@ -213,8 +222,9 @@ func deleteImage(ctx context.Context, id string, l *layers.WriteTx, i *images.Wr
 	return discard(ctx, dirs, l)
 }
 
-// discard removes directories of an image or container that is gone: the first, in the graph root, is moved out of sight; the second, in the
-// run root, is on another file system as a rule, and small.
+// discard removes directories of an image or container that is gone: the first, in the
+// graph root, is moved out of sight; the second, in the run root, is on another file
+// system as a rule, and small.
 func discard(ctx context.Context, dirs []string, l *layers.WriteTx) error {
 	ctx, cancel := undoContext(ctx)
 	defer cancel()

@@ -14,7 +14,8 @@ import (
 	"github.com/shalestore/shale/quota"
 )
 
-// openDriver picks the driver for the roots in cfg and opens it; others are the roots of read-only stores. This is where the list of drivers stands.
+// openDriver picks the driver for the roots in cfg and opens it; others are the roots of
+// read-only stores. This is where the list of drivers stands.
 func openDriver(ctx context.Context, cfg config.Config, others []string) (drivers.Driver, error) {
 	var layerStores []overlay.LayerStore
 	for _, ls := range cfg.AdditionalLayerStores {
@@ -42,7 +43,8 @@ func openDriver(ctx context.Context, cfg config.Config, others []string) (driver
 		return nil, err
 	}
 	if _, ok := driver.(drivers.AdditionalLayers); !ok && len(layerStores) > 0 {
-		return nil, errors.Join(fmt.Errorf("setting additionallayerstores: %w by the %s driver", errdefs.ErrUnsupported, driver.Name()), driver.Close())
+		return nil, errors.Join(fmt.Errorf("setting additionallayerstores: %w by the %s driver", errdefs.ErrUnsupported,
+			driver.Name()), driver.Close())
 	}
 	return driver, nil
 }
@@ -65,12 +67,14 @@ func applyOptions(cfg config.Config, driver drivers.Driver) (archive.ApplyOption
 		}
 		return opts, nil
 	case vfs.Name:
-		return archive.ApplyOptions{IgnoreChownErrors: cfg.VFS.IgnoreChownErrors, Whiteouts: archive.RemoveWhiteouts}, nil
+		return archive.ApplyOptions{IgnoreChownErrors: cfg.VFS.IgnoreChownErrors, Whiteouts: archive.RemoveWhiteouts},
+			nil
 	}
 	return archive.ApplyOptions{}, fmt.Errorf("storage driver %s: no rule for whiteouts", driver.Name())
 }
 
-// unsynced tells that the driver's sync setting turns durability off. Without a word about it, layers are synced.
+// unsynced tells that the driver's sync setting turns durability off. Without a word
+// about it, layers are synced.
 func unsynced(cfg config.Config, driver drivers.Driver) bool {
 	if driver.Name() == vfs.Name {
 		return cfg.VFS.Sync == "none"
@@ -78,8 +82,9 @@ func unsynced(cfg config.Config, driver drivers.Driver) bool {
 	return cfg.Overlay.Sync == "none"
 }
 
-// OpenDriver opens the driver that a store with this Config would have, for programs that keep records of their own, and says how a tar is to
-// be unpacked for it. Errors are those of Open.
+// OpenDriver opens the driver that a store with this Config would have, for programs that
+// keep records of their own, and says how a tar is to be unpacked for it. Errors are
+// those of Open.
 func OpenDriver(ctx context.Context, cfg config.Config) (drivers.Driver, archive.ApplyOptions, error) {
 	others, err := otherStores(cfg)
 	if err != nil {

@@ -43,7 +43,8 @@ func (r *interrupted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// What is wrong with a request is found before any work is done, and the error's class says what.
+// What is wrong with a request is found before any work is done, and the error's class
+// says what.
 func TestRefusals(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -64,8 +65,10 @@ func TestRefusals(t *testing.T) {
 		"a container's layer as parent": {layers.CreateOptions{Parent: c.LayerID}, errdefs.ErrInvalid},
 		"an ID that is a path":          {layers.CreateOptions{ID: "../../etc"}, errdefs.ErrInvalid},
 		"an ID that means something":    {layers.CreateOptions{ID: "tempdirs"}, errdefs.ErrInvalid},
-		"a mapping of no IDs":           {layers.CreateOptions{Parent: "base", IDMap: idtools.Mapping{UIDs: []idtools.Map{{HostID: 1}}}}, errdefs.ErrInvalid},
-		"a key that is a path":          {layers.CreateOptions{BigData: []layers.Item{{Key: "..", Data: strings.NewReader("")}}}, errdefs.ErrInvalid},
+		"a mapping of no IDs": {layers.CreateOptions{Parent: "base",
+			IDMap: idtools.Mapping{UIDs: []idtools.Map{{HostID: 1}}}}, errdefs.ErrInvalid},
+		"a key that is a path": {layers.CreateOptions{
+			BigData: []layers.Item{{Key: "..", Data: strings.NewReader("")}}}, errdefs.ErrInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := s.ImportLayer(ctx, try.opts, untouched{t}, nil); !errors.Is(err, try.want) {
@@ -81,25 +84,44 @@ func TestRefusals(t *testing.T) {
 		do   func() error
 		want error
 	}{
-		"an image's layer":            {func() error { return s.DeleteLayer(ctx, "base") }, errdefs.ErrInUse},
-		"a container's layer":         {func() error { return s.DeleteLayer(ctx, c.LayerID) }, errdefs.ErrInUse},
-		"a container's image":         {func() error { _, err := s.DeleteImage(ctx, "img", true); return err }, errdefs.ErrInUse},
-		"an image that doesn't exist": {func() error { _, err := s.DeleteImage(ctx, "box", true); return err }, errdefs.ErrNotFound},
+		"an image's layer":    {func() error { return s.DeleteLayer(ctx, "base") }, errdefs.ErrInUse},
+		"a container's layer": {func() error { return s.DeleteLayer(ctx, c.LayerID) }, errdefs.ErrInUse},
+		"a container's image": {func() error { _, err := s.DeleteImage(ctx, "img", true); return err },
+			errdefs.ErrInUse},
+		"an image that doesn't exist": {func() error { _, err := s.DeleteImage(ctx, "box", true); return err },
+			errdefs.ErrNotFound},
 		"a container of a taken name": {func() error {
 			_, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box"}})
 			return err
 		}, errdefs.ErrDuplicateName},
-		"a container of no image":  {func() error { _, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "x"}); return err }, errdefs.ErrNotFound},
-		"an image of a taken ID":   {func() error { _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("img")}); return err }, errdefs.ErrDuplicateID},
-		"an image of a bad digest": {func() error { _, err := s.CreateImage(ctx, store.ImageOptions{Digest: "sha256:../x"}); return err }, errdefs.ErrInvalid},
+		"a container of no image": {func() error {
+			_,
+				err := s.CreateContainer(ctx, store.ContainerOptions{Image: "x"})
+			return err
+		}, errdefs.ErrNotFound},
+		"an image of a taken ID": {func() error {
+			_,
+				err := s.CreateImage(ctx, store.ImageOptions{ID: id("img")})
+			return err
+		}, errdefs.ErrDuplicateID},
+		"an image of a bad digest": {func() error {
+			_,
+				err := s.CreateImage(ctx, store.ImageOptions{Digest: "sha256:../x"})
+			return err
+		}, errdefs.ErrInvalid},
 		"half a pair of labels": {func() error {
 			_, err := s.CreateContainer(ctx, store.ContainerOptions{Flags: map[string]any{"MountLabel": "x"}})
 			return err
 		}, errdefs.ErrInvalid},
-		"a data item that isn't there":  {func() error { _, err := s.ImageBigData(ctx, "img", "manifest"); return err }, errdefs.ErrNotFound},
-		"anything that doesn't exist":   {func() error { return s.Delete(ctx, "x") }, errdefs.ErrNotFound},
-		"names of what doesn't exist":   {func() error { return s.AddNames(ctx, "x", "y") }, errdefs.ErrNotFound},
-		"a mount of what doesn't exist": {func() error { _, err := s.Mount(ctx, "x", store.MountOptions{}); return err }, errdefs.ErrNotFound},
+		"a data item that isn't there": {func() error { _, err := s.ImageBigData(ctx, "img", "manifest"); return err },
+			errdefs.ErrNotFound},
+		"anything that doesn't exist": {func() error { return s.Delete(ctx, "x") }, errdefs.ErrNotFound},
+		"names of what doesn't exist": {func() error { return s.AddNames(ctx, "x", "y") }, errdefs.ErrNotFound},
+		"a mount of what doesn't exist": {func() error {
+			_,
+				err := s.Mount(ctx, "x", store.MountOptions{})
+			return err
+		}, errdefs.ErrNotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := try.do(); !errors.Is(err, try.want) {
@@ -179,7 +201,8 @@ func TestFailedImportLeavesNothing(t *testing.T) {
 	}
 }
 
-// On a full file system an import fails with the kernel's error and leaves nothing, and what was there works and can be deleted.
+// On a full file system an import fails with the kernel's error and leaves nothing, and
+// what was there works and can be deleted.
 func TestFullDisk(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -191,7 +214,8 @@ func TestFullDisk(t *testing.T) {
 	if err := writeTar(&big, "big", 64<<20); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ImportLayer(ctx, layers.CreateOptions{}, bytes.NewReader(big.Bytes()), nil); !errors.Is(err, unix.ENOSPC) {
+	if _, err := s.ImportLayer(ctx, layers.CreateOptions{}, bytes.NewReader(big.Bytes()), nil); !errors.Is(err,
+		unix.ENOSPC) {
 		t.Fatalf("import: %v", err)
 	}
 	if all, err := s.Layers(ctx); len(all) != 1 || err != nil {
@@ -210,7 +234,8 @@ func TestFullDisk(t *testing.T) {
 	noGarbage(t, s)
 }
 
-// A container that has filled the disk to its last block can be unmounted and mounted, so that something can be removed in it. Records take a block, too.
+// A container that has filled the disk to its last block can be unmounted and mounted, so
+// that something can be removed in it. Records take a block, too.
 func TestContainerThatFillsTheDisk(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -264,13 +289,15 @@ func TestContainerThatFillsTheDisk(t *testing.T) {
 	}
 }
 
-// Nobody loses what is written to a mounted layer to a diff that is applied to it meanwhile.
+// Nobody loses what is written to a mounted layer to a diff that is applied to it
+// meanwhile.
 func TestApplyAndMountKeepOutOfEachOthersWay(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
 	s := open(t, cfg)
 	base(t, cfg, s)
-	if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("top"), Parent: "base", Names: []string{"top"}}); err != nil {
+	if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("top"), Parent: "base",
+		Names: []string{"top"}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Mount(ctx, "top", store.MountOptions{}); err != nil {
@@ -308,7 +335,8 @@ func TestApplyAndMountKeepOutOfEachOthersWay(t *testing.T) {
 	if changes, err := s.Changes(ctx, "top", ""); err != nil || len(changes) != 3 {
 		t.Fatalf("changes %v, %v", changes, err)
 	}
-	// No tar names the file that was there before, so the layer can't be had from its tar alone, and Check says so.
+	// No tar names the file that was there before, so the layer can't be had from its tar
+	// alone, and Check says so.
 	report, err := s.Check(ctx, store.CheckOptions{})
 	if err != nil || len(report.Findings) != 1 || report.Findings[0].What != "+/precious, layer content modified" {
 		t.Fatalf("%+v, %v", report, err)
@@ -323,7 +351,8 @@ func TestDiffOfALayerThatGoes(t *testing.T) {
 	for _, recipe := range []bool{true, false} {
 		base(t, cfg, s)
 		if !recipe {
-			if err := os.Remove(filepath.Join(cfg.GraphRoot, "overlay-layers", id("base")+".tar-split.gz")); err != nil {
+			if err := os.Remove(filepath.Join(cfg.GraphRoot, "overlay-layers", id("base")+
+				".tar-split.gz")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -348,7 +377,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// A mount that can't be leaves no mount behind, not even that of the driver's home on itself.
+// A mount that can't be leaves no mount behind, not even that of the driver's home on
+// itself.
 func TestMountOfNothingMountsNothing(t *testing.T) {
 	testutil.Root(t)
 	cfg := roots(t)

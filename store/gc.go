@@ -29,13 +29,16 @@ type Collected struct {
 	Bytes int64
 }
 
-// GC removes garbage, the very findings of Check that Finding.Garbage tells, and returns what it was. What living processes are at work on isn't
-// garbage, and what isn't named like the store's own files belongs to someone else. If a catalog can't be read GC removes nothing. It goes on after a
-// single failure and reports all of them.
+// GC removes garbage, the very findings of Check that Finding.Garbage tells, and returns
+// what it was. What living processes are at work on isn't garbage, and what isn't named
+// like the store's own files belongs to someone else. If a catalog can't be read GC
+// removes nothing. It goes on after a single failure and reports all of them.
 //
-// A layer's files that have no record, while an image or another layer still needs them, stay where they are and make the error errdefs.ErrCorrupt:
-// layers are recorded first and removed last, so that doesn't come from a crash. Records have been lost, and Repair can make them again. Where a file of
-// records is empty, nothing that may be of its kind is garbage.
+// A layer's files that have no record, while an image or another layer still needs them,
+// stay where they are and make the error errdefs.ErrCorrupt: layers are recorded first
+// and removed last, so that doesn't come from a crash. Records have been lost, and Repair
+// can make them again. Where a file of records is empty, nothing that may be of its kind
+// is garbage.
 func (s *Store) GC(ctx context.Context, opts GCOptions) (Collected, error) {
 	var done Collected
 	report, err := s.Check(ctx, CheckOptions{Quick: true})
@@ -59,7 +62,8 @@ func (s *Store) GC(ctx context.Context, opts GCOptions) (Collected, error) {
 	return done, s.collect(ctx, lost)
 }
 
-// removeProbe removes the directory of a test mount, whose process may have died while it was mounted.
+// removeProbe removes the directory of a test mount, whose process may have died while it
+// was mounted.
 func removeProbe(ctx context.Context, dir string) error {
 	mounted, err := mount.Below(dir)
 	if err != nil {
@@ -73,7 +77,8 @@ func removeProbe(ctx context.Context, dir string) error {
 	return fsat.RemoveAll(ctx, dir)
 }
 
-// collect removes what is garbage now, without what may belong to objects whose records were lost.
+// collect removes what is garbage now, without what may belong to objects whose records
+// were lost.
 func (s *Store) collect(ctx context.Context, lost lostRecords) error {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -144,7 +149,8 @@ func gone(err error) bool {
 	return errors.Is(err, os.ErrNotExist) || errors.Is(err, errdefs.ErrNotFound)
 }
 
-// need is a layer without a record that something can't do without, or that may have had one among those that were lost: then by is nothing.
+// need is a layer without a record that something can't do without, or that may have had
+// one among those that were lost: then by is nothing.
 type need struct {
 	layer string
 	by    Object
@@ -157,9 +163,11 @@ func (n need) String() string {
 	return fmt.Sprintf("its files are there and %s needs them, but it has no record", n.by)
 }
 
-// findOrphans returns what belongs to nothing, and the layers that have no record though something needs them. They come with all that lies beneath them,
-// and where records of layers were lost, with all others.
-func findOrphans(ctx context.Context, lost lostRecords, l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (orphans layers.Orphans, needed []need, err error) {
+// findOrphans returns what belongs to nothing, and the layers that have no record though
+// something needs them. They come with all that lies beneath them, and where records of
+// layers were lost, with all others.
+func findOrphans(ctx context.Context, lost lostRecords, l *layers.ReadTx, i *images.ReadTx,
+	c *containers.ReadTx) (orphans layers.Orphans, needed []need, err error) {
 	if orphans, err = l.Orphans(ctx); err != nil {
 		return orphans, nil, err
 	}
@@ -203,7 +211,8 @@ func findOrphans(ctx context.Context, lost lostRecords, l *layers.ReadTx, i *ima
 	return orphans, needed, nil
 }
 
-// whoNeeds names a layer, image or container that can't do without the layer with this ID.
+// whoNeeds names a layer, image or container that can't do without the layer with this
+// ID.
 func whoNeeds(id string, l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (Object, error) {
 	children, err := l.Children(id)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// What a store remembers of images and containers is used before it is proved. Here it is wrong, since another process has changed everything meanwhile.
+// What a store remembers of images and containers is used before it is proved. Here it is
+// wrong, since another process has changed everything meanwhile.
 func TestWhatIsRememberedMayBeWrong(t *testing.T) {
 	ctx := t.Context()
 	cfg := roots(t)
@@ -22,7 +23,8 @@ func TestWhatIsRememberedMayBeWrong(t *testing.T) {
 	}
 	image := func(image, name, top string) {
 		t.Helper()
-		if _, err := there.CreateImage(ctx, store.ImageOptions{ID: id(image), Names: []string{name}, TopLayer: id(top)}); err != nil {
+		if _, err := there.CreateImage(ctx, store.ImageOptions{ID: id(image), Names: []string{name},
+			TopLayer: id(top)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -20,7 +20,8 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// hand is somebody who works on a store: Shale, or the containers-storage CLI. The methods fail the test when the operation does.
+// hand is somebody who works on a store: Shale, or the containers-storage CLI. The
+// methods fail the test when the operation does.
 type hand interface {
 	createLayer(id, parent string, readOnly bool, names ...string)
 	importLayer(id, parent, tar string, names ...string)
@@ -49,7 +50,8 @@ type shaleHand struct {
 	s *store.Store
 }
 
-// must also waits until files that were deleted are gone: what is on disk is looked at next.
+// must also waits until files that were deleted are gone: what is on disk is looked at
+// next.
 func (h shaleHand) must(err error) {
 	h.Helper()
 	if err := errors.Join(err, h.s.Wait(context.Background())); err != nil {
@@ -59,7 +61,8 @@ func (h shaleHand) must(err error) {
 
 func (h shaleHand) createLayer(id, parent string, readOnly bool, names ...string) {
 	h.Helper()
-	_, err := h.s.CreateLayer(context.Background(), layers.CreateOptions{ID: id, Parent: parent, Names: names, Writable: !readOnly})
+	_, err := h.s.CreateLayer(context.Background(), layers.CreateOptions{ID: id, Parent: parent, Names: names,
+		Writable: !readOnly})
 	h.must(err)
 }
 
@@ -68,7 +71,8 @@ func (h shaleHand) importLayer(id, parent, tar string, names ...string) {
 	f, err := os.Open(tar)
 	h.must(err)
 	defer f.Close()
-	_, err = h.s.ImportLayer(context.Background(), layers.CreateOptions{ID: id, Parent: parent, Names: names, Writable: true}, f, nil)
+	_, err = h.s.ImportLayer(context.Background(), layers.CreateOptions{ID: id, Parent: parent, Names: names,
+		Writable: true}, f, nil)
 	h.must(err)
 }
 
@@ -83,7 +87,8 @@ func (h shaleHand) applyDiff(layer, tar string) {
 
 func (h shaleHand) createImage(id, top, metadata string, names ...string) {
 	h.Helper()
-	_, err := h.s.CreateImage(context.Background(), store.ImageOptions{ID: id, TopLayer: top, Metadata: metadata, Names: names})
+	_, err := h.s.CreateImage(context.Background(), store.ImageOptions{ID: id, TopLayer: top, Metadata: metadata,
+		Names: names})
 	h.must(err)
 }
 
@@ -167,7 +172,8 @@ func (h shaleHand) changes(layer string) []string {
 	h.must(err)
 	var lines []string
 	for _, c := range all {
-		kind := map[archive.ChangeKind]string{archive.Added: "Add", archive.Modified: "Modify", archive.Deleted: "Delete"}[c.Kind]
+		kind := map[archive.ChangeKind]string{archive.Added: "Add", archive.Modified: "Modify",
+			archive.Deleted: "Delete"}[c.Kind]
 		lines = append(lines, fmt.Sprintf("%s %q", kind, c.Path))
 	}
 	return lines

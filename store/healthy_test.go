@@ -26,7 +26,8 @@ func onRamfs(t *testing.T, cfg *config.Config) {
 	cfg.GraphRoot = filepath.Join(dir, "root")
 }
 
-// Check finds nothing wrong with a store that nobody has damaged, whatever its driver, its settings and its file system are, while its containers run.
+// Check finds nothing wrong with a store that nobody has damaged, whatever its driver,
+// its settings and its file system are, while its containers run.
 func TestSoundStores(t *testing.T) {
 	mask := fs.FileMode(0o700)
 	for name, set := range map[string]func(t *testing.T, cfg *config.Config){
@@ -53,15 +54,18 @@ func TestSoundStores(t *testing.T) {
 			importLayer(t, s, id("app"), "base", richTar(t, "app"), "app")
 			importLayer(t, s, id("copy"), "", richTar(t, "base"))
 			// Whiteouts of what is beneath, and directories that no entry describes.
-			importLayer(t, s, id("top"), "app", layerTar(t, "etc/.wh.twin", "opaque/.wh..wh..opq", "opaque/new", "etc/sub/dir/file", "etc/name"), "top")
-			if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("img"), Names: []string{"img"}, TopLayer: id("top")}); err != nil {
+			importLayer(t, s, id("top"), "app", layerTar(t, "etc/.wh.twin", "opaque/.wh..wh..opq", "opaque/new",
+				"etc/sub/dir/file", "etc/name"), "top")
+			if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("img"), Names: []string{"img"},
+				TopLayer: id("top")}); err != nil {
 				t.Fatal(err)
 			}
 			noGarbage(t, s)
 			if cfg.Overlay.ForceMask != nil {
 				return // its layers can't be written to
 			}
-			if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("hand"), Parent: "top", Names: []string{"hand"}}); err != nil {
+			if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("hand"), Parent: "top",
+				Names: []string{"hand"}}); err != nil {
 				t.Fatal(err)
 			}
 			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "img", Volatile: true})
@@ -114,10 +118,16 @@ func TestDamagesInAnImageStore(t *testing.T) {
 		"attribute": func() error {
 			return os.Chmod(filepath.Join(cfg.ImageStore, "overlay", id("app"), "diff/etc/twin"), 0o600)
 		},
-		"records":   func() error { return os.Truncate(records, 0) },
-		"lists":     func() error { return os.Remove(filepath.Join(cfg.ImageStore, "overlay", id("app"), "lower")) },
-		"garbage":   func() error { return os.MkdirAll(filepath.Join(cfg.ImageStore, "overlay", id("stray"), "diff"), 0o700) },
-		"manifests": func() error { return os.MkdirAll(filepath.Join(cfg.GraphRoot, "overlay-images", id("stray")), 0o700) },
+		"records": func() error { return os.Truncate(records, 0) },
+		"lists":   func() error { return os.Remove(filepath.Join(cfg.ImageStore, "overlay", id("app"), "lower")) },
+		"garbage": func() error {
+			return os.MkdirAll(filepath.Join(cfg.ImageStore, "overlay", id("stray"), "diff"),
+				0o700)
+		},
+		"manifests": func() error {
+			return os.MkdirAll(filepath.Join(cfg.GraphRoot, "overlay-images", id("stray")),
+				0o700)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			noGarbage(t, s)
@@ -140,7 +150,8 @@ func TestDamagesInAnImageStore(t *testing.T) {
 	}
 }
 
-// The driver of plain copies has damage named in the layer that has it, whether the file is its own or one that it has copied.
+// The driver of plain copies has damage named in the layer that has it, whether the file
+// is its own or one that it has copied.
 func TestDamagesWithCopies(t *testing.T) {
 	ctx := context.Background()
 	for name, damage := range map[string]func(dir string) error{

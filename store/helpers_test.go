@@ -29,8 +29,9 @@ func TestMain(m *testing.M) {
 	testutil.Main(m)
 }
 
-// roots makes a graph root and a run root, in memory: every operation syncs its file system, and on a disk it would wait for what others write
-// there. What a failed test leaves mounted is unmounted.
+// roots makes a graph root and a run root, in memory: every operation syncs its file
+// system, and on a disk it would wait for what others write there. What a failed test
+// leaves mounted is unmounted.
 func roots(t *testing.T) config.Config {
 	t.Helper()
 	testutil.Root(t)
@@ -59,8 +60,9 @@ func id(word string) string {
 	return (hex.EncodeToString([]byte(word)) + strings.Repeat("e", 64))[:64]
 }
 
-// layerTar makes a tar: names that end in a slash are directories, others files whose content is their name, whiteouts are empty. Each has an owner
-// of its own, unless the tests run as a user who has one ID only.
+// layerTar makes a tar: names that end in a slash are directories, others files whose
+// content is their name, whiteouts are empty. Each has an owner of its own, unless the
+// tests run as a user who has one ID only.
 func layerTar(t testing.TB, names ...string) []byte {
 	t.Helper()
 	var buf bytes.Buffer
@@ -102,7 +104,8 @@ func writeTar(w io.Writer, name string, size int64) error {
 // importLayer imports a tar and fails the test if that fails.
 func importLayer(t testing.TB, s *store.Store, id, parent string, tar []byte, names ...string) layers.Layer {
 	t.Helper()
-	l, err := s.ImportLayer(context.Background(), layers.CreateOptions{ID: id, Parent: parent, Names: names}, bytes.NewReader(tar), nil)
+	l, err := s.ImportLayer(context.Background(), layers.CreateOptions{ID: id, Parent: parent, Names: names},
+		bytes.NewReader(tar), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

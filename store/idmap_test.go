@@ -33,16 +33,19 @@ var waysToMap = map[string]func(*config.Config){
 }
 
 func shifted(by int) idtools.Mapping {
-	return idtools.Mapping{UIDs: []idtools.Map{{HostID: by, Size: 65536}}, GIDs: []idtools.Map{{HostID: 2 * by, Size: 65536}}}
+	return idtools.Mapping{UIDs: []idtools.Map{{HostID: by, Size: 65536}},
+		GIDs: []idtools.Map{{HostID: 2 * by, Size: 65536}}}
 }
 
-// ownedTree makes an image named img of two layers, with everything in it that depends on owners or suffers when they change. It returns what it looks
-// like, but for the root directory.
+// ownedTree makes an image named img of two layers, with everything in it that depends on
+// owners or suffers when they change. It returns what it looks like, but for the root
+// directory.
 func ownedTree(t *testing.T, s *store.Store) map[string]string {
 	t.Helper()
 	ctx := context.Background()
 	fill := func(parent, name string, specs ...string) string {
-		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id(name), Parent: parent, Names: []string{name}}); err != nil {
+		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id(name), Parent: parent,
+			Names: []string{name}}); err != nil {
 			t.Fatal(err)
 		}
 		path, err := s.Mount(ctx, name, store.MountOptions{})
@@ -55,8 +58,10 @@ func ownedTree(t *testing.T, s *store.Store) map[string]string {
 	fill("", "low",
 		"d/ 1775 1:2 @1600000000.5", "d/suid=x 5:6 4755 @1600000001.25", "d/sgid=y 7:8 2750 @-1", "d/link->suid 9:9",
 		"d/one=many 0600 3:4 @1600000002", "two=>d/one", "d/three=>d/one", "gone=x",
-		"cap=z 0755 0:0 @5 security.capability="+strconv.Quote("\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
-		"acl/ 0770 1:1 system.posix_acl_default="+acl(11, 12)+" system.posix_acl_access="+acl(13, 14), "acl/f=a 0640 1:1 system.posix_acl_access="+acl(15, 16),
+		"cap=z 0755 0:0 @5 security.capability="+strconv.Quote(
+			"\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
+		"acl/ 0770 1:1 system.posix_acl_default="+acl(11, 12)+" system.posix_acl_access="+acl(13, 14),
+		"acl/f=a 0640 1:1 system.posix_acl_access="+acl(15, 16),
 		"dev%5:1 0666 0:5", "fifo| 0600 20:20", "user=u 1000:1000 user.k=v")
 	path := fill("low", "high", "new=n 65535:65535", "d/more=m 0:0")
 	if err := os.Remove(filepath.Join(path, "gone")); err != nil {
@@ -69,7 +74,8 @@ func ownedTree(t *testing.T, s *store.Store) map[string]string {
 			t.Fatal(err)
 		}
 	}
-	if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("img"), Names: []string{"img"}, TopLayer: "high"}); err != nil {
+	if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("img"), Names: []string{"img"},
+		TopLayer: "high"}); err != nil {
 		t.Fatal(err)
 	}
 	return tree
@@ -78,8 +84,10 @@ func ownedTree(t *testing.T, s *store.Store) map[string]string {
 // acl is an ACL for the owner, a user, a group and the rest, in quotes.
 func acl(user, group byte) string {
 	const none = "\xff\xff\xff\xff"
-	return strconv.Quote("\x02\x00\x00\x00" + "\x01\x00\x07\x00" + none + "\x02\x00\x05\x00" + string([]byte{user, 0, 0, 0}) +
-		"\x04\x00\x05\x00" + none + "\x08\x00\x04\x00" + string([]byte{group, 0, 0, 0}) + "\x10\x00\x07\x00" + none + "\x20\x00\x00\x00" + none)
+	return strconv.Quote("\x02\x00\x00\x00" + "\x01\x00\x07\x00" + none + "\x02\x00\x05\x00" +
+		string([]byte{user, 0, 0, 0}) +
+		"\x04\x00\x05\x00" + none + "\x08\x00\x04\x00" + string([]byte{group, 0, 0, 0}) + "\x10\x00\x07\x00" + none +
+		"\x20\x00\x00\x00" + none)
 }
 
 var ownerField = regexp.MustCompile(`owner=(\d+):(\d+)`)
@@ -126,7 +134,8 @@ func withoutIDs(tree map[string]string) map[string]string {
 	return tree
 }
 
-// A container sees the image's owners, whatever its mapping is and whichever way it comes about; nothing but owners changes.
+// A container sees the image's owners, whatever its mapping is and whichever way it comes
+// about; nothing but owners changes.
 func TestContainersWithMappings(t *testing.T) {
 	ctx := context.Background()
 	for way, set := range waysToMap {
@@ -240,7 +249,8 @@ func sameInside(t *testing.T, path string, by int) {
 		}
 		return string(out)
 	}
-	if got, want := inside("stat", "-c", "%u:%g %a", "/proc/self/fd/3/d/suid", "/proc/self/fd/3/d", "/proc/self/fd/3/two"), "5:6 4755\n1:2 1775\n3:4 600\n"; got != want {
+	if got, want := inside("stat", "-c", "%u:%g %a", "/proc/self/fd/3/d/suid", "/proc/self/fd/3/d",
+		"/proc/self/fd/3/two"), "5:6 4755\n1:2 1775\n3:4 600\n"; got != want {
 		t.Errorf("inside: %q, want %q", got, want)
 	}
 	testutil.Tool(t, "getfacl", "acl")
@@ -252,7 +262,8 @@ func sameInside(t *testing.T, path string, by int) {
 	}
 }
 
-// What either program has made the other one reads, with mappings applied while mounting or on disk.
+// What either program has made the other one reads, with mappings applied while mounting
+// or on disk.
 func TestMappingsWithThePeer(t *testing.T) {
 	ctx := context.Background()
 	cli := testutil.Peer(t)
@@ -275,20 +286,24 @@ func TestMappingsWithThePeer(t *testing.T) {
 			delete(got, ".")
 			testutil.SameTree(t, withoutIDs(mapped(tree, 300000)), withoutIDs(got))
 			peer.run("unmount", ours.ID)
-			theirs := strings.Fields(peer.run("create-container", "--uidmap", "0:400000:65536", "--gidmap", "0:800000:65536", "img"))[0]
+			theirs := strings.Fields(peer.run("create-container", "--uidmap", "0:400000:65536", "--gidmap",
+				"0:800000:65536", "img"))[0]
 			if path, err = s.Mount(ctx, theirs, store.MountOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			got = testutil.Snapshot(t, path)
 			delete(got, ".")
-			// containers/storage changes times of directories, and forgets the IDs in ACLs, when it changes owners on disk.
-			testutil.SameTree(t, testutil.Without(withoutIDs(mapped(tree, 400000)), "mtime"), testutil.Without(withoutIDs(got), "mtime"))
+			// containers/storage changes times of directories, and forgets the IDs in
+			// ACLs, when it changes owners on disk.
+			testutil.SameTree(t, testutil.Without(withoutIDs(mapped(tree, 400000)), "mtime"),
+				testutil.Without(withoutIDs(got), "mtime"))
 			if _, err := s.Unmount(ctx, theirs, false); err != nil {
 				t.Fatal(err)
 			}
 			// Each takes the copy that the other has made.
 			peer.run("create-container", "--uidmap", "0:300000:65536", "--gidmap", "0:600000:65536", "img")
-			if _, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "img", IDMap: shifted(400000)}); err != nil {
+			if _, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "img",
+				IDMap: shifted(400000)}); err != nil {
 				t.Fatal(err)
 			}
 			image, err := s.Image(ctx, "img")
@@ -300,7 +315,8 @@ func TestMappingsWithThePeer(t *testing.T) {
 	}
 }
 
-// A layer with another mapping than its parent's holds a copy of everything, and what is applied to it gets its owners.
+// A layer with another mapping than its parent's holds a copy of everything, and what is
+// applied to it gets its owners.
 func TestLayerWithAnotherMapping(t *testing.T) {
 	ctx := context.Background()
 	for way, set := range waysToMap {
@@ -317,7 +333,8 @@ func TestLayerWithAnotherMapping(t *testing.T) {
 			if way == "while mounting" {
 				by = 0 // layers are kept without a mapping
 			}
-			if _, err := s.ApplyDiff(ctx, layer.ID, strings.NewReader(string(layerTar(t, "added", "more/"))), nil); err != nil {
+			if _, err := s.ApplyDiff(ctx, layer.ID, strings.NewReader(string(layerTar(t, "added", "more/"))),
+				nil); err != nil {
 				t.Fatal(err)
 			}
 			path, err := s.Mount(ctx, layer.ID, store.MountOptions{})
@@ -325,7 +342,8 @@ func TestLayerWithAnotherMapping(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := testutil.Snapshot(t, path)
-			if want := fmt.Sprintf("owner=%d:%d ", by+1, 2*by+2); !strings.Contains(got["more"], want) || got["added"] == "" {
+			if want := fmt.Sprintf("owner=%d:%d ", by+1, 2*by+2); !strings.Contains(got["more"], want) ||
+				got["added"] == "" {
 				t.Errorf("applied: %s, %s", got["more"], got["added"])
 			}
 			for _, path := range []string{".", "added", "more"} {
@@ -342,7 +360,8 @@ func TestLayerWithAnotherMapping(t *testing.T) {
 	}
 }
 
-// A tar applied to a mounted layer appears in the mount, whiteouts carried out, and comes out again as it went in.
+// A tar applied to a mounted layer appears in the mount, whiteouts carried out, and comes
+// out again as it went in.
 func TestApplyToAMountedLayer(t *testing.T) {
 	ctx := context.Background()
 	for _, driver := range []string{"overlay", "vfs"} {
@@ -351,7 +370,8 @@ func TestApplyToAMountedLayer(t *testing.T) {
 			cfg.Driver = driver
 			s := open(t, cfg)
 			base(t, cfg, s)
-			if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("top"), Parent: "base", Names: []string{"top"}}); err != nil {
+			if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("top"), Parent: "base",
+				Names: []string{"top"}}); err != nil {
 				t.Fatal(err)
 			}
 			path, err := s.Mount(ctx, "top", store.MountOptions{})

@@ -14,7 +14,8 @@ func (s *Store) Images(ctx context.Context) ([]images.Image, error) {
 	return viewImage(ctx, s, (*images.ReadTx).All)
 }
 
-// Image finds an image by ID, name or unique ID prefix; errdefs.ErrNotFound when there is none.
+// Image finds an image by ID, name or unique ID prefix; errdefs.ErrNotFound when there is
+// none.
 func (s *Store) Image(ctx context.Context, ref string) (images.Image, error) {
 	return viewImage(ctx, s, func(tx *images.ReadTx) (images.Image, error) { return tx.Lookup(ref) })
 }
@@ -24,7 +25,8 @@ func (s *Store) ImagesByDigest(ctx context.Context, d digest.Digest) ([]images.I
 	return viewImage(ctx, s, func(tx *images.ReadTx) ([]images.Image, error) { return tx.ByDigest(d) })
 }
 
-// ImagesByTopLayer returns the images whose top layer, or a mapped copy of it, is the given layer.
+// ImagesByTopLayer returns the images whose top layer, or a mapped copy of it, is the
+// given layer.
 func (s *Store) ImagesByTopLayer(ctx context.Context, layer string) ([]images.Image, error) {
 	l, err := s.Layer(ctx, layer)
 	if err != nil {
@@ -47,10 +49,11 @@ func viewImage[T any](ctx context.Context, s *Store, fn func(*images.ReadTx) (T,
 	return result, err
 }
 
-// CreateImage makes an image on top of a layer that exists, or of none. It survives a power cut from the moment that CreateImage returns.
+// CreateImage makes an image on top of a layer that exists, or of none. It survives a
+// power cut from the moment that CreateImage returns.
 //
-// Errors are errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, errdefs.ErrNotFound for the layer, and errdefs.ErrInvalid for an ID, a key or a
-// digest that breaks its grammar.
+// Errors are errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, errdefs.ErrNotFound for
+// the layer, and errdefs.ErrInvalid for an ID, a key or a digest that breaks its grammar.
 func (s *Store) CreateImage(ctx context.Context, opts ImageOptions) (created images.Image, err error) {
 	err = s.updateImages(ctx, func(l *layers.ReadTx, i *images.WriteTx) error {
 		if opts.TopLayer != "" {
@@ -72,7 +75,8 @@ func (s *Store) ImageBigDataNames(ctx context.Context, ref string) ([]string, er
 	return image.BigDataNames, err
 }
 
-// ImageBigData returns a data item of an image; errdefs.ErrNotFound when it has none under the key.
+// ImageBigData returns a data item of an image; errdefs.ErrNotFound when it has none
+// under the key.
 func (s *Store) ImageBigData(ctx context.Context, ref, key string) ([]byte, error) {
 	return viewImage(ctx, s, func(tx *images.ReadTx) ([]byte, error) { return tx.BigData(ref, key) })
 }
@@ -87,8 +91,9 @@ func (s *Store) ImageBigDataDigest(ctx context.Context, ref, key string) (digest
 	return viewImage(ctx, s, func(tx *images.ReadTx) (digest.Digest, error) { return tx.BigDataDigest(ref, key) })
 }
 
-// SetImageBigData stores a data item with an image, in place of one that has the same key. The digest of an item whose key begins with "manifest" is
-// a digest of the image; d is recorded for it, or the SHA-256 of data when d is "".
+// SetImageBigData stores a data item with an image, in place of one that has the same
+// key. The digest of an item whose key begins with "manifest" is a digest of the image; d
+// is recorded for it, or the SHA-256 of data when d is "".
 func (s *Store) SetImageBigData(ctx context.Context, ref, key string, data []byte, d digest.Digest) error {
 	r, err := s.open(ctx)
 	if err != nil {
@@ -99,7 +104,8 @@ func (s *Store) SetImageBigData(ctx context.Context, ref, key string, data []byt
 	})
 }
 
-// ImageDirectory makes and returns a directory in the graph root for those who use the image. It goes with the image.
+// ImageDirectory makes and returns a directory in the graph root for those who use the
+// image. It goes with the image.
 func (s *Store) ImageDirectory(ctx context.Context, ref string) (string, error) {
 	return viewImage(ctx, s, func(tx *images.ReadTx) (string, error) { return tx.Directory(ref) })
 }
@@ -109,7 +115,8 @@ func (s *Store) ImageRunDirectory(ctx context.Context, ref string) (string, erro
 	return viewImage(ctx, s, func(tx *images.ReadTx) (string, error) { return tx.RunDirectory(ref) })
 }
 
-// ImageSize adds up, in bytes, the uncompressed tars of an image's layers and its data items. Layers that didn't come as a tar are measured.
+// ImageSize adds up, in bytes, the uncompressed tars of an image's layers and its data
+// items. Layers that didn't come as a tar are measured.
 func (s *Store) ImageSize(ctx context.Context, ref string) (int64, error) {
 	r, err := s.open(ctx)
 	if err != nil {
@@ -149,7 +156,8 @@ func (s *Store) ImageSize(ctx context.Context, ref string) (int64, error) {
 	return total, nil
 }
 
-// imageLayers collects the layers of an image, the mapped copies of its top layer among them.
+// imageLayers collects the layers of an image, the mapped copies of its top layer among
+// them.
 func imageLayers(l *layers.ReadTx, image images.Image) (map[string]layers.Layer, error) {
 	all := map[string]layers.Layer{}
 	for _, top := range append([]string{image.TopLayer}, image.MappedLayers...) {

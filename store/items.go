@@ -96,12 +96,14 @@ func (r *reading) badItem(i item) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	f := r.report.add(i.owner.Kind, i.owner.ID, remedy, "%s", describeItem(i.key, "%s data item has another content than was recorded", i.owner.Kind))
+	f := r.report.add(i.owner.Kind, i.owner.ID, remedy, "%s",
+		describeItem(i.key, "%s data item has another content than was recorded", i.owner.Kind))
 	f.key = i.key
 	f.inOther(i.readOnly)
 }
 
-// damaged reports whether the item has the recorded size and another digest, and nobody has changed it meanwhile.
+// damaged reports whether the item has the recorded size and another digest, and nobody
+// has changed it meanwhile.
 func (i item) damaged(ctx context.Context) (bool, error) {
 	if i.digest == "" || i.digest.Validate() != nil || i.digest.Algorithm() != digest.SHA256 {
 		return false, nil
@@ -127,7 +129,8 @@ func (i item) differs() (bool, error) {
 	return i.digest.Algorithm().FromBytes(data) != i.digest && !ownDigest(i.key, data), nil
 }
 
-// readItem reads a data item; nil for one that isn't there, is no file or is larger than any.
+// readItem reads a data item; nil for one that isn't there, is no file or is larger than
+// any.
 func readItem(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -143,10 +146,12 @@ func readItem(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxItem))
 }
 
-// maxItem bounds, in bytes, what is read into memory of one data item to compare its digest.
+// maxItem bounds, in bytes, what is read into memory of one data item to compare its
+// digest.
 const maxItem = 64 << 20
 
-// ownDigest reports whether an item may have a digest that isn't that of its bytes: that of a signed Docker schema 1 manifest leaves the signatures out.
+// ownDigest reports whether an item may have a digest that isn't that of its bytes: that
+// of a signed Docker schema 1 manifest leaves the signatures out.
 func ownDigest(key string, data []byte) bool {
 	if !strings.HasPrefix(key, "manifest") {
 		return false

@@ -29,8 +29,9 @@ const (
 	killAt    = "SHALE_KILL_AT"    // how many steps it lives
 )
 
-// killed is what a child does instead of running tests: the work that it is told, until the step at which it kills itself. Without such a step it
-// prints the names of those that there are.
+// killed is what a child does instead of running tests: the work that it is told, until
+// the step at which it kills itself. Without such a step it prints the names of those
+// that there are.
 func killed(name string) {
 	var cfg config.Config
 	if err := json.Unmarshal([]byte(os.Getenv(killRoots)), &cfg); err != nil {
@@ -63,10 +64,12 @@ func killed(name string) {
 	}
 }
 
-// child runs a work in a process of its own, which dies at step number at, or doesn't when at is 0.
+// child runs a work in a process of its own, which dies at step number at, or doesn't
+// when at is 0.
 func child(t *testing.T, cfg config.Config, name string, at int) (steps []string, dead bool) {
 	t.Helper()
-	roots, err := json.Marshal(config.Config{GraphRoot: cfg.GraphRoot, RunRoot: cfg.RunRoot, Driver: cfg.Driver, Overlay: cfg.Overlay})
+	roots, err := json.Marshal(config.Config{GraphRoot: cfg.GraphRoot, RunRoot: cfg.RunRoot, Driver: cfg.Driver,
+		Overlay: cfg.Overlay})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +97,9 @@ func (w work) roots(t *testing.T) config.Config {
 	return cfg
 }
 
-// Every operation is killed at every one of its steps. Then the store must open as if nothing had happened: what was there before is there, what
-// is listed is whole, and only what garbage collection knows is left over. The operation, tried again, succeeds.
+// Every operation is killed at every one of its steps. Then the store must open as if
+// nothing had happened: what was there before is there, what is listed is whole, and only
+// what garbage collection knows is left over. The operation, tried again, succeeds.
 func TestKilledAtEachStep(t *testing.T) {
 	for name, work := range works {
 		t.Run(name, func(t *testing.T) {
@@ -132,7 +136,8 @@ func TestKilledAtEachStep(t *testing.T) {
 	}
 }
 
-// whole fails the test unless all of the layers exist, and every layer that exists can be mounted and gives the tar it was made from.
+// whole fails the test unless all of the layers exist, and every layer that exists can be
+// mounted and gives the tar it was made from.
 func whole(t *testing.T, s *store.Store, must []string) {
 	t.Helper()
 	ctx := context.Background()
@@ -185,14 +190,16 @@ func whole(t *testing.T, s *store.Store, must []string) {
 	}
 }
 
-// nothingElse looks with other eyes than garbage collection: it fails the test if there is any file that it can't account for.
+// nothingElse looks with other eyes than garbage collection: it fails the test if there
+// is any file that it can't account for.
 func nothingElse(t *testing.T, cfg config.Config, s *store.Store) {
 	t.Helper()
 	all, err := s.Layers(context.Background())
 	if err := errors.Join(err, s.Wait(context.Background())); err != nil {
 		t.Fatal(err)
 	}
-	expected := map[string]bool{"l": true, "tempdirs": true, "layers.json": true, "volatile-layers.json": true, "layers.lock": true, "tmp": true,
+	expected := map[string]bool{"l": true, "tempdirs": true, "layers.json": true, "volatile-layers.json": true,
+		"layers.lock": true, "tmp": true,
 		"staging": true, "keepme": true}
 	for _, l := range all {
 		expected[l.ID], expected[l.ID+".tar-split.gz"] = true, true
@@ -209,7 +216,8 @@ func nothingElse(t *testing.T, cfg config.Config, s *store.Store) {
 				}
 				continue
 			}
-			if !expected[e.Name()] && !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".tmp-") || strings.HasPrefix(e.Name(), "lock-") {
+			if !expected[e.Name()] && !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".tmp-") ||
+				strings.HasPrefix(e.Name(), "lock-") {
 				t.Errorf("left over: %s/%s", dir, e.Name())
 			}
 		}

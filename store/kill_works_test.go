@@ -22,9 +22,11 @@ type work struct {
 	set func(*config.Config)
 	// prepare makes what the operation needs.
 	prepare func(t *testing.T, cfg config.Config, s *store.Store)
-	// do is the operation. It runs in the child, and after the kill once more in the parent, where it must succeed.
+	// do is the operation. It runs in the child, and after the kill once more in the
+	// parent, where it must succeed.
 	do func(ctx context.Context, s *store.Store) error
-	// must are layers that exist whatever happened. Whichever others are listed must be whole.
+	// must are layers that exist whatever happened. Whichever others are listed must be
+	// whole.
 	must []string
 }
 
@@ -35,7 +37,8 @@ var works = map[string]work{
 		prepare: base,
 		do: func(ctx context.Context, s *store.Store) error {
 			_, err := s.ImportLayer(ctx, layers.CreateOptions{ID: id("new"), Parent: "base", Names: []string{"new"},
-				BigData: []layers.Item{{Key: "key", Data: strings.NewReader("value")}}}, bytes.NewReader(killTar()), nil)
+				BigData: []layers.Item{{Key: "key", Data: strings.NewReader("value")}}}, bytes.NewReader(killTar()),
+				nil)
 			return unless(err, errdefs.ErrDuplicateID)
 		},
 		must: []string{id("base")},
@@ -45,7 +48,8 @@ var works = map[string]work{
 		do: func(ctx context.Context, s *store.Store) error {
 			var chain []store.LayerImport
 			for _, word := range []string{"one", "two", "three"} {
-				chain = append(chain, store.LayerImport{Options: layers.CreateOptions{ID: id(word)}, Tar: bytes.NewReader(killTar())})
+				chain = append(chain, store.LayerImport{Options: layers.CreateOptions{ID: id(word)},
+					Tar: bytes.NewReader(killTar())})
 			}
 			_, err := s.ImportLayers(ctx, "base", chain)
 			return unless(err, errdefs.ErrDuplicateID)
@@ -58,16 +62,19 @@ var works = map[string]work{
 			image(t, s)
 		},
 		do: func(ctx context.Context, s *store.Store) error {
-			// The layer's ID is fixed here so that a second try meets what the first has left.
+			// The layer's ID is fixed here so that a second try meets what the first has
+			// left.
 			if _, err := s.Container(ctx, "box"); err == nil {
 				return nil
 			}
-			if _, err := s.Layer(ctx, id("boxlayer")); err == nil { // recorded before the container, and known to nobody
+			// recorded before the container, and known to nobody
+			if _, err := s.Layer(ctx, id("boxlayer")); err == nil {
 				if err := s.DeleteLayer(ctx, id("boxlayer")); err != nil {
 					return err
 				}
 			}
-			_, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("box"), Layer: id("boxlayer"), Names: []string{"box"}, Image: "img"})
+			_, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("box"), Layer: id("boxlayer"),
+				Names: []string{"box"}, Image: "img"})
 			return err
 		},
 		must: []string{id("base")},
@@ -75,7 +82,8 @@ var works = map[string]work{
 	"apply to an empty layer": {
 		prepare: func(t *testing.T, cfg config.Config, s *store.Store) {
 			base(t, cfg, s)
-			if _, err := s.CreateLayer(context.Background(), layers.CreateOptions{ID: id("empty"), Parent: "base"}); err != nil {
+			if _, err := s.CreateLayer(context.Background(),
+				layers.CreateOptions{ID: id("empty"), Parent: "base"}); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -88,7 +96,8 @@ var works = map[string]work{
 	"apply to a full layer": {
 		prepare: base,
 		do: func(ctx context.Context, s *store.Store) error {
-			// It names all that was there before: Check takes what no tar names for a change.
+			// It names all that was there before: Check takes what no tar names for a
+			// change.
 			tar := layerTar(&testing.T{}, "etc/", "etc/hosts", "new", "bin/", "bin/sh")
 			_, err := s.ApplyDiff(ctx, "base", bytes.NewReader(tar), nil)
 			return err
@@ -112,7 +121,8 @@ var works = map[string]work{
 		prepare: func(t *testing.T, cfg config.Config, s *store.Store) {
 			base(t, cfg, s)
 			importLayer(t, s, id("top"), "base", killTar(), "top")
-			_, err := s.CreateImage(context.Background(), store.ImageOptions{ID: id("img"), Names: []string{"img"}, TopLayer: "top"})
+			_, err := s.CreateImage(context.Background(), store.ImageOptions{ID: id("img"), Names: []string{"img"},
+				TopLayer: "top"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,10 +140,12 @@ var works = map[string]work{
 			base(t, cfg, s)
 			image(t, s)
 			ctx := context.Background()
-			if _, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("box"), Names: []string{"box"}, Image: "img"}); err != nil {
+			if _, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("box"), Names: []string{"box"},
+				Image: "img"}); err != nil {
 				t.Fatal(err)
 			}
-			for _, dir := range []func(context.Context, string) (string, error){s.ContainerDirectory, s.ContainerRunDirectory} {
+			for _, dir := range []func(context.Context, string) (string, error){
+				s.ContainerDirectory, s.ContainerRunDirectory} {
 				path, err := dir(ctx, "box")
 				if err != nil {
 					t.Fatal(err)
@@ -156,7 +168,8 @@ var works = map[string]work{
 			image(t, s)
 		},
 		do: func(ctx context.Context, s *store.Store) error {
-			_, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("box"), Image: "img", IDMap: shifted(100000)})
+			_, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("box"), Image: "img",
+				IDMap: shifted(100000)})
 			return unless(err, errdefs.ErrDuplicateID)
 		},
 		must: []string{id("base")},
@@ -201,8 +214,10 @@ var works = map[string]work{
 			base(t, cfg, s)
 			importLayer(t, s, id("lost"), "", killTar(), "lost")
 			dropRecord(t, cfg, id("lost"))
-			testutil.Tree(t, cfg.GraphRoot, "overlay-images/"+id("nobody")+"/manifest={}", "overlay-containers/.tmp-containers.json123=[",
-				"overlay/tempdirs/temp-dir-7/0-addition/diff/file=x", "overlay-layers/tmp/lock-8=", "overlay-layers/keepme/file=x")
+			testutil.Tree(t, cfg.GraphRoot, "overlay-images/"+id("nobody")+"/manifest={}",
+				"overlay-containers/.tmp-containers.json123=[",
+				"overlay/tempdirs/temp-dir-7/0-addition/diff/file=x", "overlay-layers/tmp/lock-8=",
+				"overlay-layers/keepme/file=x")
 		},
 		do: func(ctx context.Context, s *store.Store) error {
 			_, err := s.GC(ctx, store.GCOptions{})
@@ -217,7 +232,8 @@ func base(t *testing.T, _ config.Config, s *store.Store) {
 }
 
 func image(t *testing.T, s *store.Store) {
-	if _, err := s.CreateImage(context.Background(), store.ImageOptions{ID: id("img"), Names: []string{"img"}, TopLayer: "base"}); err != nil {
+	if _, err := s.CreateImage(context.Background(), store.ImageOptions{ID: id("img"), Names: []string{"img"},
+		TopLayer: "base"}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -237,7 +253,8 @@ func records(cfg config.Config) *catalog.Catalog[layers.Layer] {
 		filepath.Join(dir, "layers.lock"), catalog.File{Path: filepath.Join(dir, "layers.json")})
 }
 
-// markIncomplete does what containers/storage does before it deletes layers, or creates them.
+// markIncomplete does what containers/storage does before it deletes layers, or creates
+// them.
 func markIncomplete(t *testing.T, cfg config.Config, ids ...string) {
 	t.Helper()
 	err := records(cfg).Update(context.Background(), func(tx *catalog.WriteTx[layers.Layer]) error {
@@ -261,7 +278,8 @@ func markIncomplete(t *testing.T, cfg config.Config, ids ...string) {
 // dropRecord takes a record out and leaves the layer's files.
 func dropRecord(t *testing.T, cfg config.Config, id string) {
 	t.Helper()
-	err := records(cfg).Update(context.Background(), func(tx *catalog.WriteTx[layers.Layer]) error { return tx.Remove(id) })
+	err := records(cfg).Update(context.Background(),
+		func(tx *catalog.WriteTx[layers.Layer]) error { return tx.Remove(id) })
 	if err != nil {
 		t.Fatal(err)
 	}

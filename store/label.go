@@ -12,7 +12,8 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// labels is a container's pair of SELinux labels; both "" where SELinux is off, and recorded as such.
+// labels is a container's pair of SELinux labels; both "" where SELinux is off, and
+// recorded as such.
 type labels struct{ process, mount string }
 
 // givenLabels are those in the flags; ok is false when there are none.
@@ -20,12 +21,14 @@ func givenLabels(flags map[string]any) (given labels, ok bool, err error) {
 	given.process, _ = flags[containers.FlagProcessLabel].(string)
 	given.mount, _ = flags[containers.FlagMountLabel].(string)
 	if (given.process == "") != (given.mount == "") {
-		return labels{}, false, fmt.Errorf("flags %s and %s go together: %w", containers.FlagProcessLabel, containers.FlagMountLabel, errdefs.ErrInvalid)
+		return labels{}, false, fmt.Errorf("flags %s and %s go together: %w", containers.FlagProcessLabel,
+			containers.FlagMountLabel, errdefs.ErrInvalid)
 	}
 	return given, given.process != "", nil
 }
 
-// checkLabels finds out before any work is done whether chooseLabels will understand flags and options.
+// checkLabels finds out before any work is done whether chooseLabels will understand
+// flags and options.
 func checkLabels(flags map[string]any, opts []string) error {
 	_, given, err := givenLabels(flags)
 	if err == nil && !given && selinux.GetEnabled() {
@@ -34,8 +37,8 @@ func checkLabels(flags map[string]any, opts []string) error {
 	return err
 }
 
-// chooseLabels gives a new container the labels in its flags, or else a fresh pair. Under the lock under which the container is recorded no other
-// can get the same categories.
+// chooseLabels gives a new container the labels in its flags, or else a fresh pair. Under
+// the lock under which the container is recorded no other can get the same categories.
 func chooseLabels(flags map[string]any, opts []string, l *layers.ReadTx) (labels, error) {
 	given, ok, err := givenLabels(flags)
 	if err != nil || ok || !selinux.GetEnabled() {
@@ -54,10 +57,12 @@ func chooseLabels(flags map[string]any, opts []string, l *layers.ReadTx) (labels
 	return freshLabels(opts, taken)
 }
 
-// freshLabels draws labels whose categories no container has, unless the options ask for certain ones. errdefs.ErrInUse tells that it found none,
-// errdefs.ErrInvalid that the options aren't understood.
+// freshLabels draws labels whose categories no container has, unless the options ask for
+// certain ones. errdefs.ErrInUse tells that it found none, errdefs.ErrInvalid that the
+// options aren't understood.
 func freshLabels(opts []string, taken map[string]bool) (fresh labels, err error) {
-	// The package remembers what it gave, and goes on forever when it has no more. What the records hold is the truth, and it ends.
+	// The package remembers what it gave, and goes on forever when it has no more. What
+	// the records hold is the truth, and it ends.
 	const draws = 10000
 	for range draws {
 		fresh.process, fresh.mount, err = label.InitLabels(opts)
@@ -68,11 +73,13 @@ func freshLabels(opts []string, taken map[string]bool) (fresh labels, err error)
 			return fresh, nil // unconfined, with the package's own label for that
 		}
 		selinux.ReleaseLabel(fresh.mount)
-		if !taken[level(fresh.mount)] || slices.ContainsFunc(opts, func(o string) bool { return strings.HasPrefix(o, "level:") }) {
+		if !taken[level(fresh.mount)] || slices.ContainsFunc(opts,
+			func(o string) bool { return strings.HasPrefix(o, "level:") }) {
 			return fresh, nil
 		}
 	}
-	return labels{}, fmt.Errorf("SELinux label: %w: the categories are given to %d layers", errdefs.ErrInUse, len(taken))
+	return labels{}, fmt.Errorf("SELinux label: %w: the categories are given to %d layers", errdefs.ErrInUse,
+		len(taken))
 }
 
 // level is the fourth part of a label, its sensitivity and categories.

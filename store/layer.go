@@ -17,27 +17,32 @@ func (s *Store) Layers(ctx context.Context) ([]layers.Layer, error) {
 	return viewLayer(ctx, s, (*layers.ReadTx).All)
 }
 
-// Layer finds a layer by ID, name or unique ID prefix; errdefs.ErrNotFound when there is none.
+// Layer finds a layer by ID, name or unique ID prefix; errdefs.ErrNotFound when there is
+// none.
 func (s *Store) Layer(ctx context.Context, ref string) (layers.Layer, error) {
 	return viewLayer(ctx, s, func(tx *layers.ReadTx) (layers.Layer, error) { return tx.Lookup(ref) })
 }
 
-// LayersByCompressedDigest returns the layers whose blob has the digest; none is errdefs.ErrNotFound.
+// LayersByCompressedDigest returns the layers whose blob has the digest; none is
+// errdefs.ErrNotFound.
 func (s *Store) LayersByCompressedDigest(ctx context.Context, d digest.Digest) ([]layers.Layer, error) {
 	return s.layersBy(ctx, d, (*layers.ReadTx).ByCompressedDigest)
 }
 
-// LayersByDiffID returns the layers whose uncompressed tar has the digest; none is errdefs.ErrNotFound.
+// LayersByDiffID returns the layers whose uncompressed tar has the digest; none is
+// errdefs.ErrNotFound.
 func (s *Store) LayersByDiffID(ctx context.Context, d digest.Digest) ([]layers.Layer, error) {
 	return s.layersBy(ctx, d, (*layers.ReadTx).ByDiffID)
 }
 
-// LayersByTOCDigest returns the layers that came by this table of contents; none is errdefs.ErrNotFound.
+// LayersByTOCDigest returns the layers that came by this table of contents; none is
+// errdefs.ErrNotFound.
 func (s *Store) LayersByTOCDigest(ctx context.Context, d digest.Digest) ([]layers.Layer, error) {
 	return s.layersBy(ctx, d, (*layers.ReadTx).ByTOCDigest)
 }
 
-func (s *Store) layersBy(ctx context.Context, d digest.Digest, find func(*layers.ReadTx, digest.Digest) ([]layers.Layer, error)) ([]layers.Layer, error) {
+func (s *Store) layersBy(ctx context.Context, d digest.Digest,
+	find func(*layers.ReadTx, digest.Digest) ([]layers.Layer, error)) ([]layers.Layer, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("digest %q: %w: %w", d, errdefs.ErrInvalid, err)
 	}
@@ -62,26 +67,33 @@ func viewLayer[T any](ctx context.Context, s *Store, fn func(*layers.ReadTx) (T,
 	return result, err
 }
 
-// CreateLayer makes an empty layer. It survives a power cut from the moment that CreateLayer returns, unless it is volatile.
+// CreateLayer makes an empty layer. It survives a power cut from the moment that
+// CreateLayer returns, unless it is volatile.
 //
-// When the ID is taken, the error is errdefs.ErrDuplicateID and the layer that has it is returned too; a name that is taken is
-// errdefs.ErrDuplicateName, a parent that doesn't exist errdefs.ErrNotFound, one that is a container's layer errdefs.ErrInvalid.
+// When the ID is taken, the error is errdefs.ErrDuplicateID and the layer that has it is
+// returned too; a name that is taken is errdefs.ErrDuplicateName, a parent that doesn't
+// exist errdefs.ErrNotFound, one that is a container's layer errdefs.ErrInvalid.
 //
-// With an ID mapping that differs from the parent's, and a driver that can't translate owners while mounting, all that is beneath the layer is copied
-// into it with translated owners.
+// With an ID mapping that differs from the parent's, and a driver that can't translate
+// owners while mounting, all that is beneath the layer is copied into it with translated
+// owners.
 func (s *Store) CreateLayer(ctx context.Context, opts layers.CreateOptions) (layers.Layer, error) {
 	return s.putLayer(ctx, opts, nil, nil)
 }
 
-// ImportLayer makes a layer from a tar, which may be compressed. It unpacks without a lock, then makes the layer appear; when it returns nil
-// the layer survives a power cut. When it fails, for whatever reason, or ctx ends, nothing of the layer is left. progress, when not nil,
-// is called now and then with the bytes of r read so far.
+// ImportLayer makes a layer from a tar, which may be compressed. It unpacks without a
+// lock, then makes the layer appear; when it returns nil the layer survives a power cut.
+// When it fails, for whatever reason, or ctx ends, nothing of the layer is left.
+// progress, when not nil, is called now and then with the bytes of r read so far.
 //
-// Errors are those of CreateLayer; input that is no tar, or breaks a limit, is errdefs.ErrInvalid. A duplicate ID or name is found before r is read.
+// Errors are those of CreateLayer; input that is no tar, or breaks a limit, is
+// errdefs.ErrInvalid. A duplicate ID or name is found before r is read.
 //
-// Of several that import a layer with the same ID at the same time, here or in other processes, one does the work: the others wait for it and
-// then find the ID taken, or, if it failed, the next one begins.
-func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader, progress func(read int64)) (layers.Layer, error) {
+// Of several that import a layer with the same ID at the same time, here or in other
+// processes, one does the work: the others wait for it and then find the ID taken, or, if
+// it failed, the next one begins.
+func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader,
+	progress func(read int64)) (layers.Layer, error) {
 	if opts.ID != "" {
 		rooms, err := s.open(ctx)
 		if err != nil {
@@ -96,7 +108,8 @@ func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, r io
 	return s.putLayer(ctx, opts, r, progress)
 }
 
-func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader, progress func(read int64)) (layers.Layer, error) {
+func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader,
+	progress func(read int64)) (layers.Layer, error) {
 	return s.addLayer(ctx, opts, func(rooms *rooms, parent *layers.Layer) (*layers.Draft, error) {
 		d, err := rooms.layers.Prepare(ctx, parent, opts)
 		if err == nil && r != nil {
@@ -109,7 +122,8 @@ func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Re
 }
 
 // addLayer makes a layer of what prepare stages while nobody holds a lock.
-func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions, prepare func(*rooms, *layers.Layer) (*layers.Draft, error)) (created layers.Layer, err error) {
+func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions,
+	prepare func(*rooms, *layers.Layer) (*layers.Draft, error)) (created layers.Layer, err error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
 		return layers.Layer{}, err
@@ -180,12 +194,17 @@ func describeLayer(id string, err error) error {
 	return fmt.Errorf("layer %s: %w", id, err)
 }
 
-// ApplyDiff unpacks a tar, which may be compressed, onto the content of a layer that exists, and returns the bytes of the files written. The
-// layer is as it was or as it was to be, whatever happens on the way, and after nil it survives a power cut. progress is that of ImportLayer.
+// ApplyDiff unpacks a tar, which may be compressed, onto the content of a layer that
+// exists, and returns the bytes of the files written. The layer is as it was or as it was
+// to be, whatever happens on the way, and after nil it survives a power cut. progress is
+// that of ImportLayer.
 //
-// A layer that is mounted gets the files through its mount, one by one, where its users see each as it comes and an error leaves some. It is errdefs.ErrInUse
-// if a layer above is mounted, errdefs.ErrBusy if the layer was changed meanwhile, and errdefs.ErrInvalid for input that is no tar.
-func (s *Store) ApplyDiff(ctx context.Context, ref string, r io.Reader, progress func(read int64)) (size int64, err error) {
+// A layer that is mounted gets the files through its mount, one by one, where its users
+// see each as it comes and an error leaves some. It is errdefs.ErrInUse if a layer above
+// is mounted, errdefs.ErrBusy if the layer was changed meanwhile, and errdefs.ErrInvalid
+// for input that is no tar.
+func (s *Store) ApplyDiff(ctx context.Context, ref string, r io.Reader,
+	progress func(read int64)) (size int64, err error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
 		return 0, err

@@ -13,13 +13,15 @@ func (s *Store) LayerBigDataNames(ctx context.Context, ref string) ([]string, er
 	return layer.BigDataNames, err
 }
 
-// LayerBigData opens a data item of a layer; errdefs.ErrNotFound when it has none under the key. The caller closes it, and reads what it was when
-// it was opened even if it is replaced meanwhile.
+// LayerBigData opens a data item of a layer; errdefs.ErrNotFound when it has none under
+// the key. The caller closes it, and reads what it was when it was opened even if it is
+// replaced meanwhile.
 func (s *Store) LayerBigData(ctx context.Context, ref, key string) (io.ReadCloser, error) {
 	return viewLayer(ctx, s, func(tx *layers.ReadTx) (io.ReadCloser, error) { return tx.BigData(ref, key) })
 }
 
-// SetLayerBigData stores a data item with a layer, in place of one that has the same key. No lock is held while data is read.
+// SetLayerBigData stores a data item with a layer, in place of one that has the same key.
+// No lock is held while data is read.
 func (s *Store) SetLayerBigData(ctx context.Context, ref, key string, data io.Reader) error {
 	r, err := s.open(ctx)
 	if err != nil {

@@ -20,7 +20,8 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// A layer that a writer left incomplete doesn't exist for readers from that moment, and goes with its files when the next writer comes by.
+// A layer that a writer left incomplete doesn't exist for readers from that moment, and
+// goes with its files when the next writer comes by.
 func TestIncompleteLayers(t *testing.T) {
 	ctx := context.Background()
 	for _, dead := range [][]string{{}, {"a"}, {"c"}, {"a", "b"}, {"a", "c"}, {"a", "b", "c"}} {
@@ -44,7 +45,8 @@ func TestIncompleteLayers(t *testing.T) {
 				if _, err := s.Layer(ctx, gone); !errors.Is(err, errdefs.ErrNotFound) {
 					t.Fatalf("a reader sees an incomplete layer: %v", err)
 				}
-				if _, err := s.ImportLayer(ctx, layers.CreateOptions{Parent: gone}, untouched{t}, nil); !errors.Is(err, errdefs.ErrNotFound) {
+				if _, err := s.ImportLayer(ctx, layers.CreateOptions{Parent: gone}, untouched{t}, nil); !errors.Is(err,
+					errdefs.ErrNotFound) {
 					t.Fatalf("a child of an incomplete layer: %v", err)
 				}
 			}
@@ -52,7 +54,8 @@ func TestIncompleteLayers(t *testing.T) {
 			if err != nil || len(all) != 3-len(dead) {
 				t.Fatalf("layers %v, %v", all, err)
 			}
-			if g, err := s.Check(ctx, store.CheckOptions{}); err != nil || len(g.Garbage().Findings) != len(dead) || len(g.Damage().Findings) > 0 {
+			if g, err := s.Check(ctx, store.CheckOptions{}); err != nil || len(g.Garbage().Findings) != len(dead) ||
+				len(g.Damage().Findings) > 0 {
 				t.Fatalf("check: %+v, %v", g, err)
 			}
 			for _, again := range ids { // the ID is free
@@ -65,7 +68,8 @@ func TestIncompleteLayers(t *testing.T) {
 	}
 }
 
-// Mounts are counted for all Stores together, and survive whatever happens to the mount itself.
+// Mounts are counted for all Stores together, and survive whatever happens to the mount
+// itself.
 func TestMountCounts(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -117,7 +121,8 @@ func TestMountCounts(t *testing.T) {
 	unmount(a, false, true)
 	unmount(a, false, false)
 
-	// The mount is there and the counts are lost, as when the run root was removed by hand.
+	// The mount is there and the counts are lost, as when the run root was removed by
+	// hand.
 	mounted(a)
 	if err := os.RemoveAll(cfg.RunRoot); err != nil {
 		t.Fatal(err)
@@ -130,7 +135,8 @@ func TestMountCounts(t *testing.T) {
 	}
 
 	// Shutdown refuses, or unmounts.
-	if which, err := b.Shutdown(ctx, false); !errors.Is(err, errdefs.ErrInUse) || !slices.Equal(which, []string{id("base")}) {
+	if which, err := b.Shutdown(ctx, false); !errors.Is(err, errdefs.ErrInUse) ||
+		!slices.Equal(which, []string{id("base")}) {
 		t.Fatalf("shutdown: %v, %v", which, err)
 	}
 	if which, err := b.Shutdown(ctx, true); err != nil || len(which) != 1 {
@@ -155,7 +161,8 @@ func TestNames(t *testing.T) {
 	importLayer(t, s, id("a"), "", killTar(), "one", "two")
 	importLayer(t, s, id("b"), "", killTar(), "three")
 	for _, word := range []string{"i", "j"} {
-		if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id(word), Names: []string{word, "x" + word}}); err != nil {
+		if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id(word),
+			Names: []string{word, "x" + word}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -201,7 +208,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// Garbage collection doesn't trust a catalog that is damaged, and doesn't take what a record still needs.
+// Garbage collection doesn't trust a catalog that is damaged, and doesn't take what a
+// record still needs.
 func TestGarbageCollectionIsCareful(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -234,7 +242,8 @@ func TestGarbageCollectionIsCareful(t *testing.T) {
 	if err := os.WriteFile(catalog, []byte("[]"), 0o600); err != nil { // all records lost
 		t.Fatal(err)
 	}
-	if _, err := s.GC(ctx, store.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), id("top")) {
+	if _, err := s.GC(ctx, store.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) ||
+		!strings.Contains(err.Error(), id("top")) {
 		t.Fatalf("with an empty catalog: %v", err)
 	}
 	exists("top", true)
@@ -244,7 +253,8 @@ func TestGarbageCollectionIsCareful(t *testing.T) {
 	}
 }
 
-// Many goroutines with two Stores of one root: nobody's work is lost, and everyone agrees at the end.
+// Many goroutines with two Stores of one root: nobody's work is lost, and everyone agrees
+// at the end.
 func TestManyAtOnce(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -281,14 +291,17 @@ func TestManyAtOnce(t *testing.T) {
 	nothingElse(t, cfg, stores[0])
 }
 
-// oneLife imports a layer, runs a container and deletes what it made, except for the layers of even rounds.
+// oneLife imports a layer, runs a container and deletes what it made, except for the
+// layers of even rounds.
 func oneLife(ctx context.Context, s *store.Store, word string) error {
 	tar := killTar()
-	l, err := s.ImportLayer(ctx, layers.CreateOptions{ID: id(word), Parent: "base", Names: []string{word}}, bytes.NewReader(tar), nil)
+	l, err := s.ImportLayer(ctx, layers.CreateOptions{ID: id(word), Parent: "base", Names: []string{word}},
+		bytes.NewReader(tar), nil)
 	if err != nil {
 		return err
 	}
-	c, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box of " + word}, Image: "img", Volatile: strings.HasSuffix(word, "1")})
+	c, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box of " + word}, Image: "img",
+		Volatile: strings.HasSuffix(word, "1")})
 	if err != nil {
 		return err
 	}

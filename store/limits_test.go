@@ -60,7 +60,8 @@ func TestQuotaOfContainers(t *testing.T) {
 			cfg.Overlay.Inodes = 60
 			s := open(t, cfg)
 			importLayer(t, s, id("base"), "", layerTar(t, "etc/", "etc/passwd"))
-			if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"example.com/base:1"}, TopLayer: id("base")}); err != nil {
+			if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"example.com/base:1"},
+				TopLayer: id("base")}); err != nil {
 				t.Fatal(err)
 			}
 			files := func(c store.ContainerOptions) int {
@@ -70,8 +71,10 @@ func TestQuotaOfContainers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				// A diff that is applied before the first mount counts like what the container writes.
-				if _, err := s.ApplyDiff(ctx, made.LayerID, bytes.NewReader(layerTar(t, "new/", "new/file")), nil); err != nil {
+				// A diff that is applied before the first mount counts like what the
+				// container writes.
+				if _, err := s.ApplyDiff(ctx, made.LayerID, bytes.NewReader(layerTar(t, "new/", "new/file")),
+					nil); err != nil {
 					t.Fatal(err)
 				}
 				target, err := s.Mount(ctx, made.ID, store.MountOptions{})
@@ -102,7 +105,8 @@ func TestQuotaOfContainers(t *testing.T) {
 				"its own":        {limits(0, 120), 100, 115},
 				"none":           {limits(0, 0), 200, 200},
 			} {
-				if got := files(store.ContainerOptions{Names: []string{name}, Limits: c.limits}); got < c.min || got > c.max {
+				if got := files(store.ContainerOptions{Names: []string{name}, Limits: c.limits}); got < c.min ||
+					got > c.max {
 					t.Errorf("%s: %d files could be made, want %d to %d", name, got, c.min, c.max)
 				}
 			}

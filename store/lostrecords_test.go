@@ -13,7 +13,8 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// Of layers that nothing refers to only the records tell that they are no garbage. Where those were lost, they are recorded again.
+// Of layers that nothing refers to only the records tell that they are no garbage. Where
+// those were lost, they are recorded again.
 func TestLayersNobodyNeedsSurviveTheLossOfTheirRecords(t *testing.T) {
 	for name, damage := range map[string]func(path string) error{
 		"emptied": func(path string) error { return os.Truncate(path, 0) },
@@ -56,14 +57,16 @@ func TestLayersNobodyNeedsSurviveTheLossOfTheirRecords(t *testing.T) {
 	}
 }
 
-// Without force nothing of an image or a container goes whose record was lost: the file of records may be put back.
+// Without force nothing of an image or a container goes whose record was lost: the file
+// of records may be put back.
 func TestItemsOfLostRecordsAreKept(t *testing.T) {
 	for _, kind := range []string{"images", "containers"} {
 		for name, size := range map[string]int64{"emptied": 0, "cut": 20} {
 			t.Run(kind+" "+name, func(t *testing.T) {
 				ctx := context.Background()
 				p := newPatient(t, "overlay")
-				item := map[string]string{"images": p.path("overlay-images", ":img", "config"), "containers": p.path("overlay-containers", ":box", "state")}[kind]
+				item := map[string]string{"images": p.path("overlay-images", ":img", "config"),
+					"containers": p.path("overlay-containers", ":box", "state")}[kind]
 				p.must(os.Truncate(p.path("overlay-"+kind, kind+".json"), size))
 				s := p.open()
 				if size == 0 {

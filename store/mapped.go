@@ -13,7 +13,8 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// topLayer returns the top layer of an image, or the copy of it that has the mapping m; or the top layer as it is, when there is no such copy.
+// topLayer returns the top layer of an image, or the copy of it that has the mapping m;
+// or the top layer as it is, when there is no such copy.
 func topLayer(l *layers.ReadTx, image images.Image, m idtools.Mapping) (layers.Layer, error) {
 	top, err := l.Get(image.TopLayer)
 	if err != nil {
@@ -37,11 +38,14 @@ func topLayer(l *layers.ReadTx, image images.Image, m idtools.Mapping) (layers.L
 	return top, nil
 }
 
-// mapTopLayer makes a copy of an image's top layer whose owners are those of the mapping m, and adds it to the image. The copying is done without a
-// lock; when someone else had the same idea and was faster, theirs is returned.
+// mapTopLayer makes a copy of an image's top layer whose owners are those of the mapping
+// m, and adds it to the image. The copying is done without a lock; when someone else had
+// the same idea and was faster, theirs is returned.
 //
-// A crash leaves nothing, or the layer without the image's knowing of it, which the next layer deletion or garbage collection finds; or all.
-func (s *Store) mapTopLayer(ctx context.Context, image images.Image, top layers.Layer, m idtools.Mapping) (*layers.Layer, error) {
+// A crash leaves nothing, or the layer without the image's knowing of it, which the next
+// layer deletion or garbage collection finds; or all.
+func (s *Store) mapTopLayer(ctx context.Context, image images.Image, top layers.Layer,
+	m idtools.Mapping) (*layers.Layer, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
 		return nil, err

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A layer and an image can be looked at with the owners that they have in a container, without one; the layer's own files are translated like those beneath.
+// A layer and an image can be looked at with the owners that they have in a container,
+// without one; the layer's own files are translated like those beneath.
 func TestMountWithAnIDMap(t *testing.T) {
 	testutil.HostRoot(t)
 	ctx, cfg := t.Context(), roots(t)
@@ -22,7 +23,8 @@ func TestMountWithAnIDMap(t *testing.T) {
 	s := open(t, cfg)
 	importLayer(t, s, id("base"), "", layerTar(t, "low"))
 	importLayer(t, s, id("top"), id("base"), layerTar(t, "high"))
-	if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("img"), Names: []string{"img"}, TopLayer: id("top")}); err != nil {
+	if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("img"), Names: []string{"img"},
+		TopLayer: id("top")}); err != nil {
 		t.Fatal(err)
 	}
 	for name, mount := range map[string]func(store.MountOptions) (string, error){
@@ -68,17 +70,20 @@ func TestMountWithAnIDMap(t *testing.T) {
 
 	refused := func(what string, cfg config.Config) {
 		t.Helper()
-		if _, err := open(t, cfg).Mount(ctx, id("top"), store.MountOptions{IDMap: shifted(300000)}); !errors.Is(err, errdefs.ErrUnsupported) {
+		if _, err := open(t, cfg).Mount(ctx, id("top"), store.MountOptions{IDMap: shifted(300000)}); !errors.Is(err,
+			errdefs.ErrUnsupported) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 	onDisk := cfg
 	onDisk.Overlay.DisableIDMap = true
 	refused("where the kernel isn't to translate", onDisk)
-	if _, err := open(t, onDisk).CreateLayer(ctx, layers.CreateOptions{ID: id("mapped"), Parent: id("top"), IDMap: shifted(100000)}); err != nil {
+	if _, err := open(t, onDisk).CreateLayer(ctx, layers.CreateOptions{ID: id("mapped"), Parent: id("top"),
+		IDMap: shifted(100000)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Mount(ctx, id("mapped"), store.MountOptions{IDMap: shifted(200000)}); !errors.Is(err, errdefs.ErrUnsupported) {
+	if _, err := s.Mount(ctx, id("mapped"), store.MountOptions{IDMap: shifted(200000)}); !errors.Is(err,
+		errdefs.ErrUnsupported) {
 		t.Errorf("what is translated on disk: %v", err)
 	}
 	copies := roots(t)

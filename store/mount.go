@@ -17,13 +17,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mount mounts a container's layer or a layer, found by ID, name or unique prefix, and returns where. It may be mounted already; every successful Mount
-// wants an Unmount, in this process or another. A container is mounted with the options, label and mapping that its record holds, unless
-// opts says otherwise. What opts say matters to the first Mount alone.
+// Mount mounts a container's layer or a layer, found by ID, name or unique prefix, and
+// returns where. It may be mounted already; every successful Mount wants an Unmount, in
+// this process or another. A container is mounted with the options, label and mapping
+// that its record holds, unless opts says otherwise. What opts say matters to the first
+// Mount alone.
 //
-// Options that the driver doesn't allow are errdefs.ErrInvalid, and so is an ID map that a container doesn't run with. An ID map is errdefs.ErrBusy for a layer
-// that is mounted already, and errdefs.ErrUnsupported where the kernel or the driver can't translate owners while mounting, or the layer's owners are
-// translated on disk.
+// Options that the driver doesn't allow are errdefs.ErrInvalid, and so is an ID map that
+// a container doesn't run with. An ID map is errdefs.ErrBusy for a layer that is mounted
+// already, and errdefs.ErrUnsupported where the kernel or the driver can't translate
+// owners while mounting, or the layer's owners are translated on disk.
 func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path string, err error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -45,7 +48,8 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 	}
 }
 
-// guessContainer is Container from memory, for a whole ID. A container's layer, options and mapping stay what they are as long as it lives.
+// guessContainer is Container from memory, for a whole ID. A container's layer, options
+// and mapping stay what they are as long as it lives.
 func (r *rooms) guessContainer(id string) (container containers.Container, known bool) {
 	r.containers.Recall(func(tx *containers.ReadTx) {
 		var err error
@@ -55,13 +59,16 @@ func (r *rooms) guessContainer(id string) (container containers.Container, known
 	return container, known
 }
 
-func (s *Store) mountContainer(ctx context.Context, rooms *rooms, container containers.Container, opts MountOptions) (string, error) {
-	wanted := drivers.MountOptions{ReadOnly: opts.ReadOnly, Options: opts.Options, Label: opts.Label, IDMap: container.Mapping()}
+func (s *Store) mountContainer(ctx context.Context, rooms *rooms, container containers.Container,
+	opts MountOptions) (string, error) {
+	wanted := drivers.MountOptions{ReadOnly: opts.ReadOnly, Options: opts.Options, Label: opts.Label,
+		IDMap: container.Mapping()}
 	if wanted.Options == nil {
 		wanted.Options = container.MountOpts()
 	}
 	if !opts.IDMap.IsIdentity() && !opts.IDMap.Equal(wanted.IDMap) {
-		return "", fmt.Errorf("container %s: %w: it runs with another ID map, and is mounted with that", container.ID, errdefs.ErrInvalid)
+		return "", fmt.Errorf("container %s: %w: it runs with another ID map, and is mounted with that", container.ID,
+			errdefs.ErrInvalid)
 	}
 	wanted.Volatile = container.Volatile() && !s.cfg.DisableVolatile
 	return s.mountBeneathHome(ctx, rooms, container.LayerID, wanted)
@@ -83,7 +90,8 @@ func (s *Store) mountLayer(ctx context.Context, rooms *rooms, ref string, opts M
 }
 
 // mountBeneathHome mounts a layer while the driver's home stays as it is.
-func (s *Store) mountBeneathHome(ctx context.Context, rooms *rooms, id string, wanted drivers.MountOptions) (string, error) {
+func (s *Store) mountBeneathHome(ctx context.Context, rooms *rooms, id string,
+	wanted drivers.MountOptions) (string, error) {
 	lock, err := s.holdHome(ctx, rooms.driver)
 	if err != nil {
 		return "", err
@@ -92,8 +100,9 @@ func (s *Store) mountBeneathHome(ctx context.Context, rooms *rooms, id string, w
 	return rooms.layers.Mount(ctx, id, wanted)
 }
 
-// MountImage mounts the top layer of an image read-only, with the owners that the image has, and returns where. Where the image has only copies of its top
-// layer with other owners, one more is made. An image without a layer is errdefs.ErrInvalid.
+// MountImage mounts the top layer of an image read-only, with the owners that the image
+// has, and returns where. Where the image has only copies of its top layer with other
+// owners, one more is made. An image without a layer is errdefs.ErrInvalid.
 func (s *Store) MountImage(ctx context.Context, ref string, opts MountOptions) (path string, err error) {
 	image, top, err := s.imageTop(ctx, ref)
 	if err != nil {
@@ -122,7 +131,8 @@ func (s *Store) UnmountImage(ctx context.Context, ref string, force bool) (still
 	return s.Unmount(ctx, top.ID, force)
 }
 
-// imageTop returns an image and the one of its top layers that has its own owners, if there is one.
+// imageTop returns an image and the one of its top layers that has its own owners, if
+// there is one.
 func (s *Store) imageTop(ctx context.Context, ref string) (image images.Image, top layers.Layer, err error) {
 	err = s.viewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
 		if image, err = i.Lookup(ref); err != nil || image.TopLayer == "" {
@@ -134,8 +144,9 @@ func (s *Store) imageTop(ctx context.Context, ref string) (image images.Image, t
 	return image, top, err
 }
 
-// prepareHome sees to it that the driver's home is a mount of its own before anything is put beneath. Other tools expect it from the first layer
-// on, and a rename can't go from one mount to another, so it mustn't be made while a layer is staged.
+// prepareHome sees to it that the driver's home is a mount of its own before anything is
+// put beneath. Other tools expect it from the first layer on, and a rename can't go from
+// one mount to another, so it mustn't be made while a layer is staged.
 func (s *Store) prepareHome(ctx context.Context, driver drivers.Driver) error {
 	homer, ok := driver.(drivers.Homer)
 	if !ok {
@@ -151,8 +162,10 @@ func (s *Store) prepareHome(ctx context.Context, driver drivers.Driver) error {
 	return lock.Release()
 }
 
-// holdHome prepares the driver's home and returns storage.lock, under which it stays as it is: Shutdown, which every command of some tools ends with, takes
-// the home's mount away while no layer is recorded as mounted, and with it what is being mounted there at that moment.
+// holdHome prepares the driver's home and returns storage.lock, under which it stays as
+// it is: Shutdown, which every command of some tools ends with, takes the home's mount
+// away while no layer is recorded as mounted, and with it what is being mounted there at
+// that moment.
 func (s *Store) holdHome(ctx context.Context, driver drivers.Driver) (*lockfile.Lock, error) {
 	lock, err := lockfile.Acquire(ctx, s.storageLock(), lockfile.Shared)
 	if err != nil {
@@ -181,11 +194,13 @@ func (s *Store) holdHome(ctx context.Context, driver drivers.Driver) (*lockfile.
 	return lock, nil
 }
 
-// storageLock guards the driver's home. containers/storage holds it for much more, and so it is held here as briefly as can be.
+// storageLock guards the driver's home. containers/storage holds it for much more, and so
+// it is held here as briefly as can be.
 func (s *Store) storageLock() string { return filepath.Join(s.cfg.GraphRoot, "storage.lock") }
 
-// Unmount takes one user off the mount of a container's layer or a layer, and unmounts it when that was the last, or whatever others there are with
-// force. It reports whether the layer is still mounted. What isn't mounted is no error.
+// Unmount takes one user off the mount of a container's layer or a layer, and unmounts it
+// when that was the last, or whatever others there are with force. It reports whether the
+// layer is still mounted. What isn't mounted is no error.
 func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMounted bool, err error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -203,7 +218,8 @@ func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMount
 	return rooms.layers.Unmount(ctx, ref, force)
 }
 
-// Mounted returns how many users the mount of a container's layer or a layer has; 0 means that it isn't mounted.
+// Mounted returns how many users the mount of a container's layer or a layer has; 0 means
+// that it isn't mounted.
 func (s *Store) Mounted(ctx context.Context, ref string) (count int, err error) {
 	if ref, err = s.layerOf(ctx, ref); err != nil {
 		return 0, err
@@ -225,7 +241,8 @@ func (s *Store) layerOf(ctx context.Context, ref string) (string, error) {
 	return container.LayerID, err
 }
 
-// LayerParentOwners returns the owners of the directories above a mounted layer's mount point that the layer's ID map can't express, ascending.
+// LayerParentOwners returns the owners of the directories above a mounted layer's mount
+// point that the layer's ID map can't express, ascending.
 func (s *Store) LayerParentOwners(ctx context.Context, ref string) (uids, gids []int, err error) {
 	_, err = viewLayer(ctx, s, func(tx *layers.ReadTx) (struct{}, error) {
 		uids, gids, err = tx.ParentOwners(ctx, ref)

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A layer whose parent's files are gone can't be mounted. The error names what is missing, and no mount is left or counted.
+// A layer whose parent's files are gone can't be mounted. The error names what is
+// missing, and no mount is left or counted.
 func TestMountWithoutItsParent(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -30,7 +31,8 @@ func TestMountWithoutItsParent(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := s.Mount(ctx, id("top"), store.MountOptions{ReadOnly: readOnly})
-		if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), diff) || !strings.Contains(err.Error(), id("top")) {
+		if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), diff) ||
+			!strings.Contains(err.Error(), id("top")) {
 			t.Errorf("mount: %v", err)
 		}
 		if err := os.Rename(diff+".away", diff); err != nil {
@@ -48,7 +50,8 @@ func TestMountWithoutItsParent(t *testing.T) {
 	}
 }
 
-// A graph root that has become read-only can be read, mounted from and unmounted, also by the first process after the home's own mount has gone.
+// A graph root that has become read-only can be read, mounted from and unmounted, also by
+// the first process after the home's own mount has gone.
 func TestReadOnlyGraphRoot(t *testing.T) {
 	testutil.Root(t)
 	ctx := t.Context()

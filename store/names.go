@@ -12,10 +12,12 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// Names of layers, images and containers are three worlds: the same name, or ID, may mean one of each. Where a method takes any of them, a layer
-// is looked for first, then an image, then a container.
+// Names of layers, images and containers are three worlds: the same name, or ID, may mean
+// one of each. Where a method takes any of them, a layer is looked for first, then an
+// image, then a container.
 
-// Lookup returns the ID of what ref means: a layer, an image or a container, in this order.
+// Lookup returns the ID of what ref means: a layer, an image or a container, in this
+// order.
 func (s *Store) Lookup(ctx context.Context, ref string) (id string, err error) {
 	err = s.find(ctx, ref, finders{
 		layer:     func(l layers.Layer) { id = l.ID },
@@ -88,17 +90,20 @@ func notFound(ref string) error {
 	return fmt.Errorf("layer, image or container %q: %w", ref, errdefs.ErrNotFound)
 }
 
-// SetNames replaces the names of a layer, image or container. A name that another one of the same kind has moves away from there.
+// SetNames replaces the names of a layer, image or container. A name that another one of
+// the same kind has moves away from there.
 func (s *Store) SetNames(ctx context.Context, ref string, names ...string) error {
 	return s.changeNames(ctx, ref, names, naming.Set)
 }
 
-// AddNames puts names before those that a layer, image or container has. A name that another one of the same kind has moves away from there.
+// AddNames puts names before those that a layer, image or container has. A name that
+// another one of the same kind has moves away from there.
 func (s *Store) AddNames(ctx context.Context, ref string, names ...string) error {
 	return s.changeNames(ctx, ref, names, naming.Add)
 }
 
-// RemoveNames takes names away from a layer, image or container. Names it doesn't have are no error.
+// RemoveNames takes names away from a layer, image or container. Names it doesn't have
+// are no error.
 func (s *Store) RemoveNames(ctx context.Context, ref string, names ...string) error {
 	return s.changeNames(ctx, ref, names, naming.Remove)
 }
@@ -120,7 +125,8 @@ func (s *Store) SetMetadata(ctx context.Context, ref, metadata string) error {
 
 // changeAny tries one kind after the other, each under its own lock, until one knows ref.
 func (s *Store) changeAny(ctx context.Context, ref string,
-	layer func(*layers.WriteTx) error, image func(*images.WriteTx) error, container func(*containers.WriteTx) error) error {
+	layer func(*layers.WriteTx) error, image func(*images.WriteTx) error,
+	container func(*containers.WriteTx) error) error {
 	r, err := s.open(ctx)
 	if err != nil {
 		return err

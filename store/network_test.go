@@ -16,8 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// On a network file system a user can't give files to others, not in a namespace either. With a mount program owners and modes are in an attribute there without
-// being asked for; the mount shows them, and a diff has them. Without one the store isn't made.
+// On a network file system a user can't give files to others, not in a namespace either.
+// With a mount program owners and modes are in an attribute there without being asked
+// for; the mount shows them, and a diff has them. Without one the store isn't made.
 func TestNetworkFileSystemInVM(t *testing.T) {
 	const variable = "SHALE_TEST_NFS"
 	if os.Getenv(variable) == "" {
@@ -54,7 +55,8 @@ func TestNetworkFileSystemInVM(t *testing.T) {
 	s := open(t, cfg)
 	var archived bytes.Buffer
 	w := tar.NewWriter(&archived)
-	if err := w.WriteHeader(&tar.Header{Name: "su", Mode: 0o4711, Uid: 33, Gid: 34, Size: 4, Typeflag: tar.TypeReg}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: "su", Mode: 0o4711, Uid: 33, Gid: 34, Size: 4,
+		Typeflag: tar.TypeReg}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(w, "mine"); err != nil {
@@ -83,7 +85,8 @@ func TestNetworkFileSystemInVM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Lstat(filepath.Join(path, "su"), &st); err != nil || st.Mode&0o7777 != 0o4711 || st.Uid != 33 || st.Gid != 34 {
+	if err := unix.Lstat(filepath.Join(path, "su"), &st); err != nil || st.Mode&0o7777 != 0o4711 || st.Uid != 33 ||
+		st.Gid != 34 {
 		t.Errorf("mounted it is %o of %d:%d (%v)", st.Mode, st.Uid, st.Gid, err)
 	}
 	if data, err := os.ReadFile(filepath.Join(path, "su")); string(data) != "mine" {

@@ -13,8 +13,9 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// A layer that is damaged beyond its own repair is fetched from an additional store, where a layer with the same ID and digest is, as pulls of one image into
-// both make it. What is damaged over there is named, and nothing is done about it.
+// A layer that is damaged beyond its own repair is fetched from an additional store,
+// where a layer with the same ID and digest is, as pulls of one image into both make it.
+// What is damaged over there is named, and nothing is done about it.
 func TestRepairFromAnotherStore(t *testing.T) {
 	ctx := context.Background()
 	for _, driver := range []string{"overlay", "vfs"} {
@@ -60,7 +61,10 @@ func TestRepairFromAnotherStore(t *testing.T) {
 			if err != nil || !done.Left.Empty() {
 				t.Fatalf("left %v, %v", done.Left.Findings, err)
 			}
-			if !slices.ContainsFunc(done.Done, func(a store.Action) bool { return a.ID == id("app") && strings.Contains(a.What, theirs.GraphRoot) }) {
+			if !slices.ContainsFunc(done.Done, func(a store.Action) bool {
+				return a.ID == id("app") &&
+					strings.Contains(a.What, theirs.GraphRoot)
+			}) {
 				t.Errorf("done: %v", done.Done)
 			}
 			noGarbage(t, s)
@@ -73,10 +77,12 @@ func TestRepairFromAnotherStore(t *testing.T) {
 			importLayer(t, open(t, theirs), id("lib"), "", richTar(t, "lib"))
 			edit(filepath.Join(content(theirs, "lib"), "etc/lib"))
 			s = open(t, cfg)
-			if report, err = s.Check(ctx, store.CheckOptions{}); err != nil || len(report.Objects()) != 1 || !report.Findings[0].ReadOnly || report.Findings[0].ID != id("lib") {
+			if report, err = s.Check(ctx, store.CheckOptions{}); err != nil || len(report.Objects()) != 1 ||
+				!report.Findings[0].ReadOnly || report.Findings[0].ID != id("lib") {
 				t.Fatalf("%v, %v", report.Findings, err)
 			}
-			if done, err = s.Repair(ctx, report, store.RepairOptions{Force: true}); err != nil || len(done.Done) != 0 || len(done.Left.Objects()) != 1 {
+			if done, err = s.Repair(ctx, report, store.RepairOptions{Force: true}); err != nil || len(done.Done) != 0 ||
+				len(done.Left.Objects()) != 1 {
 				t.Fatalf("%+v, %v", done, err)
 			}
 		})
@@ -89,13 +95,15 @@ func fill(t *testing.T, cfg config.Config) {
 	importLayer(t, s, id("app"), id("base"), richTar(t, "app"))
 	importLayer(t, s, id("alone"), "", richTar(t, "alone"))
 	for name, top := range map[string]string{"img": "app", "one": "alone"} {
-		if _, err := s.CreateImage(context.Background(), store.ImageOptions{ID: id(name), TopLayer: id(top)}); err != nil {
+		if _, err := s.CreateImage(context.Background(),
+			store.ImageOptions{ID: id(name), TopLayer: id(top)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// Files that an interrupted command has left, of a layer that only another store has a record of, are garbage, whoever needs the layer.
+// Files that an interrupted command has left, of a layer that only another store has a
+// record of, are garbage, whoever needs the layer.
 func TestLeftoverOfAnothersLayer(t *testing.T) {
 	ctx := context.Background()
 	theirs := roots(t)

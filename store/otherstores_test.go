@@ -18,7 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// libraryWith is a store with an image "lib" of two layers that someone else has made, and which can only be read: its file system is mounted so.
+// libraryWith is a store with an image "lib" of two layers that someone else has made,
+// and which can only be read: its file system is mounted so.
 func libraryWith(t *testing.T, driver string, make func(cfg config.Config) hand) string {
 	t.Helper()
 	cfg := roots(t)
@@ -26,7 +27,8 @@ func libraryWith(t *testing.T, driver string, make func(cfg config.Config) hand)
 	h := make(cfg)
 	tars := t.TempDir()
 	base, top := filepath.Join(tars, "base"), filepath.Join(tars, "top")
-	for path, data := range map[string][]byte{base: layerTar(t, "etc/", "etc/hosts", "etc/passwd"), top: layerTar(t, "etc/", "etc/.wh.hosts", "new")} {
+	for path, data := range map[string][]byte{base: layerTar(t, "etc/", "etc/hosts", "etc/passwd"),
+		top: layerTar(t, "etc/", "etc/.wh.hosts", "new")} {
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +45,8 @@ func libraryWith(t *testing.T, driver string, make func(cfg config.Config) hand)
 	return cfg.GraphRoot
 }
 
-// A store that can only be read gives layers to build upon and images to run, whoever made it; nothing of it is written, and what can't be done says so.
+// A store that can only be read gives layers to build upon and images to run, whoever
+// made it; nothing of it is written, and what can't be done says so.
 func TestReadOnlyStore(t *testing.T) {
 	for _, maker := range []string{"shale", "peer"} {
 		for _, driver := range []string{"overlay", "vfs"} {
@@ -124,7 +127,8 @@ func useLibrary(t *testing.T, cfg config.Config) {
 		"metadata":    func() error { return s.SetMetadata(ctx, id("lib"), "x") },
 		"set item":    func() error { return s.SetImageBigData(ctx, "lib", "key", nil, "") },
 	} {
-		if err := do(); !errors.Is(err, errdefs.ErrReadOnly) && !(what == "delete layer" && errors.Is(err, errdefs.ErrInUse)) {
+		if err := do(); !errors.Is(err, errdefs.ErrReadOnly) &&
+			!(what == "delete layer" && errors.Is(err, errdefs.ErrInUse)) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -143,7 +147,8 @@ func useLibrary(t *testing.T, cfg config.Config) {
 		t.Errorf("a name that was taken away is found: %v", err)
 	}
 	image, err = s.Image(ctx, "other name")
-	if err != nil || image.ReadOnly || image.Metadata != "of the library" || !slices.Equal(image.BigDataNames, []string{"manifest"}) {
+	if err != nil || image.ReadOnly || image.Metadata != "of the library" ||
+		!slices.Equal(image.BigDataNames, []string{"manifest"}) {
 		t.Errorf("after a change of names: %+v, %v", image, err)
 	}
 	if removed, err := s.DeleteImage(ctx, "other name", true); err != nil || len(removed) != 0 {
@@ -152,7 +157,8 @@ func useLibrary(t *testing.T, cfg config.Config) {
 	if image, err := s.Image(ctx, "lib"); err != nil || !image.ReadOnly {
 		t.Errorf("behind the deleted image: %+v, %v", image, err)
 	}
-	if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("lib"), Names: []string{"more"}, TopLayer: id("top")}); err != nil {
+	if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("lib"), Names: []string{"more"},
+		TopLayer: id("top")}); err != nil {
 		t.Fatal(err)
 	}
 	if names, err := s.Names(ctx, "more"); err != nil || !slices.Equal(names, []string{"more", "lib", "other name"}) {
@@ -163,7 +169,8 @@ func useLibrary(t *testing.T, cfg config.Config) {
 	}
 }
 
-// A container with an ID map sees the owners of a read-only store's layers translated, by the kernel or in a copy of its own.
+// A container with an ID map sees the owners of a read-only store's layers translated, by
+// the kernel or in a copy of its own.
 func TestMappedContainerOnReadOnlyStore(t *testing.T) {
 	if testutil.SingleID() {
 		t.Skip("needs more than one ID")
@@ -175,7 +182,8 @@ func TestMappedContainerOnReadOnlyStore(t *testing.T) {
 		s := open(t, cfg)
 		ctx := context.Background()
 		maps := []idtools.Map{{ContainerID: 0, HostID: 100000, Size: 1000}}
-		c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "lib", IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
+		c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "lib",
+			IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,7 +204,8 @@ func TestMappedContainerOnReadOnlyStore(t *testing.T) {
 	}
 }
 
-// With an image store, images and their layers go there and containers into the graph root, and the peer sees both alike.
+// With an image store, images and their layers go there and containers into the graph
+// root, and the peer sees both alike.
 func TestImageStore(t *testing.T) {
 	for _, driver := range []string{"overlay", "vfs"} {
 		t.Run(driver, func(t *testing.T) {
@@ -205,14 +214,16 @@ func TestImageStore(t *testing.T) {
 			cfg.Driver = driver
 			old := open(t, cfg)
 			importLayer(t, old, id("old"), "", layerTar(t, "old"))
-			if _, err := old.CreateImage(ctx, store.ImageOptions{ID: id("oldimage"), Names: []string{"old"}, TopLayer: id("old")}); err != nil {
+			if _, err := old.CreateImage(ctx, store.ImageOptions{ID: id("oldimage"), Names: []string{"old"},
+				TopLayer: id("old")}); err != nil {
 				t.Fatal(err)
 			}
 			split := cfg
 			split.ImageStore = filepath.Join(filepath.Dir(cfg.GraphRoot), "images")
 			s := open(t, split)
 			importLayer(t, s, id("new"), id("old"), layerTar(t, "new"))
-			if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("newimage"), Names: []string{"new"}, TopLayer: id("new")}); err != nil {
+			if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("newimage"), Names: []string{"new"},
+				TopLayer: id("new")}); err != nil {
 				t.Fatal(err)
 			}
 			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "new"})
@@ -239,7 +250,8 @@ func TestImageStore(t *testing.T) {
 			if driver == "vfs" {
 				dir += "dir/"
 			}
-			for layer, root := range map[string]string{id("old"): cfg.GraphRoot, id("new"): split.ImageStore, c.LayerID: cfg.GraphRoot} {
+			for layer, root := range map[string]string{id("old"): cfg.GraphRoot, id("new"): split.ImageStore,
+				c.LayerID: cfg.GraphRoot} {
 				if _, err := os.Stat(root + dir + layer); err != nil {
 					t.Error(err)
 				}
@@ -267,7 +279,8 @@ func TestImageStore(t *testing.T) {
 	}
 }
 
-// A store that names itself as an additional one doesn't wait for itself, and one that isn't there is refused.
+// A store that names itself as an additional one doesn't wait for itself, and one that
+// isn't there is refused.
 func TestOtherStoresThatAreNone(t *testing.T) {
 	cfg := roots(t)
 	if err := os.MkdirAll(cfg.GraphRoot, 0o700); err != nil {

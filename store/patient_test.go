@@ -56,7 +56,8 @@ func richTar(t *testing.T, word string) []byte {
 	put(tar.Header{Name: "etc/name", Typeflag: tar.TypeLink, Linkname: "etc/" + word, Uid: 7, Gid: 8}, "")
 	put(tar.Header{Name: "etc/link", Typeflag: tar.TypeSymlink, Linkname: word, Mode: 0o777}, "")
 	put(tar.Header{Name: "etc/cap", Mode: 0o755, PAXRecords: map[string]string{
-		"SCHILY.xattr.user.note": "kept", "SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}}, "ping")
+		"SCHILY.xattr.user.note":           "kept",
+		"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}}, "ping")
 	put(tar.Header{Name: "etc/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}, "")
 	put(tar.Header{Name: "etc/.wh.gone"}, "")
 	put(tar.Header{Name: "opaque/", Typeflag: tar.TypeDir, Mode: 0o755}, "")
@@ -82,16 +83,20 @@ func newPatient(t *testing.T, driver string) *patient {
 	if err := s.SetLayerBigData(ctx, id("app"), "some-Item", strings.NewReader("of the layer")); err != nil {
 		t.Fatal(err)
 	}
-	for name, top := range map[string]string{"img": "app", "old": "base", "one": "pair1", "two": "pair2", "good": "other"} {
+	for name, top := range map[string]string{"img": "app", "old": "base", "one": "pair1", "two": "pair2",
+		"good": "other"} {
 		manifest := []byte(`{"schemaVersion":2,"name":"` + name + `"}`)
-		_, err := s.CreateImage(ctx, store.ImageOptions{ID: id(name), Names: []string{name}, TopLayer: id(top), BigData: []images.Item{
-			{Key: "manifest", Data: manifest}, {Key: "manifest-again", Data: manifest}, {Key: "config", Data: []byte("config of " + name)}}})
+		_, err := s.CreateImage(ctx, store.ImageOptions{ID: id(name), Names: []string{name}, TopLayer: id(top),
+			BigData: []images.Item{
+				{Key: "manifest", Data: manifest}, {Key: "manifest-again", Data: manifest},
+				{Key: "config", Data: []byte("config of " + name)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, image := range map[string]string{"box": "img", "busy": "good"} {
-		_, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id(name), Names: []string{name}, Image: id(image), Layer: id(name + "layer"),
+		_, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id(name), Names: []string{name}, Image: id(image),
+			Layer:   id(name + "layer"),
 			BigData: []containers.Item{{Key: "state", Data: []byte("state of " + name)}}})
 		if err != nil {
 			t.Fatal(err)
@@ -111,7 +116,8 @@ func (p *patient) must(err error) {
 	}
 }
 
-// path is a place in the graph root. A word with a colon in front stands for the ID that it makes.
+// path is a place in the graph root. A word with a colon in front stands for the ID that
+// it makes.
 func (p *patient) path(parts ...string) string {
 	for n, part := range parts {
 		if word, ok := strings.CutPrefix(part, ":"); ok {
@@ -216,7 +222,8 @@ func (p *patient) objects(s *store.Store) (all []string) {
 	p.Helper()
 	ctx := context.Background()
 	name := func(whole string) string {
-		for _, word := range []string{"base", "app", "pair1", "pair2", "other", "img", "old", "one", "two", "good", "boxlayer", "busylayer", "box", "busy"} {
+		for _, word := range []string{"base", "app", "pair1", "pair2", "other", "img", "old", "one", "two", "good",
+			"boxlayer", "busylayer", "box", "busy"} {
 			if whole == id(word) {
 				return word
 			}

@@ -22,8 +22,9 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// The same work done by Shale and by containers-storage leaves the same files: records to the byte, names, modes, owners and contents, apart from
-// what chance and the clock decide.
+// The same work done by Shale and by containers-storage leaves the same files: records to
+// the byte, names, modes, owners and contents, apart from what chance and the clock
+// decide.
 func TestSameFilesAsThePeer(t *testing.T) {
 	for _, driver := range []string{"overlay", "vfs"} {
 		t.Run(driver, func(t *testing.T) {
@@ -32,13 +33,15 @@ func TestSameFilesAsThePeer(t *testing.T) {
 			peer := peerHand{t, testutil.Peer(t), theirs}
 			shale := shaleHand{t, open(t, ours)}
 			tars := t.TempDir()
-			base, child, compressed := filepath.Join(tars, "base"), filepath.Join(tars, "child"), filepath.Join(tars, "gz")
+			base, child, compressed := filepath.Join(tars, "base"), filepath.Join(tars, "child"),
+				filepath.Join(tars, "gz")
 			var gz bytes.Buffer
 			z := gzip.NewWriter(&gz)
 			z.Write(layerTar(t, "usr/", "usr/a", "b"))
 			z.Close()
 			for path, data := range map[string][]byte{
-				base: layerTar(t, "etc/", "etc/hosts", "bin/", "bin/sh"), child: layerTar(t, "etc/", "etc/.wh.hosts", "new"), compressed: gz.Bytes(),
+				base:  layerTar(t, "etc/", "etc/hosts", "bin/", "bin/sh"),
+				child: layerTar(t, "etc/", "etc/.wh.hosts", "new"), compressed: gz.Bytes(),
 			} {
 				if err := os.WriteFile(path, data, 0o600); err != nil {
 					t.Fatal(err)
@@ -82,7 +85,8 @@ func TestSameFilesAsThePeer(t *testing.T) {
 			}
 			same(t, survey(t, theirs), survey(t, ours))
 			// Comparing trees gives containers/storage's list in the order of a Go map.
-			if a, b := peer.changes(id("bb")), shale.changes(id("bb")); !slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))) {
+			if a, b := peer.changes(id("bb")), shale.changes(id("bb")); !slices.Equal(slices.Sorted(slices.Values(a)),
+				slices.Sorted(slices.Values(b))) {
 				t.Errorf("changes: theirs %q, ours %q", a, b)
 			}
 			for _, layer := range []string{id("aa"), id("bb"), id("cc")} {
@@ -99,7 +103,8 @@ func TestSameFilesAsThePeer(t *testing.T) {
 	}
 }
 
-// Shale and containers-storage take turns in one root: each works on what the other has made.
+// Shale and containers-storage take turns in one root: each works on what the other has
+// made.
 func TestTurnsWithThePeer(t *testing.T) {
 	for _, driver := range []string{"overlay", "vfs"} {
 		t.Run(driver, func(t *testing.T) {
@@ -131,7 +136,8 @@ func TestTurnsWithThePeer(t *testing.T) {
 				if isMounted(t, path) {
 					t.Fatal("still mounted after the last unmount")
 				}
-				if x, y := a.changes(id("b"+n)), b.changes(id("b"+n)); !slices.Equal(x, y) || !slices.Equal(x, []string{`Add "/new"`}) {
+				if x, y := a.changes(id("b"+n)), b.changes(id("b"+n)); !slices.Equal(x, y) ||
+					!slices.Equal(x, []string{`Add "/new"`}) {
 					t.Fatalf("changes %q and %q", x, y)
 				}
 				if x, y := a.diff(id("b"+n)), b.diff(id("b"+n)); !bytes.Equal(x, y) {
@@ -162,8 +168,9 @@ func TestTurnsWithThePeer(t *testing.T) {
 	}
 }
 
-// survey describes a store's files, without what chance and the clock decide: short names, the IDs of containers' layers, times of creation and of
-// directories, tokens and the compressed form of recipes.
+// survey describes a store's files, without what chance and the clock decide: short
+// names, the IDs of containers' layers, times of creation and of directories, tokens and
+// the compressed form of recipes.
 func survey(t *testing.T, cfg config.Config) map[string]string {
 	t.Helper()
 	var rename []string // pairs for a Replacer
@@ -236,7 +243,8 @@ func describe(t *testing.T, path string, neutral *strings.Replacer) string {
 		line += st.ModTime().UTC().String()
 	}
 	switch {
-	case strings.HasSuffix(path, "/overlay"), strings.HasSuffix(path, "/vfs"), strings.HasSuffix(path, "/tempdirs"), strings.HasSuffix(path, "/tmp"):
+	case strings.HasSuffix(path, "/overlay"), strings.HasSuffix(path, "/vfs"), strings.HasSuffix(path, "/tempdirs"),
+		strings.HasSuffix(path, "/tmp"):
 		return line
 	case strings.HasSuffix(name, ".lock"):
 		return fmt.Sprint(line, st.Size() >= 64)
@@ -265,8 +273,10 @@ func describe(t *testing.T, path string, neutral *strings.Replacer) string {
 	return line + fmt.Sprintf(" %d %x", len(data), sha256.Sum256(data))
 }
 
-// eager matches what containers/storage makes when it opens a store, and Shale when it is needed: locks, empty directories, answers of the kernel.
-var eager = regexp.MustCompile(`^GRAPH/(storage|userns)\.lock$|^GRAPH/overlay/\.has-mount-program$|^RUN/(overlay|vfs)(-containers|-locks|/[^/]+)$`)
+// eager matches what containers/storage makes when it opens a store, and Shale when it is
+// needed: locks, empty directories, answers of the kernel.
+var eager = regexp.MustCompile(
+	`^GRAPH/(storage|userns)\.lock$|^GRAPH/overlay/\.has-mount-program$|^RUN/(overlay|vfs)(-containers|-locks|/[^/]+)$`)
 
 // same reports every path where the two surveys differ.
 func same(t *testing.T, theirs, ours map[string]string) {

@@ -38,7 +38,8 @@ func withProgram(t *testing.T, program string) config.Config {
 	return cfg
 }
 
-// Whiteouts of layers and of mounts come through a mount program, and out of it in a diff.
+// Whiteouts of layers and of mounts come through a mount program, and out of it in a
+// diff.
 func TestLifeWithMountProgram(t *testing.T) {
 	ctx := t.Context()
 	s := open(t, withProgram(t, ""))
@@ -52,14 +53,17 @@ func TestLifeWithMountProgram(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]bool{"a": true, "dir/b": false, "dir/c": true, "dir/d": true, "dir/.wh.b": false} {
+	for name, want := range map[string]bool{"a": true, "dir/b": false, "dir/c": true, "dir/d": true,
+		"dir/.wh.b": false} {
 		if _, err := os.Lstat(filepath.Join(path, name)); (err == nil) != want {
 			t.Errorf("mounted, %s: %v", name, err)
 		}
 	}
 	for _, err := range []error{
-		os.Remove(filepath.Join(path, "a")), os.RemoveAll(filepath.Join(path, "gone")), os.Mkdir(filepath.Join(path, "gone"), 0o755),
-		os.WriteFile(filepath.Join(path, "gone/new"), []byte("new"), 0o644), os.WriteFile(filepath.Join(path, "dir/c"), []byte("changed"), 0o644),
+		os.Remove(filepath.Join(path, "a")), os.RemoveAll(filepath.Join(path, "gone")),
+		os.Mkdir(filepath.Join(path, "gone"), 0o755),
+		os.WriteFile(filepath.Join(path, "gone/new"), []byte("new"), 0o644),
+		os.WriteFile(filepath.Join(path, "dir/c"), []byte("changed"), 0o644),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -79,7 +83,8 @@ func TestLifeWithMountProgram(t *testing.T) {
 		}
 		got[filepath.Clean(h.Name)] = true
 	}
-	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names, []string{".wh.a", "dir", "dir/c", "gone", "gone/.wh..wh..opq", "gone/new"}) {
+	if names := slices.Sorted(maps.Keys(got)); !slices.Equal(names,
+		[]string{".wh.a", "dir", "dir/c", "gone", "gone/.wh..wh..opq", "gone/new"}) {
 		t.Errorf("the diff holds %q", names)
 	}
 	if mounts, err := testutil.MountsBelow(s.GraphRoot()); err != nil || len(mounts) > 1 {
@@ -87,13 +92,15 @@ func TestLifeWithMountProgram(t *testing.T) {
 	}
 }
 
-// A mount program that dies leaves a mount on which every access fails. The next mount takes its place, and so does a deletion.
+// A mount program that dies leaves a mount on which every access fails. The next mount
+// takes its place, and so does a deletion.
 func TestDeadMountProgram(t *testing.T) {
 	ctx := t.Context()
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	program := filepath.Join(t.TempDir(), "program")
 	real := testutil.Tool(t, "fuse-overlayfs", "fuse-overlayfs")
-	script := "#!/bin/sh\n" + real + " -f \"$@\" >/dev/null 2>&1 &\necho $! >" + pidFile + "\nuntil mountpoint -q \"$3\"; do sleep 0.01; done\n"
+	script := "#!/bin/sh\n" + real + " -f \"$@\" >/dev/null 2>&1 &\necho $! >" + pidFile +
+		"\nuntil mountpoint -q \"$3\"; do sleep 0.01; done\n"
 	testutil.WriteFile(t, program, []byte(script), 0o755)
 	s := open(t, withProgram(t, program))
 	importLayer(t, s, id("base"), "", layerTar(t, "a"))

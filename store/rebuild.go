@@ -53,7 +53,8 @@ func (r *repair) adopt(ctx context.Context, findings []Finding) {
 	}
 }
 
-// mappingFor is the mapping that the owners of a lost layer have on disk, as far as its container tells.
+// mappingFor is the mapping that the owners of a lost layer have on disk, as far as its
+// container tells.
 func (r *repair) mappingFor(ctx context.Context, id string) idtools.Mapping {
 	all, err := r.store.Containers(ctx)
 	if err != nil {
@@ -67,7 +68,8 @@ func (r *repair) mappingFor(ctx context.Context, id string) idtools.Mapping {
 	return idtools.Mapping{}
 }
 
-// rebuild unpacks layers anew whose content is damaged, and deletes those for which there is no tar.
+// rebuild unpacks layers anew whose content is damaged, and deletes those for which there
+// is no tar.
 func (r *repair) rebuild(ctx context.Context, findings []Finding) {
 	var lost []Finding
 	for _, id := range r.baseFirst(ctx, findings) {
@@ -90,7 +92,8 @@ func (r *repair) rebuild(ctx context.Context, findings []Finding) {
 	}
 }
 
-// rebuildLayer tries all that can give the layer's tar, and returns which of them did. No error and "" is returned when none could.
+// rebuildLayer tries all that can give the layer's tar, and returns which of them did. No
+// error and "" is returned when none could.
 func (r *repair) rebuildLayer(ctx context.Context, id string, exact bool) (from string, err error) {
 	rooms, err := r.store.open(ctx)
 	if err != nil {
@@ -118,7 +121,8 @@ type tarSource struct {
 	tar  layers.Source
 }
 
-// sources lists them: the layer itself, if only attributes of its files are damaged, all layers that have its digest, and what the layer's files make.
+// sources lists them: the layer itself, if only attributes of its files are damaged, all
+// layers that have its digest, and what the layer's files make.
 func (r *repair) sources(ctx context.Context, layer layers.Layer, exact bool) (all []tarSource) {
 	rooms, err := r.store.open(ctx)
 	if err != nil {
@@ -134,7 +138,8 @@ func (r *repair) sources(ctx context.Context, layer layers.Layer, exact bool) (a
 	for _, twin := range twins {
 		switch {
 		case twin.ReadOnly: // it may have the very ID
-			all = append(all, tarSource{fmt.Sprintf("layer %s of the store %s", twin.ID, twin.Store()), rooms.layers.OtherTar(twin)})
+			all = append(all, tarSource{fmt.Sprintf("layer %s of the store %s", twin.ID, twin.Store()),
+				rooms.layers.OtherTar(twin)})
 		case twin.ID != layer.ID:
 			all = append(all, tarSource{"layer " + twin.ID, rooms.layers.Tar(twin.ID)})
 		}
@@ -145,7 +150,8 @@ func (r *repair) sources(ctx context.Context, layer layers.Layer, exact bool) (a
 	return all
 }
 
-// restore writes damaged data items again from others that have the same digest, and deletes the objects for which there are none.
+// restore writes damaged data items again from others that have the same digest, and
+// deletes the objects for which there are none.
 func (r *repair) restore(ctx context.Context, findings []Finding) {
 	var lost []Finding
 	for _, f := range findings {

@@ -39,10 +39,12 @@ func readAll[R any](all func() ([]R, error), contradictions func() ([]catalog.Co
 	return err
 }
 
-// lostRecords are the kinds of which records were lost, and the directories of those objects. What has no record then need not be garbage.
+// lostRecords are the kinds of which records were lost, and the directories of those
+// objects. What has no record then need not be garbage.
 type lostRecords map[string][]string
 
-// spares reports whether a path may belong to an image or a container whose record was lost.
+// spares reports whether a path may belong to an image or a container whose record was
+// lost.
 func (l lostRecords) spares(path string) bool {
 	for kind, homes := range l {
 		within := func(home string) bool { return strings.HasPrefix(path, home+"/") }
@@ -53,8 +55,10 @@ func (l lostRecords) spares(path string) bool {
 	return false
 }
 
-// lost are the kinds with a damaged file of records, which the caller knows, and those whose file has nothing in it, not even "[]". Programs take that for a
-// list without records (format, section 2), but none writes it; a file system that lost power may leave it.
+// lost are the kinds with a damaged file of records, which the caller knows, and those
+// whose file has nothing in it, not even "[]". Programs take that for a list without
+// records (format, section 2), but none writes it; a file system that lost power may
+// leave it.
 func (s *Store) lost(ctx context.Context, damaged ...string) (lostRecords, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// A container mounted with metacopy and redirect_dir leaves files without content and directories under new names in its own directory. Its
-// diff must hold the content all the same, and the whole of a renamed directory.
+// A container mounted with metacopy and redirect_dir leaves files without content and
+// directories under new names in its own directory. Its diff must hold the content all
+// the same, and the whole of a renamed directory.
 func TestDiffFollowsMetacopyAndRedirects(t *testing.T) {
 	testutil.Root(t)
 	ctx := t.Context()
@@ -72,8 +73,9 @@ func TestDiffFollowsMetacopyAndRedirects(t *testing.T) {
 	}
 }
 
-// The same with an ID map: what a metacopy and a redirect lead to are the image's files, whose owners the mount translates, while those of the container's own files are
-// the host's already. The diff has the container's.
+// The same with an ID map: what a metacopy and a redirect lead to are the image's files,
+// whose owners the mount translates, while those of the container's own files are the
+// host's already. The diff has the container's.
 func TestDiffFollowsMetacopyWithAnIDMap(t *testing.T) {
 	testutil.HostRoot(t)
 	ctx := t.Context()
@@ -85,7 +87,8 @@ func TestDiffFollowsMetacopyWithAnIDMap(t *testing.T) {
 			}
 			s := open(t, cfg)
 			ownedTree(t, s)
-			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "img", IDMap: shifted(100000), MountOpts: []string{"metacopy=on", "redirect_dir=on"}})
+			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "img", IDMap: shifted(100000),
+				MountOpts: []string{"metacopy=on", "redirect_dir=on"}})
 			if err != nil {
 				t.Fatal(err)
 			}

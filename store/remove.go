@@ -45,7 +45,8 @@ func (r *repair) delete(ctx context.Context, findings []Finding) {
 	}
 }
 
-// demolition works out, under all locks, what goes together with the objects that have to go, and then deletes it.
+// demolition works out, under all locks, what goes together with the objects that have to
+// go, and then deletes it.
 type demolition struct {
 	layersTx     *layers.WriteTx
 	imagesTx     *images.WriteTx
@@ -58,7 +59,8 @@ type demolition struct {
 	gone                       []Object
 }
 
-// condemn adds an object and all that needs it, or nothing, if among that is a container and nobody has allowed that it goes.
+// condemn adds an object and all that needs it, or nothing, if among that is a container
+// and nobody has allowed that it goes.
 func (d *demolition) condemn(f Finding) error {
 	plan := demolition{layersTx: d.layersTx, imagesTx: d.imagesTx, containersTx: d.containersTx, force: d.force}
 	var err error
@@ -161,7 +163,8 @@ func (d *demolition) image(id string) error {
 			return err
 		}
 	}
-	// The image's layers that nobody else needs go with it, as they do when it is deleted.
+	// The image's layers that nobody else needs go with it, as they do when it is
+	// deleted.
 	alone, err := unneededLayers(image, d.layersTx, d.imagesTx, d.containersTx)
 	d.layers = union(d.layers, alone)
 	return err
@@ -180,7 +183,8 @@ func (d *demolition) container(id string, why error) error {
 	return nil
 }
 
-// shared reports whether a damaged record gives the container the layer of an image or of another container, which isn't to be deleted itself.
+// shared reports whether a damaged record gives the container the layer of an image or of
+// another container, which isn't to be deleted itself.
 func (d *demolition) shared(container containers.Container) (bool, error) {
 	if slices.Contains(d.layers, container.LayerID) {
 		return false, nil
@@ -195,7 +199,8 @@ func (d *demolition) shared(container containers.Container) (bool, error) {
 	}), err
 }
 
-// carryOut deletes from the top down. If it is interrupted, what is left is a smaller case of the same.
+// carryOut deletes from the top down. If it is interrupted, what is left is a smaller
+// case of the same.
 func (d *demolition) carryOut(ctx context.Context) error {
 	for _, id := range d.containers {
 		container, err := d.containersTx.Get(id)

@@ -24,7 +24,8 @@ type RepairOptions struct {
 // Repaired is what Repair has done.
 type Repaired struct {
 	Done []Action
-	// Left is what is wrong still: what lies in additional stores, containers that only force would delete, and what Repair failed at.
+	// Left is what is wrong still: what lies in additional stores, containers that only
+	// force would delete, and what Repair failed at.
 	Left Report
 }
 
@@ -34,13 +35,16 @@ type Action struct {
 	What string `json:"what"`
 }
 
-// Repair carries out the remedies of a report, which Check has made a moment ago, and looks again, until nothing is left that it can do something about.
-// It looks into the content of those layers only that the report is about. What can be kept is kept: small files are made anew, records corrected, lost
-// ones made again, and content is unpacked anew from wherever the very same tar can still be had. Only where that fails is the object deleted,
-// with all that needs it.
+// Repair carries out the remedies of a report, which Check has made a moment ago, and
+// looks again, until nothing is left that it can do something about. It looks into the
+// content of those layers only that the report is about. What can be kept is kept: small
+// files are made anew, records corrected, lost ones made again, and content is unpacked
+// anew from wherever the very same tar can still be had. Only where that fails is the
+// object deleted, with all that needs it.
 //
-// An interrupted Repair has left the store as it was, or better, and can be repeated. The error tells of everything that it failed at; where a layer is in
-// use that is errdefs.ErrInUse.
+// An interrupted Repair has left the store as it was, or better, and can be repeated. The
+// error tells of everything that it failed at; where a layer is in use that is
+// errdefs.ErrInUse.
 func (s *Store) Repair(ctx context.Context, report Report, opts RepairOptions) (Repaired, error) {
 	r := &repair{store: s, opts: opts, givenUp: map[Object]bool{}}
 	r.opts.hopeless, r.opts.content = map[Object]bool{}, map[string]bool{}
@@ -97,7 +101,8 @@ func (r *repair) giveUp(o Object, err error) {
 	r.errs = append(r.errs, err)
 }
 
-// round carries out what a report asks for, the least harmful first. Later remedies see the store as the earlier ones have left it.
+// round carries out what a report asks for, the least harmful first. Later remedies see
+// the store as the earlier ones have left it.
 func (r *repair) round(ctx context.Context, todo Report) {
 	for _, remedy := range []struct {
 		is Remedy
@@ -150,7 +155,8 @@ func (r *repair) tokens(ctx context.Context, findings []Finding) {
 	}
 }
 
-// records settles contradictions, and corrects parents, sizes and digests that the record has wrong.
+// records settles contradictions, and corrects parents, sizes and digests that the record
+// has wrong.
 func (r *repair) records(ctx context.Context, findings []Finding) {
 	for _, f := range findings {
 		if f.parents == nil {
@@ -186,7 +192,9 @@ func (r *repair) records(ctx context.Context, findings []Finding) {
 		if f.key == "" {
 			continue
 		}
-		err := r.store.updateAll(ctx, func(_ *layers.WriteTx, i *images.WriteTx, _ *containers.WriteTx) error { return i.MendDigests(f.ID) })
+		err := r.store.updateAll(ctx, func(_ *layers.WriteTx, i *images.WriteTx, _ *containers.WriteTx) error {
+			return i.MendDigests(f.ID)
+		})
 		if err != nil {
 			r.failed(f.Object, err)
 			continue
@@ -214,7 +222,9 @@ func (r *repair) records(ctx context.Context, findings []Finding) {
 func (r *repair) mend(ctx context.Context, findings []Finding) {
 	for _, id := range r.baseFirst(ctx, findings) {
 		object := Object{KindLayer, id}
-		err := r.store.updateAll(ctx, func(l *layers.WriteTx, _ *images.WriteTx, _ *containers.WriteTx) error { return l.Mend(ctx, id) })
+		err := r.store.updateAll(ctx, func(l *layers.WriteTx, _ *images.WriteTx, _ *containers.WriteTx) error {
+			return l.Mend(ctx, id)
+		})
 		if err != nil {
 			r.failed(object, err)
 			continue

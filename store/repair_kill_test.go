@@ -25,7 +25,8 @@ func repairByForce(ctx context.Context, s *store.Store) error {
 	return err
 }
 
-// A repair that is killed, at whichever step, leaves a store that the next one finishes; what was to be kept is kept.
+// A repair that is killed, at whichever step, leaves a store that the next one finishes;
+// what was to be kept is kept.
 func TestRepairKilledAtEachStep(t *testing.T) {
 	for _, name := range []string{
 		"mode changed",                      // unpacked again from its own tar

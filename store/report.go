@@ -21,7 +21,8 @@ type Finding struct {
 	Path string `json:"path,omitempty"`
 	// Remedy is what Repair does about it.
 	Remedy Remedy `json:"remedy,omitempty"`
-	// Affects are the objects that can't do without this one, and go with it where the remedy is to delete it.
+	// Affects are the objects that can't do without this one, and go with it where the
+	// remedy is to delete it.
 	Affects []Object `json:"affects,omitempty"`
 
 	key     string   // of a data item
@@ -43,7 +44,8 @@ func (o Object) String() string { return string(o.Kind) + " " + o.ID }
 // Kind is a kind of object.
 type Kind string
 
-// The kinds of object. The ID of a file is its path, that of records the name of their kind: "layers".
+// The kinds of object. The ID of a file is its path, that of records the name of their
+// kind: "layers".
 const (
 	KindLayer     Kind = "layer"
 	KindImage     Kind = "image"
@@ -63,18 +65,22 @@ const (
 	RemedyDiscard Remedy = "remove"
 	// RemedyMend makes the driver's small files of a layer anew.
 	RemedyMend Remedy = "make anew"
-	// RemedyRebuild unpacks the layer again, from its own tar if that can still be put together, else from that of a layer that has the same digest. Where
-	// there is none it is RemedyDelete.
+	// RemedyRebuild unpacks the layer again, from its own tar if that can still be put
+	// together, else from that of a layer that has the same digest. Where there is none
+	// it is RemedyDelete.
 	RemedyRebuild Remedy = "unpack again or delete"
 	// RemedyRecord corrects the record from what the files say.
 	RemedyRecord Remedy = "correct the record"
-	// RemedyAdopt makes a record for a layer that has lost its own. Where its files don't tell enough they are garbage.
+	// RemedyAdopt makes a record for a layer that has lost its own. Where its files don't
+	// tell enough they are garbage.
 	RemedyAdopt Remedy = "record again"
-	// RemedyRestore writes a data item again from a copy; where there is none it is RemedyDelete.
+	// RemedyRestore writes a data item again from a copy; where there is none it is
+	// RemedyDelete.
 	RemedyRestore Remedy = "restore or delete"
 	// RemedyForget takes the name of what is gone out of the record.
 	RemedyForget Remedy = "forget"
-	// RemedyDelete deletes the object with all that needs it: a layer's children, their images; containers only by force.
+	// RemedyDelete deletes the object with all that needs it: a layer's children, their
+	// images; containers only by force.
 	RemedyDelete Remedy = "delete"
 	// RemedySalvage keeps the records that can be read, and a copy of the file as it was.
 	RemedySalvage Remedy = "keep what can be read"
@@ -141,6 +147,7 @@ func (r Report) Objects() []Object {
 }
 
 func (r *Report) add(kind Kind, id string, remedy Remedy, format string, args ...any) *Finding {
-	r.Findings = append(r.Findings, Finding{Object: Object{kind, id}, Remedy: remedy, What: fmt.Sprintf(format, args...)})
+	r.Findings = append(r.Findings, Finding{Object: Object{kind, id}, Remedy: remedy,
+		What: fmt.Sprintf(format, args...)})
 	return &r.Findings[len(r.Findings)-1]
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// box makes a container of an image, mounts it and returns where, with the container's ID.
+// box makes a container of an image, mounts it and returns where, with the container's
+// ID.
 func box(t *testing.T, s *store.Store, image string) (id, path string) {
 	t.Helper()
 	c, err := s.CreateContainer(context.Background(), store.ContainerOptions{Image: image})
@@ -26,8 +27,9 @@ func box(t *testing.T, s *store.Store, image string) (id, path string) {
 	return c.ID, path
 }
 
-// Two graph roots have one image store: what the one imports the other runs, at the same time, and neither sees the other's containers. An image that the one
-// deletes from beneath a container of the other is missed by the other's check, by name.
+// Two graph roots have one image store: what the one imports the other runs, at the same
+// time, and neither sees the other's containers. An image that the one deletes from
+// beneath a container of the other is missed by the other's check, by name.
 func TestImageStoreOfTwoRoots(t *testing.T) {
 	for _, driver := range []string{"overlay", "vfs"} {
 		t.Run(driver, func(t *testing.T) {
@@ -40,11 +42,13 @@ func TestImageStoreOfTwoRoots(t *testing.T) {
 			}
 			one, two := half(), half()
 			importLayer(t, one, id("base"), "", layerTar(t, "base"))
-			if _, err := one.CreateImage(ctx, store.ImageOptions{ID: id("image"), Names: []string{"image"}, TopLayer: id("base")}); err != nil {
+			if _, err := one.CreateImage(ctx, store.ImageOptions{ID: id("image"), Names: []string{"image"},
+				TopLayer: id("base")}); err != nil {
 				t.Fatal(err)
 			}
 			importLayer(t, two, id("more"), id("base"), layerTar(t, "more"))
-			if _, err := two.CreateImage(ctx, store.ImageOptions{ID: id("bigger"), Names: []string{"bigger"}, TopLayer: id("more")}); err != nil {
+			if _, err := two.CreateImage(ctx, store.ImageOptions{ID: id("bigger"), Names: []string{"bigger"},
+				TopLayer: id("more")}); err != nil {
 				t.Fatal(err)
 			}
 			first, at := box(t, one, "bigger")
@@ -86,7 +90,8 @@ func TestImageStoreOfTwoRoots(t *testing.T) {
 	}
 }
 
-// An additional store belongs to somebody else, who changes it as they like. What then stands on nothing, or on something else, is named.
+// An additional store belongs to somebody else, who changes it as they like. What then
+// stands on nothing, or on something else, is named.
 func TestStoreThatChangesUnderItsChildren(t *testing.T) {
 	for _, driver := range []string{"overlay", "vfs"} {
 		for what, change := range map[string]func(t *testing.T, s *store.Store){
@@ -107,14 +112,16 @@ func TestStoreThatChangesUnderItsChildren(t *testing.T) {
 				theirs.Driver = driver
 				owner := open(t, theirs)
 				importLayer(t, owner, id("base"), "", layerTar(t, "base"))
-				if _, err := owner.CreateImage(t.Context(), store.ImageOptions{ID: id("img"), Names: []string{"img"}, TopLayer: id("base")}); err != nil {
+				if _, err := owner.CreateImage(t.Context(), store.ImageOptions{ID: id("img"), Names: []string{"img"},
+					TopLayer: id("base")}); err != nil {
 					t.Fatal(err)
 				}
 				cfg := roots(t)
 				cfg.Driver, cfg.AdditionalImageStores = driver, []string{theirs.GraphRoot}
 				s := open(t, cfg)
 				importLayer(t, s, id("mine"), id("base"), layerTar(t, "mine"))
-				if _, err := s.CreateImage(t.Context(), store.ImageOptions{ID: id("own"), TopLayer: id("mine")}); err != nil {
+				if _, err := s.CreateImage(t.Context(),
+					store.ImageOptions{ID: id("own"), TopLayer: id("mine")}); err != nil {
 					t.Fatal(err)
 				}
 				c, err := s.CreateContainer(t.Context(), store.ContainerOptions{Image: "img"})
@@ -127,7 +134,8 @@ func TestStoreThatChangesUnderItsChildren(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if says := fmt.Sprint(report.Findings); driver == "overlay" && what != "image deleted" && !strings.Contains(says, "was made anew") {
+				if says := fmt.Sprint(report.Findings); driver == "overlay" && what != "image deleted" &&
+					!strings.Contains(says, "was made anew") {
 					t.Errorf("found %s", says)
 				}
 				lost := []store.Object{{Kind: store.KindLayer, ID: id("mine")}, {Kind: store.KindContainer, ID: c.ID}}

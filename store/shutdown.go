@@ -10,8 +10,10 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// Shutdown ends what the store has set up outside its directories: the mounts of layers with force, and the private mount of the driver's
-// home. It returns the layers that were mounted; without force, any is errdefs.ErrInUse and nothing is done. The store can be used again.
+// Shutdown ends what the store has set up outside its directories: the mounts of layers
+// with force, and the private mount of the driver's home. It returns the layers that were
+// mounted; without force, any is errdefs.ErrInUse and nothing is done. The store can be
+// used again.
 func (s *Store) Shutdown(ctx context.Context, force bool) (mounted []string, err error) {
 	r, err := s.open(ctx)
 	if err != nil {
@@ -38,7 +40,8 @@ func (s *Store) Shutdown(ctx context.Context, force bool) (mounted []string, err
 	if err != nil {
 		return mounted, err
 	}
-	// Others that have the store open learn by the token that the home has to be prepared again.
+	// Others that have the store open learn by the token that the home has to be prepared
+	// again.
 	if _, err := lock.Touch(); err != nil {
 		return mounted, err
 	}

@@ -12,7 +12,9 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// Podman shuts the store down at the end of each of its commands, which takes the home's mount away, and makes that mount again when it starts. What is mounted in between stays to be seen.
+// Podman shuts the store down at the end of each of its commands, which takes the home's
+// mount away, and makes that mount again when it starts. What is mounted in between stays
+// to be seen.
 func TestShutdownsTakeNoMountsAway(t *testing.T) {
 	testutil.Root(t)
 	cfg := roots(t)

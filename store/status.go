@@ -16,7 +16,8 @@ func (s *Store) Status(ctx context.Context) ([]drivers.Property, error) {
 	return r.driver.Status(ctx), nil
 }
 
-// Version returns what is known about this build: the version of the module, "(devel)" for a working copy, and the compiler's.
+// Version returns what is known about this build: the version of the module, "(devel)"
+// for a working copy, and the compiler's.
 func Version() []drivers.Property {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

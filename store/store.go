@@ -15,8 +15,9 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// Store is one graph root with its run root. It may be used from several goroutines. Any number of Stores, in any number of processes, may work on
-// the same roots, and programs that link containers/storage as well.
+// Store is one graph root with its run root. It may be used from several goroutines. Any
+// number of Stores, in any number of processes, may work on the same roots, and programs
+// that link containers/storage as well.
 type Store struct {
 	cfg config.Config
 
@@ -25,7 +26,8 @@ type Store struct {
 	closed bool
 }
 
-// rooms are the three kinds of record, under the directories that the driver's name gives them.
+// rooms are the three kinds of record, under the directories that the driver's name gives
+// them.
 type rooms struct {
 	driver     drivers.Driver
 	layers     *layers.Store
@@ -33,10 +35,11 @@ type rooms struct {
 	containers *containers.Store
 }
 
-// Open returns the store that cfg describes. It touches nothing: the driver is chosen, directories are made and records are read when a
-// method first needs them.
+// Open returns the store that cfg describes. It touches nothing: the driver is chosen,
+// directories are made and records are read when a method first needs them.
 //
-// Settings that Shale doesn't carry out are errdefs.ErrUnsupported; roots that are missing or not absolute are errdefs.ErrInvalid.
+// Settings that Shale doesn't carry out are errdefs.ErrUnsupported; roots that are
+// missing or not absolute are errdefs.ErrInvalid.
 func Open(ctx context.Context, cfg config.Config) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -70,8 +73,9 @@ func checkStores(cfg config.Config) error {
 	return nil
 }
 
-// otherStores lists the additional image stores, without the store's own roots and without repeats: a store that is locked for a change can't be
-// locked for reading beneath itself.
+// otherStores lists the additional image stores, without the store's own roots and
+// without repeats: a store that is locked for a change can't be locked for reading
+// beneath itself.
 func otherStores(cfg config.Config) ([]string, error) {
 	var seen []os.FileInfo
 	isNew := func(root string) (bool, error) {
@@ -105,9 +109,11 @@ func otherStores(cfg config.Config) ([]string, error) {
 	return others, nil
 }
 
-// Wait returns when the files of all that was deleted so far are removed. A deletion is answered as soon as it is durable and out of sight, which
-// takes milliseconds, and removes its files after that. Wait returns the errors there were, once; what they are about, and what isn't removed when ctx ends, is
-// left to the next process that opens the store.
+// Wait returns when the files of all that was deleted so far are removed. A deletion is
+// answered as soon as it is durable and out of sight, which takes milliseconds, and
+// removes its files after that. Wait returns the errors there were, once; what they are
+// about, and what isn't removed when ctx ends, is left to the next process that opens the
+// store.
 func (s *Store) Wait(ctx context.Context) error {
 	s.mu.Lock()
 	rooms := s.rooms
@@ -118,7 +124,8 @@ func (s *Store) Wait(ctx context.Context) error {
 	return rooms.layers.Wait(ctx)
 }
 
-// Close waits like Wait, and gives back what the store holds in this process. Mounts stay, and so does everything on disk.
+// Close waits like Wait, and gives back what the store holds in this process. Mounts
+// stay, and so does everything on disk.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +146,8 @@ func (s *Store) RunRoot() string { return s.cfg.RunRoot }
 // Config is what the store was opened with.
 func (s *Store) Config() config.Config { return s.cfg }
 
-// DriverName is the name of the store's driver, "overlay" or "vfs". Choosing one may mean to try out what the kernel can do.
+// DriverName is the name of the store's driver, "overlay" or "vfs". Choosing one may mean
+// to try out what the kernel can do.
 func (s *Store) DriverName(ctx context.Context) (string, error) {
 	r, err := s.open(ctx)
 	if err != nil {
@@ -186,7 +194,8 @@ func (s *Store) open(ctx context.Context) (*rooms, error) {
 		}
 		return dirs
 	}
-	imageConfig := images.Config{Dir: room(graph, "images"), RunDir: room(run, "images"), ReadOnly: roomOfEach(others, "images")}
+	imageConfig := images.Config{Dir: room(graph, "images"), RunDir: room(run, "images"),
+		ReadOnly: roomOfEach(others, "images")}
 	imageLayers, tempRoots := "", []string{filepath.Join(graph, driver.Name(), "tempdirs")}
 	if split := s.cfg.ImageStore; split != "" {
 		imageConfig.Dir, imageConfig.GraphDir = room(split, "images"), imageConfig.Dir

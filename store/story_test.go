@@ -19,11 +19,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A layer goes in, an image and a container stand on it, files change through the mount, the change goes out and into another layer, and everything
-// is deleted again.
+// A layer goes in, an image and a container stand on it, files change through the mount,
+// the change goes out and into another layer, and everything is deleted again.
 func TestFromTarToMountAndBack(t *testing.T) { fromTarToMountAndBack(t) }
 
-// The same as root of a user namespace, where overlay keeps its marks in user.* attributes.
+// The same as root of a user namespace, where overlay keeps its marks in user.*
+// attributes.
 func TestFromTarToMountAndBackInUserNamespace(t *testing.T) {
 	if testutil.InUserNS(t) {
 		fromTarToMountAndBack(t)
@@ -42,7 +43,8 @@ func fromTarToMountAndBack(t *testing.T) {
 			if !bytes.Equal(export(t, s, "base"), base) {
 				t.Fatal("the base doesn't export as the bytes it came with")
 			}
-			if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("image"), Names: []string{"img"}, TopLayer: "base"}); err != nil {
+			if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("image"), Names: []string{"img"},
+				TopLayer: "base"}); err != nil {
 				t.Fatal(err)
 			}
 			c, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box"}, Image: "img"})
@@ -64,7 +66,9 @@ func fromTarToMountAndBack(t *testing.T) {
 			changes, err := s.Changes(ctx, c.LayerID, "")
 			want := []archive.Change{{Path: "/bin", Kind: archive.Modified}, {Path: "/bin/sh", Kind: archive.Deleted},
 				{Path: "/etc/hosts", Kind: archive.Modified}, {Path: "/new", Kind: archive.Added}}
-			if driver == "vfs" { // comparing trees lists a directory with changes in it, even if it hasn't changed itself
+			// comparing trees lists a directory with changes in it, even if it hasn't
+			// changed itself
+			if driver == "vfs" {
 				want = slices.Insert(want, 2, archive.Change{Path: "/etc", Kind: archive.Modified})
 			}
 			if err != nil || !slices.Equal(changes, want) {
@@ -113,8 +117,9 @@ func fromTarToMountAndBack(t *testing.T) {
 	}
 }
 
-// A layer can be compared with any other: with its grandparent, with one that it has nothing to do with. The driver's own directories don't tell that;
-// both are mounted aside for it, and nothing of that stays.
+// A layer can be compared with any other: with its grandparent, with one that it has
+// nothing to do with. The driver's own directories don't tell that; both are mounted
+// aside for it, and nothing of that stays.
 func TestCompareWithAnyLayer(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -128,8 +133,10 @@ func TestCompareWithAnyLayer(t *testing.T) {
 		want     []archive.Change
 	}{
 		{"c", "", []archive.Change{{Path: "/four", Kind: archive.Added}, {Path: "/one", Kind: archive.Deleted}}},
-		{"c", "a", []archive.Change{{Path: "/four", Kind: archive.Added}, {Path: "/one", Kind: archive.Deleted}, {Path: "/three", Kind: archive.Added}}},
-		{"a", "c", []archive.Change{{Path: "/four", Kind: archive.Deleted}, {Path: "/one", Kind: archive.Added}, {Path: "/three", Kind: archive.Deleted}}},
+		{"c", "a", []archive.Change{{Path: "/four", Kind: archive.Added}, {Path: "/one", Kind: archive.Deleted},
+			{Path: "/three", Kind: archive.Added}}},
+		{"a", "c", []archive.Change{{Path: "/four", Kind: archive.Deleted}, {Path: "/one", Kind: archive.Added},
+			{Path: "/three", Kind: archive.Deleted}}},
 		{"a", "a", nil},
 	} {
 		got, err := s.Changes(ctx, try.to, try.from)
@@ -158,7 +165,8 @@ func TestCompareWithAnyLayer(t *testing.T) {
 	noGarbage(t, s)
 }
 
-// With a transient store, containers and what they stand on in the run root go with it; images stay.
+// With a transient store, containers and what they stand on in the run root go with it;
+// images stay.
 func TestTransientStore(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -180,18 +188,21 @@ func TestTransientStore(t *testing.T) {
 	if all, err := s.Layers(ctx); err != nil || len(all) != 1 {
 		t.Fatalf("layers %v, %v", all, err)
 	}
-	if g, err := s.GC(ctx, store.GCOptions{}); err != nil || !slices.Equal(g.Objects(), []store.Object{{Kind: store.KindLayer, ID: c.LayerID}}) {
+	if g, err := s.GC(ctx, store.GCOptions{}); err != nil ||
+		!slices.Equal(g.Objects(), []store.Object{{Kind: store.KindLayer, ID: c.LayerID}}) {
 		t.Fatalf("garbage %+v, %v", g, err)
 	}
 	noGarbage(t, s)
 }
 
-// A mapped layer's files have the host's owners, and its tar the archive's; a container with the same map stands on it.
+// A mapped layer's files have the host's owners, and its tar the archive's; a container
+// with the same map stands on it.
 func TestMappedLayer(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
 	s := open(t, cfg)
-	foreign := idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 1000}}, GIDs: []idtools.Map{{HostID: 200000, Size: 1000}}}
+	foreign := idtools.Mapping{UIDs: []idtools.Map{{HostID: 100000, Size: 1000}},
+		GIDs: []idtools.Map{{HostID: 200000, Size: 1000}}}
 	tar := layerTar(t, "a/", "a/b", "c")
 	opts := layers.CreateOptions{ID: id("mapped"), IDMap: foreign}
 	if _, err := s.ImportLayer(ctx, opts, bytes.NewReader(tar), nil); err != nil {
@@ -203,14 +214,16 @@ func TestMappedLayer(t *testing.T) {
 	if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"img"}, TopLayer: id("mapped")}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box"}, Image: "img", IDMap: foreign}); err != nil {
+	if _, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box"}, Image: "img",
+		IDMap: foreign}); err != nil {
 		t.Fatal(err)
 	}
 	path, err := s.Mount(ctx, "box", store.MountOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string][2]uint32{"": {100000, 200000}, "a": {100000, 200000}, "a/b": {100001, 200002}, "c": {100002, 200004}} {
+	for name, want := range map[string][2]uint32{"": {100000, 200000}, "a": {100000, 200000}, "a/b": {100001, 200002},
+		"c": {100002, 200004}} {
 		var st unix.Stat_t
 		if err := unix.Lstat(filepath.Join(path, name), &st); err != nil || st.Uid != want[0] || st.Gid != want[1] {
 			t.Errorf("%q belongs to %d:%d, %v; want %v", name, st.Uid, st.Gid, err, want)

@@ -163,7 +163,8 @@ func (v *survey) lookAtLayers(ctx context.Context, l *layers.ReadTx) error {
 	return nil
 }
 
-// inCircle reports whether the layer is its own ancestor, and whether one of that circle has a wrong parent.
+// inCircle reports whether the layer is its own ancestor, and whether one of that circle
+// has a wrong parent.
 func (v *survey) inCircle(id string, misled map[string]bool) (in, explained bool) {
 	at := id
 	for range v.layers {
@@ -217,7 +218,8 @@ func (v *survey) layerFlaws(layer layers.Layer, flaws []layers.Flaw, misled map[
 	}
 }
 
-// cacheItem is a data item that containers/storage makes again when it is missing (format, section 10.5).
+// cacheItem is a data item that containers/storage makes again when it is missing
+// (format, section 10.5).
 const cacheItem = "chunked-manifest-cache"
 
 func (v *survey) lookAtImages(i *images.ReadTx) error {
@@ -286,7 +288,8 @@ func (v *survey) lookAtContainers(c *containers.ReadTx) error {
 		if id := container.LayerID; v.byID[id] == nil && !v.lost[id] {
 			v.add(KindContainer, container.ID, RemedyDelete, "layer %s: layer is missing", id)
 		} else if owner := owners[id]; v.byID[id] != nil && owner != (Object{KindContainer, container.ID}) {
-			v.add(KindContainer, container.ID, RemedyDelete, "layer %s: it is the layer of %s, and would be deleted with the container", id, owner)
+			v.add(KindContainer, container.ID, RemedyDelete,
+				"layer %s: it is the layer of %s, and would be deleted with the container", id, owner)
 		}
 		for _, key := range container.BigDataNames {
 			size, err := c.ItemSize(container.ID, key)
@@ -296,10 +299,13 @@ func (v *survey) lookAtContainers(c *containers.ReadTx) error {
 	return nil
 }
 
-// owners tells whose layer each is: of several containers, of the one whose image lies beneath. Where it lies beneath none of them the layer is that of the
-// image whose top layer or copy of it it is, if any. An image may well be made of a container's layer, and doesn't own it.
+// owners tells whose layer each is: of several containers, of the one whose image lies
+// beneath. Where it lies beneath none of them the layer is that of the image whose top
+// layer or copy of it it is, if any. An image may well be made of a container's layer,
+// and doesn't own it.
 func (v *survey) owners() map[string]Object {
-	owners, beneath := map[string]Object{}, map[string][]string{"": {""}} // a container without an image lies on nothing
+	// a container without an image lies on nothing
+	owners, beneath := map[string]Object{}, map[string][]string{"": {""}}
 	for _, image := range v.images {
 		beneath[image.ID] = append([]string{image.TopLayer}, image.MappedLayers...)
 	}
@@ -324,7 +330,8 @@ func (v *survey) owners() map[string]Object {
 	return owners
 }
 
-// unused reports the layers that nothing uses and that are older than whoever makes an image takes.
+// unused reports the layers that nothing uses and that are older than whoever makes an
+// image takes.
 func (v *survey) unused() {
 	used := map[string]bool{}
 	use := func(id string) {

@@ -8,9 +8,10 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// The order of locks is storage.lock, userns.lock, layers.lock, images.lock, containers.lock. The functions in this file are the only ones that
-// take more than one of the last three, and each takes them in this order, by nesting. What needs the locks gets the transactions that
-// prove them; nothing here may be called while one is at hand.
+// The order of locks is storage.lock, userns.lock, layers.lock, images.lock,
+// containers.lock. The functions in this file are the only ones that take more than one
+// of the last three, and each takes them in this order, by nesting. What needs the locks
+// gets the transactions that prove them; nothing here may be called while one is at hand.
 
 // viewAll calls fn with all records still.
 func (s *Store) viewAll(ctx context.Context, fn func(*layers.ReadTx, *images.ReadTx, *containers.ReadTx) error) error {
@@ -36,8 +37,10 @@ func (s *Store) viewImages(ctx context.Context, fn func(*layers.ReadTx, *images.
 	})
 }
 
-// inspectAll is viewAll that leaves alone what dead processes have staged, for who wants to see it.
-func (s *Store) inspectAll(ctx context.Context, fn func(*layers.ReadTx, *images.ReadTx, *containers.ReadTx) error) error {
+// inspectAll is viewAll that leaves alone what dead processes have staged, for who wants
+// to see it.
+func (s *Store) inspectAll(ctx context.Context, fn func(*layers.ReadTx, *images.ReadTx,
+	*containers.ReadTx) error) error {
 	r, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -50,7 +53,8 @@ func (s *Store) inspectAll(ctx context.Context, fn func(*layers.ReadTx, *images.
 }
 
 // updateAll calls fn with all records to itself.
-func (s *Store) updateAll(ctx context.Context, fn func(*layers.WriteTx, *images.WriteTx, *containers.WriteTx) error) error {
+func (s *Store) updateAll(ctx context.Context, fn func(*layers.WriteTx, *images.WriteTx,
+	*containers.WriteTx) error) error {
 	r, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -62,7 +66,8 @@ func (s *Store) updateAll(ctx context.Context, fn func(*layers.WriteTx, *images.
 	})
 }
 
-// viewLayers calls fn with the layers and containers still: a container's layer is no parent.
+// viewLayers calls fn with the layers and containers still: a container's layer is no
+// parent.
 func (s *Store) viewLayers(ctx context.Context, fn func(*layers.ReadTx, *containers.ReadTx) error) error {
 	r, err := s.open(ctx)
 	if err != nil {
@@ -85,7 +90,8 @@ func (s *Store) updateLayers(ctx context.Context, fn func(*layers.WriteTx, *cont
 }
 
 // updateContainers calls fn with layers and containers to itself and the images still.
-func (s *Store) updateContainers(ctx context.Context, fn func(*layers.WriteTx, *images.ReadTx, *containers.WriteTx) error) error {
+func (s *Store) updateContainers(ctx context.Context,
+	fn func(*layers.WriteTx, *images.ReadTx, *containers.WriteTx) error) error {
 	r, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -98,7 +104,8 @@ func (s *Store) updateContainers(ctx context.Context, fn func(*layers.WriteTx, *
 }
 
 // updateLayersAndContainers calls fn with layers and containers to itself.
-func (s *Store) updateLayersAndContainers(ctx context.Context, fn func(*layers.WriteTx, *containers.WriteTx) error) error {
+func (s *Store) updateLayersAndContainers(ctx context.Context,
+	fn func(*layers.WriteTx, *containers.WriteTx) error) error {
 	r, err := s.open(ctx)
 	if err != nil {
 		return err

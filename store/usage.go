@@ -27,17 +27,22 @@ func (s *Space) add(o Space) { s.Bytes += o.Bytes; s.Inodes += o.Inodes }
 type Usage struct {
 	Object
 	Names []string `json:"names,omitempty"`
-	// ReadOnly objects are in another store. What they take counts in no sum and is never freed.
+	// ReadOnly objects are in another store. What they take counts in no sum and is never
+	// freed.
 	ReadOnly bool `json:"read-only,omitempty"`
-	// Total is Unique and Shared together: for a layer its own files, for an image its layers and data items, for a container its layer, its data items and directories
-	// in the graph root, and its image's layers.
+	// Total is Unique and Shared together: for a layer its own files, for an image its
+	// layers and data items, for a container its layer, its data items and directories in
+	// the graph root, and its image's layers.
 	Total Space `json:"total"`
-	// Unique is what no other image has, and Shared what another one has as well. A container shares all but its own files. A layer is shared as a whole, or not.
+	// Unique is what no other image has, and Shared what another one has as well. A
+	// container shares all but its own files. A layer is shared as a whole, or not.
 	Unique Space `json:"unique"`
 	Shared Space `json:"shared"`
-	// Freed is what deleting it would give back now: nothing for an image that containers stand on, or a layer that is needed.
+	// Freed is what deleting it would give back now: nothing for an image that containers
+	// stand on, or a layer that is needed.
 	Freed Space `json:"freed"`
-	// Users is the number of images and containers that need it, directly or through layers above. The image of a container has it as user.
+	// Users is the number of images and containers that need it, directly or through
+	// layers above. The image of a container has it as user.
 	Users int `json:"users"`
 	// Limit is what its quota allows a container's layer to take; 0 is no limit.
 	Limit Space `json:"limit,omitzero"`
@@ -45,12 +50,14 @@ type Usage struct {
 	Basis layers.Basis `json:"basis,omitempty"`
 }
 
-// UsageReport tells where the space of a store has gone. Each list begins with what takes most.
+// UsageReport tells where the space of a store has gone. Each list begins with what takes
+// most.
 type UsageReport struct {
 	Containers []Usage `json:"containers"`
 	Images     []Usage `json:"images"`
 	Layers     []Usage `json:"layers"`
-	// Total is everything in the store's own roots that belongs to any of these, each layer once.
+	// Total is everything in the store's own roots that belongs to any of these, each
+	// layer once.
 	Total Space `json:"total"`
 	// Unused is the part of it in layers that no image and no container needs.
 	Unused Space `json:"unused"`
@@ -58,7 +65,8 @@ type UsageReport struct {
 	FileSystem FileSystem `json:"file-system"`
 }
 
-// FileSystem says how full a file system is. One that has no fixed number of inodes, as btrfs, has 0 of them.
+// FileSystem says how full a file system is. One that has no fixed number of inodes, as
+// btrfs, has 0 of them.
 type FileSystem struct {
 	Path  string `json:"path"`
 	Size  Space  `json:"size"`
@@ -68,15 +76,19 @@ type FileSystem struct {
 
 // UsageOptions says how exactly Usage looks.
 type UsageOptions struct {
-	// Fresh walks every layer, where otherwise layers that don't change are walked once after each start of the host.
+	// Fresh walks every layer, where otherwise layers that don't change are walked once
+	// after each start of the host.
 	Fresh bool
 }
 
-// Usage measures what containers, images and layers take on disk. Sizes of layers come from quotas where the driver has set them, from earlier walks where nothing
-// has changed since (see layers.Store.Footprints), and else from walks, several at a time. Records are read under all locks, shared; nothing is locked while
-// files are counted, so what is being written to is counted as it goes by.
+// Usage measures what containers, images and layers take on disk. Sizes of layers come
+// from quotas where the driver has set them, from earlier walks where nothing has changed
+// since (see layers.Store.Footprints), and else from walks, several at a time. Records
+// are read under all locks, shared; nothing is locked while files are counted, so what is
+// being written to is counted as it goes by.
 //
-// Blocks that files share through reflinks count for each of them, as in du. With an error about layers that couldn't be measured comes a report without them.
+// Blocks that files share through reflinks count for each of them, as in du. With an
+// error about layers that couldn't be measured comes a report without them.
 func (s *Store) Usage(ctx context.Context, opts UsageOptions) (UsageReport, error) {
 	rooms, err := s.open(ctx)
 	if err != nil {
@@ -107,7 +119,8 @@ func (s *Store) Usage(ctx context.Context, opts UsageOptions) (UsageReport, erro
 	if report.FileSystem, err = statFileSystem(s.cfg.GraphRoot); err != nil {
 		return UsageReport{}, err
 	}
-	footprints, missing := rooms.layers.Footprints(ctx, c.layers, layers.FootprintOptions{Restless: c.restless, Fresh: opts.Fresh})
+	footprints, missing := rooms.layers.Footprints(ctx, c.layers, layers.FootprintOptions{Restless: c.restless,
+		Fresh: opts.Fresh})
 	if footprints == nil && missing != nil {
 		return UsageReport{}, missing
 	}
@@ -142,7 +155,8 @@ func (c *census) report(ctx context.Context, rooms *rooms, r *UsageReport) error
 		size := Space{f.Bytes, f.Inodes}
 		u := Usage{
 			Object: Object{KindLayer, layer.ID}, Names: layer.Names, ReadOnly: layer.ReadOnly,
-			Total: size, Unique: size, Users: c.imagesOn[layer.ID] + c.containersOn[layer.ID], Limit: limitOf(f), Basis: f.Basis,
+			Total: size, Unique: size, Users: c.imagesOn[layer.ID] + c.containersOn[layer.ID], Limit: limitOf(f),
+			Basis: f.Basis,
 		}
 		if c.imagesOn[layer.ID] > 1 {
 			u.Unique, u.Shared = Space{}, size
@@ -193,7 +207,8 @@ func (c *census) report(ctx context.Context, rooms *rooms, r *UsageReport) error
 			return fmt.Errorf("container %s: %w", container.ID, err)
 		}
 		r.Total.add(own)
-		u := Usage{Object: Object{KindContainer, container.ID}, Names: container.Names, Limit: limitOf(c.sizes[container.LayerID]), Basis: c.sizes[container.LayerID].Basis}
+		u := Usage{Object: Object{KindContainer, container.ID}, Names: container.Names,
+			Limit: limitOf(c.sizes[container.LayerID]), Basis: c.sizes[container.LayerID].Basis}
 		u.Unique = own
 		for n, id := range c.chain(container.LayerID) {
 			if n == 0 {

@@ -20,8 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What takes how much, in a store with 5,000 layers of 20 files: 667 images of ten layers, half of which they share with another, and 67 containers. Each
-// round is a process of its own, as far as what it remembers goes.
+// What takes how much, in a store with 5,000 layers of 20 files: 667 images of ten
+// layers, half of which they share with another, and 67 containers. Each round is a
+// process of its own, as far as what it remembers goes.
 func BenchmarkUsage(b *testing.B) {
 	testutil.Root(b)
 	dir := b.TempDir()
@@ -45,7 +46,8 @@ func BenchmarkUsage(b *testing.B) {
 			for b.Loop() {
 				ask(b, opts)
 			}
-			b.ReportMetric(float64(processorTime(b)-before)/float64(b.N)/1e6, "cpu-ms/op") // what a busy host leaves comparable
+			// what a busy host leaves comparable
+			b.ReportMetric(float64(processorTime(b)-before)/float64(b.N)/1e6, "cpu-ms/op")
 		})
 	}
 }
@@ -60,7 +62,8 @@ func processorTime(t testing.TB) time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// writeStore writes a store of overlay layers as quickly as files can be made: importing thousands of them would take minutes.
+// writeStore writes a store of overlay layers as quickly as files can be made: importing
+// thousands of them would take minutes.
 func writeStore(t testing.TB, root string, nImages, depth, files int) {
 	t.Helper()
 	must := func(err error) {
@@ -73,7 +76,8 @@ func writeStore(t testing.TB, root string, nImages, depth, files int) {
 	add := func(name, parent string, files int) string {
 		l := layers.Layer{
 			ID: digest.FromString(name).Encoded(), Parent: parent, Created: time.Unix(1, 0).UTC(),
-			DiffID: digest.FromString(name + " content"), CompressedDigest: digest.FromString(name + " blob"), DiffSize: 1 << 20, CompressedSize: 1 << 19,
+			DiffID: digest.FromString(name + " content"), CompressedDigest: digest.FromString(name + " blob"),
+			DiffSize: 1 << 20, CompressedSize: 1 << 19,
 			Compression: 2, UIDs: []uint32{0, 1, 2, 33, 65534}, GIDs: []uint32{0, 1, 2, 33, 65534},
 		}
 		if files == 0 {
@@ -85,7 +89,8 @@ func writeStore(t testing.TB, root string, nImages, depth, files int) {
 		must(os.WriteFile(filepath.Join(home, "link"), []byte(l.ID[:26]), 0o600))
 		must(os.Symlink("../"+l.ID+"/diff", filepath.Join(root, "overlay", "l", l.ID[:26])))
 		for n := range files {
-			must(os.WriteFile(filepath.Join(home, "diff", "usr", "share", fmt.Sprint(n)), []byte(strings.Repeat("x", 50*n)), 0o644))
+			must(os.WriteFile(filepath.Join(home, "diff", "usr", "share", fmt.Sprint(n)),
+				[]byte(strings.Repeat("x", 50*n)), 0o644))
 		}
 		must(os.WriteFile(filepath.Join(root, "overlay-layers", l.ID+".tar-split.gz"), []byte("recipe"), 0o600))
 		records = append(records, l)
@@ -109,18 +114,21 @@ func writeStore(t testing.TB, root string, nImages, depth, files int) {
 			}
 			top = add(name, top, files)
 		}
-		image := images.Image{ID: digest.FromString(fmt.Sprint("image ", n)).Encoded(), Names: []string{fmt.Sprint("example.com/image:", n)}, TopLayer: top, Created: time.Unix(1, 0).UTC()}
+		image := images.Image{ID: digest.FromString(fmt.Sprint("image ", n)).Encoded(),
+			Names: []string{fmt.Sprint("example.com/image:", n)}, TopLayer: top, Created: time.Unix(1, 0).UTC()}
 		allImages = append(allImages, image)
 		must(os.MkdirAll(filepath.Join(root, "overlay-images", image.ID), 0o700))
 		must(os.WriteFile(filepath.Join(root, "overlay-images", image.ID, "manifest"), []byte("{}"), 0o600))
 		if n%10 == 0 {
-			c := containers.Container{ID: digest.FromString(fmt.Sprint("container ", n)).Encoded(), ImageID: image.ID, Created: time.Unix(1, 0).UTC()}
+			c := containers.Container{ID: digest.FromString(fmt.Sprint("container ", n)).Encoded(), ImageID: image.ID,
+				Created: time.Unix(1, 0).UTC()}
 			c.LayerID = add(c.ID, top, 0)
 			allContainers = append(allContainers, c)
 		}
 	}
 	for path, records := range map[string]any{
-		"overlay-layers/layers.json": records, "overlay-images/images.json": allImages, "overlay-containers/containers.json": allContainers,
+		"overlay-layers/layers.json": records, "overlay-images/images.json": allImages,
+		"overlay-containers/containers.json": allContainers,
 	} {
 		data, err := json.Marshal(records)
 		must(err)

@@ -46,7 +46,8 @@ func sized(t testing.TB, name string, size int64) []byte {
 	return b.Bytes()
 }
 
-// fleet is a store with two images on one base, a container of the second, and a layer of nobody's.
+// fleet is a store with two images on one base, a container of the second, and a layer of
+// nobody's.
 func fleet(t *testing.T, cfg config.Config) *store.Store {
 	ctx := context.Background()
 	s := open(t, cfg)
@@ -55,7 +56,8 @@ func fleet(t *testing.T, cfg config.Config) *store.Store {
 	importLayer(t, s, id("two"), id("base"), sized(t, "2", 200_000))
 	importLayer(t, s, id("nobody"), "", sized(t, "n", 50_000))
 	for name, top := range map[string]string{"image1": "one", "image2": "two"} {
-		if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id(name), Names: []string{name}, TopLayer: id(top)}); err != nil {
+		if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id(name), Names: []string{name},
+			TopLayer: id(top)}); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.SetImageBigData(ctx, name, "manifest", []byte(`{"schemaVersion": 2}`), ""); err != nil {
@@ -80,16 +82,19 @@ func TestUsageTellsWhatDeletingFrees(t *testing.T) {
 
 			one, two := find(t, r.Images, id("image1")), find(t, r.Images, id("image2"))
 			base := find(t, r.Layers, id("base"))
-			if one.Shared != base.Total || two.Shared != base.Total || base.Shared != base.Total || base.Unique != (store.Space{}) {
+			if one.Shared != base.Total || two.Shared != base.Total || base.Shared != base.Total ||
+				base.Unique != (store.Space{}) {
 				t.Errorf("shared: %+v and %+v, base %+v", one.Shared, two.Shared, base)
 			}
-			if one.Unique.Bytes < 100_000 || one.Freed != one.Unique || one.Total.Bytes != one.Unique.Bytes+one.Shared.Bytes {
+			if one.Unique.Bytes < 100_000 || one.Freed != one.Unique || one.Total.Bytes != one.Unique.Bytes+
+				one.Shared.Bytes {
 				t.Errorf("the image that nothing stands on: %+v", one)
 			}
 			if two.Freed != (store.Space{}) || two.Users != 1 || base.Users != 3 {
 				t.Errorf("the image of a container: %+v; the base: %+v", two, base)
 			}
-			if c := find(t, r.Containers, id("container")); c.Freed != c.Unique || c.Freed.Inodes == 0 || c.Shared.Bytes < 600_000 {
+			if c := find(t, r.Containers, id("container")); c.Freed != c.Unique || c.Freed.Inodes == 0 ||
+				c.Shared.Bytes < 600_000 {
 				t.Errorf("the container: %+v", c)
 			}
 			nobody := find(t, r.Layers, id("nobody"))
@@ -108,7 +113,8 @@ func TestUsageTellsWhatDeletingFrees(t *testing.T) {
 					t.Fatal(err)
 				}
 				after := usageOf(t, s).Total
-				if got := (store.Space{Bytes: before.Bytes - after.Bytes, Inodes: before.Inodes - after.Inodes}); got != want {
+				if got := (store.Space{Bytes: before.Bytes - after.Bytes,
+					Inodes: before.Inodes - after.Inodes}); got != want {
 					t.Errorf("deleting the %s freed %+v, said was %+v", what, got, want)
 				}
 				// The records shrink as well, and overlay has a link for each layer.
@@ -118,12 +124,17 @@ func TestUsageTellsWhatDeletingFrees(t *testing.T) {
 			}
 			freed("image", one.Freed, func() error { _, err := s.DeleteImage(ctx, id("image1"), true); return err })
 			freed("layer", nobody.Freed, func() error { return s.DeleteLayer(ctx, id("nobody")) })
-			freed("container", find(t, r.Containers, id("container")).Freed, func() error { return s.DeleteContainer(ctx, id("container")) })
+			freed("container", find(t, r.Containers, id("container")).Freed,
+				func() error { return s.DeleteContainer(ctx, id("container")) })
 			two = find(t, usageOf(t, s).Images, id("image2"))
 			if two.Shared.Bytes != 0 || two.Freed != two.Total {
 				t.Errorf("the last image shares nothing: %+v", two)
 			}
-			freed("last image", two.Freed, func() error { _, err := s.DeleteImage(ctx, id("image2"), true); return err })
+			freed("last image", two.Freed, func() error {
+				_,
+					err := s.DeleteImage(ctx, id("image2"), true)
+				return err
+			})
 			noGarbage(t, s)
 		})
 	}
@@ -257,7 +268,8 @@ func TestUsageOfAdditionalStore(t *testing.T) {
 	}
 }
 
-// What containers/storage does to a layer in its own way is noticed, and the cache doesn't bother it.
+// What containers/storage does to a layer in its own way is noticed, and the cache
+// doesn't bother it.
 func TestUsageNoticesThePeer(t *testing.T) {
 	for _, driver := range []string{"overlay", "vfs"} {
 		t.Run(driver, func(t *testing.T) {
@@ -330,9 +342,11 @@ func TestQuotaInUsage(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			ctx := context.Background()
 			disk := testutil.QuotaFS(t, kind)
-			s := open(t, config.Config{GraphRoot: filepath.Join(disk.Dir, "root"), RunRoot: t.TempDir(), Driver: "overlay"})
+			s := open(t, config.Config{GraphRoot: filepath.Join(disk.Dir, "root"), RunRoot: t.TempDir(),
+				Driver: "overlay"})
 			importLayer(t, s, id("base"), "", layerTar(t, "etc/", "etc/passwd"))
-			if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"image"}, TopLayer: id("base")}); err != nil {
+			if _, err := s.CreateImage(ctx, store.ImageOptions{Names: []string{"image"},
+				TopLayer: id("base")}); err != nil {
 				t.Fatal(err)
 			}
 			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "image", Limits: limits(50<<20, 1000)})

@@ -11,7 +11,8 @@ import (
 	"github.com/shalestore/shale/config"
 )
 
-// staged lists what lies in the directory for what isn't, or is no longer, part of the store.
+// staged lists what lies in the directory for what isn't, or is no longer, part of the
+// store.
 func staged(t *testing.T, cfg config.Config) []string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(cfg.GraphRoot, "overlay/tempdirs/*"))
@@ -49,7 +50,8 @@ func TestDeletedFilesAreGoneAfterWait(t *testing.T) {
 	}
 }
 
-// What a process doesn't finish is garbage to the next one, which removes it when it opens the store.
+// What a process doesn't finish is garbage to the next one, which removes it when it
+// opens the store.
 func TestDeletionThatIsCalledOff(t *testing.T) {
 	cfg := roots(t)
 	s := open(t, cfg)

@@ -9,8 +9,9 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// Wipe deletes all containers, images and layers, mounted or not, and the layers' directories that no record knows. If it is interrupted, what
-// is left is whole, and can be wiped again.
+// Wipe deletes all containers, images and layers, mounted or not, and the layers'
+// directories that no record knows. If it is interrupted, what is left is whole, and can
+// be wiped again.
 func (s *Store) Wipe(ctx context.Context) error {
 	err := s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		allContainers, err := c.All()
