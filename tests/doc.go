@@ -1,2 +1,3 @@
-// Package tests runs the built binary as a black box, beside the tools that share its store.
+// Package tests runs the built binary as a black box, beside the tools that share its
+// store.
 package tests
