@@ -50,7 +50,8 @@ func everything(t testing.TB) string {
 
 func gnutarPosix(t testing.TB, path string) {
 	testutil.Root(t)
-	command(t, everything(t), "tar", "--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--sort=name", "-cf", path, ".")
+	command(t, everything(t), "tar", "--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner",
+		"--sort=name", "-cf", path, ".")
 }
 
 func gnutarGNU(t testing.TB, path string) {
@@ -66,7 +67,8 @@ func bsdtarPax(t testing.TB, path string) {
 	command(t, everything(t), bsdtar, "--format=pax", "--numeric-owner", "--xattrs", "-cf", path, ".")
 }
 
-// sparse makes files with holes at the beginning, in the middle, at the end, in many places and everywhere.
+// sparse makes files with holes at the beginning, in the middle, at the end, in many
+// places and everywhere.
 func sparse(format string) func(t testing.TB, path string) {
 	return func(t testing.TB, path string) {
 		dir := t.TempDir()
@@ -105,10 +107,12 @@ func goSource(t testing.TB, path string) {
 	if _, err := os.Stat(source); err != nil {
 		t.Skipf("needs the Go toolchain's source: %v", err)
 	}
-	command(t, source, bsdtar, "--format=ustar", "--numeric-owner", "-czf", path, "net", "encoding", "crypto", "archive")
+	command(t, source, bsdtar, "--format=ustar", "--numeric-owner", "-czf", path, "net", "encoding", "crypto",
+		"archive")
 }
 
-// writeTar writes entries with Go's archive/tar and hands back the file, open behind the end marker.
+// writeTar writes entries with Go's archive/tar and hands back the file, open behind the
+// end marker.
 func writeTar(t testing.TB, path string, entries func(put func(h tar.Header, content string))) *os.File {
 	t.Helper()
 	file, err := os.Create(path)
@@ -163,7 +167,8 @@ func goOdd(t testing.TB, path string) {
 	}
 }
 
-// goRepeated has names that come more than once; the last one counts, and all must be exported again.
+// goRepeated has names that come more than once; the last one counts, and all must be
+// exported again.
 func goRepeated(t testing.TB, path string) {
 	writeTar(t, path, func(put func(h tar.Header, content string)) {
 		put(tar.Header{Name: "twice"}, "first")
@@ -190,7 +195,8 @@ func capabilities(t testing.TB, path string) {
 	}
 	command(t, dir, setcap, "cap_net_raw+ep", "bin/ping")
 	command(t, dir, setcap, "cap_sys_admin,cap_setuid=eip", "bin/capsh")
-	command(t, dir, "tar", "-I", zstd, "--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-cf", path, ".")
+	command(t, dir, "tar", "-I", zstd, "--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner", "-cf",
+		path, ".")
 }
 
 func npm(pkg string) func(t testing.TB, path string) {
@@ -218,7 +224,8 @@ func debian(t testing.TB, path string) {
 	testutil.Root(t)
 	tool := testutil.Tool(t, "mmdebstrap", "mmdebstrap")
 	online(t, filepath.Dir(path), tool, "--quiet", "--mode=root", "--variant=essential",
-		"--include=libcap2-bin,iputils-ping", "--aptopt=Acquire::Retries \"3\"", "bookworm", path, "http://deb.debian.org/debian")
+		"--include=libcap2-bin,iputils-ping", "--aptopt=Acquire::Retries \"3\"", "bookworm", path,
+		"http://deb.debian.org/debian")
 }
 
 // smallFiles has the sizes of a node_modules tree: half below 1 KiB, few above 8 KiB.
@@ -228,7 +235,8 @@ func smallFiles(t testing.TB, path string) {
 	}
 }
 
-// WriteSmallFiles writes an archive of n small files, always the same bytes for the same n.
+// WriteSmallFiles writes an archive of n small files, always the same bytes for the same
+// n.
 func WriteSmallFiles(path string, n int) error {
 	file, err := os.Create(path)
 	if err != nil {
@@ -266,7 +274,8 @@ func WriteSmallFiles(path string, n int) error {
 		if i%100 == 99 {
 			size = 8192 + chance.IntN(64<<10)
 		}
-		h := &tar.Header{Name: dir + "module-" + strconv.Itoa(i) + ".js", Mode: 0o644, Size: int64(size), ModTime: at.Add(time.Duration(i) * time.Second)}
+		h := &tar.Header{Name: dir + "module-" + strconv.Itoa(i) + ".js", Mode: 0o644, Size: int64(size),
+			ModTime: at.Add(time.Duration(i) * time.Second)}
 		if err := w.WriteHeader(h); err != nil {
 			return err
 		}

@@ -1,6 +1,6 @@
-// Package corpus makes the archives that Shale is measured with: real ones, by the tools that people make
-// layers with, and one of 60,000 small files. What comes from the network or takes long is kept in the tests'
-// cache directory.
+// Package corpus makes the archives that Shale is measured with: real ones, by the tools
+// that people make layers with, and one of 60,000 small files. What comes from the
+// network or takes long is kept in the tests' cache directory.
 package corpus
 
 import (
@@ -18,35 +18,46 @@ import (
 type Archive struct {
 	Name string // a file name too: its extension says how it is compressed
 	Why  string // what it has that others don't
-	// Make writes the archive, with what it needs of the host taken from testutil.Tool, so that its test skips
-	// where that is missing.
+	// Make writes the archive, with what it needs of the host taken from testutil.Tool,
+	// so that its test skips where that is missing.
 	Make func(t testing.TB, path string)
 	Keep bool // in the cache, between runs: it comes from the network
-	// Beyond says what the peer can't do with the archive, when it can't: then there is nothing to compare with.
+	// Beyond says what the peer can't do with the archive, when it can't: then there is
+	// nothing to compare with.
 	Beyond string
 }
 
 // All is the whole corpus.
 func All() []Archive {
 	return []Archive{
-		{Name: "gnutar-posix.tar", Make: gnutarPosix, Why: "PAX headers by GNU tar: xattrs, sub-second times, long names, each type of file"},
+		{Name: "gnutar-posix.tar", Make: gnutarPosix,
+			Why: "PAX headers by GNU tar: xattrs, sub-second times, long names, each type of file"},
 		{Name: "gnutar-gnu.tar", Make: gnutarGNU, Why: "GNU headers: long names and link targets, uid beyond octal"},
-		{Name: "gnutar-sparse-posix.tar", Make: sparse("posix"), Why: "sparse files, PAX form 1.0", Beyond: "it imports the archive and exports other bytes"},
-		{Name: "gnutar-sparse-gnu.tar", Make: sparse("gnu"), Why: "sparse files, old GNU form", Beyond: "it refuses the header type"},
-		{Name: "bsdtar-pax.tar", Make: bsdtarPax, Why: "libarchive's PAX headers, its own xattr records beside SCHILY's"},
+		{Name: "gnutar-sparse-posix.tar", Make: sparse("posix"), Why: "sparse files, PAX form 1.0",
+			Beyond: "it imports the archive and exports other bytes"},
+		{Name: "gnutar-sparse-gnu.tar", Make: sparse("gnu"), Why: "sparse files, old GNU form",
+			Beyond: "it refuses the header type"},
+		{Name: "bsdtar-pax.tar", Make: bsdtarPax,
+			Why: "libarchive's PAX headers, its own xattr records beside SCHILY's"},
 		{Name: "bsdtar-ustar-gosource.tar.gz", Make: goSource, Why: "plain old ustar of a real source tree, gzip"},
-		{Name: "go-odd.tar", Make: goOdd, Why: "Go's archive/tar: negative times, directories after their content or never, trailing bytes"},
-		{Name: "go-repeated.tar", Make: goRepeated, Why: "entries repeated, with other types too", Beyond: "it refuses a path that comes twice"},
-		{Name: "capabilities-hardlinks.tar.zst", Make: capabilities, Why: "file capabilities, setuid, a hard-link group of 500, zstd"},
-		{Name: "npm-typescript.tgz", Make: npm("typescript@5.4.5"), Keep: true, Why: "as npm packs it: no directory entries, times of 1985"},
+		{Name: "go-odd.tar", Make: goOdd,
+			Why: "Go's archive/tar: negative times, directories after their content or never, trailing bytes"},
+		{Name: "go-repeated.tar", Make: goRepeated, Why: "entries repeated, with other types too",
+			Beyond: "it refuses a path that comes twice"},
+		{Name: "capabilities-hardlinks.tar.zst", Make: capabilities,
+			Why: "file capabilities, setuid, a hard-link group of 500, zstd"},
+		{Name: "npm-typescript.tgz", Make: npm("typescript@5.4.5"), Keep: true,
+			Why: "as npm packs it: no directory entries, times of 1985"},
 		{Name: "npm-install.tar.xz", Make: npmInstall, Keep: true, Why: "a node_modules tree, xz"},
-		{Name: "debian.tar", Make: debian, Keep: true, Why: "a Debian root by mmdebstrap: devices, capabilities, hard links"},
+		{Name: "debian.tar", Make: debian, Keep: true,
+			Why: "a Debian root by mmdebstrap: devices, capabilities, hard links"},
 		SmallFiles,
 	}
 }
 
 // SmallFiles is the layer of 60,000 small files that imports are timed with.
-var SmallFiles = Archive{Name: "small-60000.tar", Make: smallFiles, Why: "60,000 small files in 3,000 directories, as a node or python image has them"}
+var SmallFiles = Archive{Name: "small-60000.tar", Make: smallFiles,
+	Why: "60,000 small files in 3,000 directories, as a node or python image has them"}
 
 // Path makes the archive, unless the cache has it, and returns where it is.
 func (a Archive) Path(t testing.TB) string {
@@ -91,8 +102,8 @@ func command(t testing.TB, dir string, name string, args ...string) {
 	}
 }
 
-// online is command for what needs the network: three attempts, and then a skip, since a mirror that is down
-// says nothing about us.
+// online is command for what needs the network: three attempts, and then a skip, since a
+// mirror that is down says nothing about us.
 func online(t testing.TB, dir string, name string, args ...string) {
 	t.Helper()
 	var out []byte
@@ -100,7 +111,8 @@ func online(t testing.TB, dir string, name string, args ...string) {
 	for range 3 {
 		cmd := exec.Command(name, args...)
 		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin", "SOURCE_DATE_EPOCH=1700000000")
+		cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8", "PATH="+os.Getenv("PATH")+":/usr/sbin:/sbin",
+			"SOURCE_DATE_EPOCH=1700000000")
 		if out, err = cmd.CombinedOutput(); err == nil {
 			return
 		}

@@ -24,9 +24,9 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// TestArchives imports each archive of the corpus and asks for three things: the export has the same SHA-256,
-// the mounted layer is the tree that GNU tar extracts, and the record and the tar-split data are the same as
-// the peer writes for the same archive.
+// TestArchives imports each archive of the corpus and asks for three things: the export
+// has the same SHA-256, the mounted layer is the tree that GNU tar extracts, and the
+// record and the tar-split data are the same as the peer writes for the same archive.
 func TestArchives(t *testing.T) {
 	testutil.Root(t)
 	for _, archive := range All() {
@@ -44,7 +44,8 @@ func TestArchives(t *testing.T) {
 func TestArchivesWithVFS(t *testing.T) {
 	testutil.Root(t)
 	for _, archive := range All() {
-		if archive.Name == "gnutar-posix.tar" || archive.Name == "go-odd.tar" || archive.Name == "gnutar-sparse-gnu.tar" {
+		if archive.Name == "gnutar-posix.tar" || archive.Name == "go-odd.tar" ||
+			archive.Name == "gnutar-sparse-gnu.tar" {
 			t.Run(archive.Name, func(t *testing.T) { check(t, archive, "vfs") })
 		}
 	}
@@ -60,7 +61,8 @@ func check(t *testing.T, archive Archive, driver string) {
 	shale := harness.Shale(t)
 	root, record := imported(t, shale, file, driver)
 
-	if got, err := root.Digest(t.Context(), shale, "it"); err != nil || got != digest || record["diff-digest"] != digest {
+	if got, err := root.Digest(t.Context(), shale, "it"); err != nil || got != digest ||
+		record["diff-digest"] != digest {
 		t.Errorf("exported as %s, recorded as %v, want %s: %v", got, record["diff-digest"], digest, err)
 	}
 
@@ -68,13 +70,15 @@ func check(t *testing.T, archive Archive, driver string) {
 	got := testutil.Snapshot(t, root.Must(t, shale, "mount", id))
 	root.Must(t, shale, "unmount", id)
 	reference := t.TempDir()
-	extract := exec.Command("tar", "--extract", "--delay-directory-restore", "--same-permissions", "--same-owner", "--numeric-owner", "--xattrs", "--xattrs-include=*", "--file", plain)
+	extract := exec.Command("tar", "--extract", "--delay-directory-restore", "--same-permissions", "--same-owner",
+		"--numeric-owner", "--xattrs", "--xattrs-include=*", "--file", plain)
 	extract.Dir = reference
 	if out, err := extract.CombinedOutput(); err != nil {
 		t.Fatalf("GNU tar: %v: %s", err, out)
 	}
 	want := testutil.Snapshot(t, reference)
-	// Directories that the archive does not list are each tool's own invention: only their type is compared.
+	// Directories that the archive does not list are each tool's own invention: only
+	// their type is compared.
 	listed := listedNames(t, plain)
 	for name := range want {
 		if !listed[name] {
@@ -101,11 +105,13 @@ func check(t *testing.T, archive Archive, driver string) {
 		t.Errorf("the records differ:\nshale %v\npeer  %v", record, peerRecord)
 	}
 	if ours, theirs := tarSplit(t, root), tarSplit(t, peerRoot); !slices.Equal(ours, theirs) {
-		t.Errorf("the tar-split data differ: %d entries, the peer's %d; first in %s", len(ours), len(theirs), firstDifference(ours, theirs))
+		t.Errorf("the tar-split data differ: %d entries, the peer's %d; first in %s", len(ours), len(theirs),
+			firstDifference(ours, theirs))
 	}
 }
 
-// sound fails the test unless "check" has nothing to say about the root, whichever tool made it.
+// sound fails the test unless "check" has nothing to say about the root, whichever tool
+// made it.
 func sound(t *testing.T, root harness.Root, shale harness.Tool) {
 	t.Helper()
 	if out, err := root.Do(t.Context(), shale, "check"); err != nil || out != "" {
@@ -113,7 +119,8 @@ func sound(t *testing.T, root harness.Root, shale harness.Tool) {
 	}
 }
 
-// imported makes a root with the archive as its one layer, named "it", and returns the layer's record.
+// imported makes a root with the archive as its one layer, named "it", and returns the
+// layer's record.
 func imported(t *testing.T, tool harness.Tool, file, driver string) (harness.Root, map[string]any) {
 	t.Helper()
 	dir := t.TempDir()
@@ -179,7 +186,8 @@ func firstField(line string) string {
 	return field
 }
 
-// splitEntry is a line of tar-split data: raw bytes of the archive, or a file whose content is in the layer.
+// splitEntry is a line of tar-split data: raw bytes of the archive, or a file whose
+// content is in the layer.
 type splitEntry struct {
 	Type    int    `json:"type"`
 	Name    string `json:"name"`
@@ -188,8 +196,9 @@ type splitEntry struct {
 	Payload string `json:"payload"`
 }
 
-// tarSplit reads the tar-split data of a root's only layer. Raw bytes that follow one another become one entry:
-// where they are cut is chance, since it hangs on how much a read from a pipe returns.
+// tarSplit reads the tar-split data of a root's only layer. Raw bytes that follow one
+// another become one entry: where they are cut is chance, since it hangs on how much a
+// read from a pipe returns.
 func tarSplit(t *testing.T, root harness.Root) (entries []splitEntry) {
 	t.Helper()
 	const raw = 2
@@ -239,7 +248,8 @@ func firstDifference(a, b []splitEntry) string {
 	return fmt.Sprintf("entry %d: one ends there", min(len(a), len(b)))
 }
 
-// TestSmallFilesIsAlwaysTheSame keeps the timed archive comparable between machines and years.
+// TestSmallFilesIsAlwaysTheSame keeps the timed archive comparable between machines and
+// years.
 func TestSmallFilesIsAlwaysTheSame(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "x.tar")
 	if err := WriteSmallFiles(file, 1000); err != nil {
@@ -249,7 +259,8 @@ func TestSmallFilesIsAlwaysTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprintf("%x", sha256.Sum256(data)), "e5dc2f31341cbffc00b1561efcca2ea85c7b114e431d637886af2452a3a87ff0"; got != want {
+	if got, want := fmt.Sprintf("%x", sha256.Sum256(data)),
+		"e5dc2f31341cbffc00b1561efcca2ea85c7b114e431d637886af2452a3a87ff0"; got != want {
 		t.Errorf("sha256 %s, want %s", got, want)
 	}
 }
