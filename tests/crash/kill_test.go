@@ -10,9 +10,9 @@ import (
 	"github.com/shalestore/shale/tests/harness"
 )
 
-// TestKill kills imports and deletions with SIGKILL at random moments, one after the other in one store. The
-// moments are spread evenly over the time such a command takes when it is left alone, and for half of the
-// imports over the bytes it has been given.
+// TestKill kills imports and deletions with SIGKILL at random moments, one after the
+// other in one store. The moments are spread evenly over the time such a command takes
+// when it is left alone, and for half of the imports over the bytes it has been given.
 func TestKill(t *testing.T) {
 	testutil.Root(t)
 	kills := harness.Count(t, "SHALE_KILLS", 200)
@@ -53,16 +53,18 @@ func TestKill(t *testing.T) {
 			t.FailNow()
 		}
 	}
-	t.Logf("%d killed, %d finished before; an import takes %v, a deletion %v", killed, finished, typical[false], typical[true])
+	t.Logf("%d killed, %d finished before; an import takes %v, a deletion %v", killed, finished, typical[false],
+		typical[true])
 	for _, violation := range l.settle(t.Context(), true) {
 		t.Error(violation)
 	}
 	l.finish(t)
 }
 
-// interrupt starts an operation and kills it at a random moment. It reports whether the command was faster and
-// answered, and how long it took then.
-func (l *ledger) interrupt(t *testing.T, op operation, typical time.Duration) (answered bool, took time.Duration, err error) {
+// interrupt starts an operation and kills it at a random moment. It reports whether the
+// command was faster and answered, and how long it took then.
+func (l *ledger) interrupt(t *testing.T, op operation, typical time.Duration) (answered bool,
+	took time.Duration, err error) {
 	l.start(op)
 	fromStdin := op.file != "" && l.chance.IntN(2) == 0
 	args := op.withFile()
@@ -80,7 +82,8 @@ func (l *ledger) interrupt(t *testing.T, op operation, typical time.Duration) (a
 	if err := cmd.Start(); err != nil {
 		return false, 0, err
 	}
-	// A quarter goes beyond the typical time, so that the last steps get their share of kills too.
+	// A quarter goes beyond the typical time, so that the last steps get their share of
+	// kills too.
 	delay := time.Duration(l.chance.Int64N(int64(typical)*5/4 + 1))
 	if fromStdin {
 		data, err := os.ReadFile(op.file)
@@ -94,7 +97,8 @@ func (l *ledger) interrupt(t *testing.T, op operation, typical time.Duration) (a
 	defer timer.Stop()
 	if err = cmd.Wait(); err != nil {
 		if cmd.ProcessState.ExitCode() >= 0 {
-			return false, 0, &harness.Error{Tool: l.tool.Name, Args: args, Code: cmd.ProcessState.ExitCode(), Stderr: "failed by itself, nobody killed it"}
+			return false, 0, &harness.Error{Tool: l.tool.Name, Args: args, Code: cmd.ProcessState.ExitCode(),
+				Stderr: "failed by itself, nobody killed it"}
 		}
 		return false, 0, nil
 	}

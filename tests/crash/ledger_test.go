@@ -1,7 +1,9 @@
-// Package crash kills the binary and cuts the power under it, and then asks what it answered for.
+// Package crash kills the binary and cuts the power under it, and then asks what it
+// answered for.
 //
-// The promise under test: a command that answered OK has happened, whatever happens next; a command that did
-// not answer has happened wholly or not at all; and the store opens afterwards without help.
+// The promise under test: a command that answered OK has happened, whatever happens next;
+// a command that did not answer has happened wholly or not at all; and the store opens
+// afterwards without help.
 package crash
 
 import (
@@ -54,7 +56,8 @@ type intent struct {
 }
 
 func newLedger(root harness.Root, tool harness.Tool, chance *rand.Rand, sources []harness.Archive) *ledger {
-	return &ledger{root: root, tool: tool, chance: chance, sources: sources, kept: map[string]entry{}, pending: map[string]intent{}}
+	return &ledger{root: root, tool: tool, chance: chance, sources: sources, kept: map[string]entry{},
+		pending: map[string]intent{}}
 }
 
 // operation is one command about to run.
@@ -65,8 +68,9 @@ type operation struct {
 	file   string // what an import reads, from a file or from standard input as the caller likes
 }
 
-// next chooses an import, on a base or on any kept layer, or a deletion of a kept layer without children. The
-// store stays small: with more than six layers it is more likely to lose one.
+// next chooses an import, on a base or on any kept layer, or a deletion of a kept layer
+// without children. The store stays small: with more than six layers it is more likely to
+// lose one.
 func (l *ledger) next() operation {
 	if leaf := l.leaf(); leaf != "" && l.chance.IntN(10) < len(l.order) {
 		return operation{id: leaf, intent: intent{l.kept[leaf], true}, args: []string{"delete-layer", leaf}}
@@ -87,7 +91,8 @@ func (l *ledger) nextImport() operation {
 	return op
 }
 
-// withFile is the command line with the archive read from its file; flags stand before the parent.
+// withFile is the command line with the archive read from its file; flags stand before
+// the parent.
 func (op operation) withFile() []string {
 	if op.file == "" {
 		return op.args
@@ -147,10 +152,11 @@ func (l *ledger) run(ctx context.Context, op operation) error {
 	return err
 }
 
-// settle asks the tool what there is and holds it against the ledger: everything answered for is there,
-// nothing else but what may have happened, and each layer looked at (all of them, or those that were in doubt
-// and one more) exports the bytes it was imported from. It returns every violation, and afterwards the ledger
-// knows how the pending operations ended.
+// settle asks the tool what there is and holds it against the ledger: everything answered
+// for is there, nothing else but what may have happened, and each layer looked at (all of
+// them, or those that were in doubt and one more) exports the bytes it was imported from.
+// It returns every violation, and afterwards the ledger knows how the pending operations
+// ended.
 func (l *ledger) settle(ctx context.Context, all bool) (violations []string) {
 	violation := func(format string, args ...any) {
 		violations = append(violations, fmt.Sprintf(format, args...))
@@ -178,9 +184,11 @@ func (l *ledger) settle(ctx context.Context, all bool) (violations []string) {
 			violation("%s is listed half-made", layer.ID)
 		}
 		if layer.Parent != want.parent || layer.DiffDigest != want.digest {
-			violation("%s has parent %q and digest %s, want %q and %s", layer.ID, layer.Parent, layer.DiffDigest, want.parent, want.digest)
+			violation("%s has parent %q and digest %s, want %q and %s", layer.ID, layer.Parent, layer.DiffDigest,
+				want.parent, want.digest)
 		}
-		if want.parent != "" && !there[want.parent] && !slices.ContainsFunc(listed, func(o harness.Layer) bool { return o.ID == want.parent }) {
+		if want.parent != "" && !there[want.parent] &&
+			!slices.ContainsFunc(listed, func(o harness.Layer) bool { return o.ID == want.parent }) {
 			violation("%s is listed without its parent %s", layer.ID, want.parent)
 		}
 	}
@@ -207,8 +215,8 @@ func (l *ledger) settle(ctx context.Context, all bool) (violations []string) {
 	return violations
 }
 
-// finish ends a test: after gc nothing stale may be left, and after all layers are deleted, youngest first,
-// nothing at all.
+// finish ends a test: after gc nothing stale may be left, and after all layers are
+// deleted, youngest first, nothing at all.
 func (l *ledger) finish(t *testing.T) {
 	t.Helper()
 	before, err := l.root.Audit()

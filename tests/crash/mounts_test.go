@@ -78,8 +78,9 @@ func (c *cycle) bury() {
 	}
 }
 
-// Containers live and are killed at random moments, with their owners translated while mounting, translated on disk, and not at all. However that
-// goes, deleting what is left and collecting garbage leaves no mount.
+// Containers live and are killed at random moments, with their owners translated while
+// mounting, translated on disk, and not at all. However that goes, deleting what is left
+// and collecting garbage leaves no mount.
 func TestNoMountIsLeft(t *testing.T) {
 	testutil.HostRoot(t)
 	cycles := harness.Count(t, "SHALE_CYCLES", 100)

@@ -14,9 +14,10 @@ import (
 	"github.com/shalestore/shale/tests/harness"
 )
 
-// TestPowerCut cuts the power of the file system that the store is on, half of the times at the instant a
-// command was answered, the other half in the midst of one, mounts what the disk has and holds it against what
-// was answered. All cuts happen to one store, each to what the last one left.
+// TestPowerCut cuts the power of the file system that the store is on, half of the times
+// at the instant a command was answered, the other half in the midst of one, mounts what
+// the disk has and holds it against what was answered. All cuts happen to one store, each
+// to what the last one left.
 func TestPowerCut(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
@@ -50,8 +51,9 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// TestPowerCutHasTeeth does the same to the peer, which does not promise by default what we do: a cut right
-// after an answer must be seen to lose or spoil what was answered for. If not, the cuts above prove nothing.
+// TestPowerCutHasTeeth does the same to the peer, which does not promise by default what
+// we do: a cut right after an answer must be seen to lose or spoil what was answered for.
+// If not, the cuts above prove nothing.
 func TestPowerCutHasTeeth(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
@@ -94,7 +96,8 @@ func newBench(t *testing.T, kind string, tool harness.Tool, chance *rand.Rand) *
 func (b *bench) startOver(t *testing.T) {
 	t.Helper()
 	b.starts++
-	*b.ledger = *newLedger(harness.NewRoot(filepath.Join(b.loop.Dir, fmt.Sprint("store", b.starts))), b.tool, b.chance, b.sources)
+	*b.ledger = *newLedger(harness.NewRoot(filepath.Join(b.loop.Dir, fmt.Sprint("store", b.starts))), b.tool, b.chance,
+		b.sources)
 	b.newRun(t)
 	if err := os.MkdirAll(b.root.Graph, 0o700); err != nil {
 		t.Fatal(err)
@@ -117,8 +120,8 @@ func (b *bench) newRun(t *testing.T) {
 	b.root.Run = run
 }
 
-// cut runs one to three operations, cuts the power at the instant the last was answered, or else somewhere in
-// its course, and brings the file system up again.
+// cut runs one to three operations, cuts the power at the instant the last was answered,
+// or else somewhere in its course, and brings the file system up again.
 func (b *bench) cut(t *testing.T, afterAnswer bool) (what string, err error) {
 	for range b.chance.IntN(3) {
 		op := b.next()
@@ -167,7 +170,8 @@ func (b *bench) cut(t *testing.T, afterAnswer bool) (what string, err error) {
 	return what, b.loop.Mount()
 }
 
-// mountNewest mounts the youngest layer, so that the chain below it is seen whole by the kernel too.
+// mountNewest mounts the youngest layer, so that the chain below it is seen whole by the
+// kernel too.
 func (b *bench) mountNewest(ctx context.Context) error {
 	if len(b.order) == 0 {
 		return nil
