@@ -19,13 +19,15 @@ import (
 
 const miB = 1 << 20
 
-// containers/storage's driver, which has quotas on XFS alone, and ours in one home: each knows what the other's layers take, and neither gives a layer the
-// project of one of the other's.
+// containers/storage's driver, which has quotas on XFS alone, and ours in one home: each
+// knows what the other's layers take, and neither gives a layer the project of one of the
+// other's.
 func TestQuotasOfTheLibrary(t *testing.T) {
 	program := os.Getenv("SHALE_PEER_QUOTA")
 	disk := testutil.QuotaFS(t, "xfs")
 	if info, err := os.Stat(program); err != nil || !info.Mode().IsRegular() {
-		t.Skip("needs SHALE_PEER_QUOTA, tests/graphdriver/peerquota built with cgo, as make test-vm does where there is a C compiler")
+		t.Skip(
+			"needs SHALE_PEER_QUOTA, tests/graphdriver/peerquota built with cgo, as make test-vm does where there is a C compiler")
 	}
 	root, runRoot := filepath.Join(disk.Dir, "root"), t.TempDir()
 	theirs := func(args ...string) string {
@@ -52,7 +54,8 @@ func TestQuotasOfTheLibrary(t *testing.T) {
 		if err := errors.Join(s.Commit(ctx, id), s.Discard()); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(root, "overlay", id, "diff", "f"), make([]byte, 3*miB), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(root, "overlay", id, "diff", "f"), make([]byte, 3*miB),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -61,7 +64,8 @@ func TestQuotasOfTheLibrary(t *testing.T) {
 		unix.Sync()
 		limits, usage, err := d.Quota(ctx, id)
 		if err != nil || limits != (quota.Limits{Bytes: limit}) || usage.Bytes < atLeast || usage.Bytes > atLeast+miB {
-			t.Errorf("%s: we read limits %v and %d bytes, %v; want %d, and %d bytes", id, limits, usage.Bytes, err, limit, atLeast)
+			t.Errorf("%s: we read limits %v and %d bytes, %v; want %d, and %d bytes", id, limits, usage.Bytes, err,
+				limit, atLeast)
 		}
 		if got, want := theirs("usage", id), fmt.Sprint(usage.Bytes, " ", usage.Inodes); got != want {
 			t.Errorf("%s: their driver reads %q, ours %q", id, got, want)

@@ -52,7 +52,8 @@ func TestCreateFromTemplate(t *testing.T) {
 	forEach(t, func(t *testing.T, name string) { graphtest.DriverTestCreateFromTemplate(t, name) })
 }
 
-// The deepest stack that the kernel mounts. A copying driver needs room for every layer beneath each, so fewer must do for vfs.
+// The deepest stack that the kernel mounts. A copying driver needs room for every layer
+// beneath each, so fewer must do for vfs.
 func TestDeepLayerRead(t *testing.T) {
 	depth := map[string]int{"overlay": 500, "vfs": 50}
 	forEach(t, func(t *testing.T, name string) { graphtest.DriverTestDeepLayerRead(t, depth[name], name) })
@@ -74,13 +75,16 @@ func TestListLayers(t *testing.T) {
 	forEach(t, func(t *testing.T, name string) { graphtest.DriverTestListLayers(t, name) })
 }
 
-// The suite expects EDQUOT, which ext4 says. XFS says ENOSPC for projects (xfs_trans_dqresv in fs/xfs/xfs_trans_dquot.c), on which the suite fails with any driver.
+// The suite expects EDQUOT, which ext4 says. XFS says ENOSPC for projects
+// (xfs_trans_dqresv in fs/xfs/xfs_trans_dquot.c), on which the suite fails with any
+// driver.
 func TestSetQuota(t *testing.T) {
 	t.Setenv("TMPDIR", testutil.QuotaFS(t, "ext4").Dir)
 	graphtest.DriverTestSetQuota(t, "overlay")
 }
 
-// With options by which an overlay layer's own directory doesn't tell everything, layers are compared as they are mounted.
+// With options by which an overlay layer's own directory doesn't tell everything, layers
+// are compared as they are mounted.
 func TestWithoutNativeDiff(t *testing.T) {
 	for _, options := range []string{"overlay.mountopt=metacopy=on", "overlay.mountopt=redirect_dir=on"} {
 		t.Run(options, func(t *testing.T) {
@@ -109,7 +113,8 @@ func TestMountProgram(t *testing.T) {
 	t.Run("alone", func(t *testing.T) { graphtest.DriverTestListLayers(t, "overlay", options) })
 }
 
-// A layer that force_mask has made keeps the mode that its root directory should have, and gives it to a layer above that was made without.
+// A layer that force_mask has made keeps the mode that its root directory should have,
+// and gives it to a layer above that was made without.
 func TestForceMask(t *testing.T) {
 	testutil.HostRoot(t)
 	t.Setenv("TMPDIR", testutil.LoopFS(t, "ext4", 64))
@@ -198,7 +203,8 @@ func BenchmarkDiff10KFilesBottom(b *testing.B) {
 	benchEach(b, func(b *testing.B, name string) { graphtest.DriverBenchDiffN(b, 10000, 10, name) })
 }
 
-// The suite's own DriverBenchDiffApplyN applies options without a diff, which every driver refuses. This is what it means.
+// The suite's own DriverBenchDiffApplyN applies options without a diff, which every
+// driver refuses. This is what it means.
 func BenchmarkDiffApply100Files(b *testing.B) {
 	benchEach(b, func(b *testing.B, name string) {
 		d := graphtest.GetDriver(b, name)
@@ -210,7 +216,8 @@ func BenchmarkDiffApply100Files(b *testing.B) {
 			b.Fatal(err)
 		}
 		for i := range 100 {
-			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("file", i)), testutil.Noise(fmt.Sprint(i), 64), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("file", i)), testutil.Noise(fmt.Sprint(i), 64),
+				0o644); err != nil {
 				b.Fatal(err)
 			}
 		}
