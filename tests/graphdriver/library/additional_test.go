@@ -16,7 +16,8 @@ import (
 	"go.podman.io/storage/types"
 )
 
-// The library finds a layer in an additional layer store through our driver, makes a layer of it, and exports the store's blob.
+// The library finds a layer in an additional layer store through our driver, makes a
+// layer of it, and exports the store's blob.
 func TestAdditionalLayer(t *testing.T) {
 	const reference = "registry.example/image:1"
 	afar, toc := t.TempDir(), digest.FromString("table of contents")
@@ -34,7 +35,8 @@ func TestAdditionalLayer(t *testing.T) {
 	s := open(t, t.TempDir(), func(opts *types.StoreOptions) {
 		opts.GraphDriverOptions = append(opts.GraphDriverOptions, "overlay.additionallayerstore="+afar+":ref")
 	})
-	if _, err := s.LookupAdditionalLayer(digest.FromString("another"), reference); !errors.Is(err, storage.ErrLayerUnknown) {
+	if _, err := s.LookupAdditionalLayer(digest.FromString("another"), reference); !errors.Is(err,
+		storage.ErrLayerUnknown) {
 		t.Errorf("a layer that isn't there: %v", err)
 	}
 	found := must[storage.AdditionalLayer](t)(s.LookupAdditionalLayer(toc, reference))

@@ -21,7 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// blob is a layer as a registry has it, of which any part can be fetched. It counts what is.
+// blob is a layer as a registry has it, of which any part can be fetched. It counts what
+// is.
 type blob struct {
 	*bytes.Reader
 	fetched int64
@@ -40,7 +41,8 @@ func (b *blob) GetBlobAt(chunks []chunked.ImageSourceChunk) (chan io.ReadCloser,
 	return streams, errs, nil
 }
 
-// staged is a partial pull of a tar's zstd:chunked form, before it is a layer, and how much was fetched for it.
+// staged is a partial pull of a tar's zstd:chunked form, before it is a layer, and how
+// much was fetched for it.
 func staged(t *testing.T, s storage.Store, tarball []byte) (*graphdriver.DriverWithDifferOutput, int64) {
 	t.Helper()
 	var compressed bytes.Buffer
@@ -51,7 +53,8 @@ func staged(t *testing.T, s storage.Store, tarball []byte) (*graphdriver.DriverW
 		t.Fatal(err)
 	}
 	source := &blob{Reader: bytes.NewReader(compressed.Bytes())}
-	differ := must[graphdriver.Differ](t)(chunked.NewDiffer(t.Context(), s, digest.FromBytes(compressed.Bytes()), int64(compressed.Len()), annotations, source))
+	differ := must[graphdriver.Differ](t)(chunked.NewDiffer(t.Context(), s, digest.FromBytes(compressed.Bytes()),
+		int64(compressed.Len()), annotations, source))
 	defer differ.Close()
 	return must[*graphdriver.DriverWithDifferOutput](t)(s.PrepareStagedLayer(nil, differ)), source.fetched
 }
@@ -60,20 +63,24 @@ func staged(t *testing.T, s storage.Store, tarball []byte) (*graphdriver.DriverW
 func pull(t *testing.T, s storage.Store, parent string, tarball []byte) (*storage.Layer, int64) {
 	t.Helper()
 	out, fetched := staged(t, s, tarball)
-	return must[*storage.Layer](t)(s.ApplyStagedLayer(storage.ApplyStagedLayerOptions{ParentLayer: parent, DiffOutput: out})), fetched
+	return must[*storage.Layer](t)(s.ApplyStagedLayer(storage.ApplyStagedLayerOptions{ParentLayer: parent,
+		DiffOutput: out})), fetched
 }
 
-// pullInto opens a store that pulls in part, and takes files of other layers by linking or by copying them.
+// pullInto opens a store that pulls in part, and takes files of other layers by linking
+// or by copying them.
 func pullInto(t *testing.T, root string, hardLinks bool) storage.Store {
 	t.Helper()
 	return open(t, root, func(opts *types.StoreOptions) {
-		opts.PullOptions = map[string]string{"enable_partial_images": "true", "insecure_allow_unpredictable_image_contents": "true",
+		opts.PullOptions = map[string]string{"enable_partial_images": "true",
+			"insecure_allow_unpredictable_image_contents": "true",
 			"use_hard_links": strconv.FormatBool(hardLinks)}
 	})
 }
 
-// The library's differ for zstd:chunked puts layers together in our driver, from files that layers hold already and what it fetches for the rest: the files are
-// the same ones or, without hard links, share their blocks where the file system can.
+// The library's differ for zstd:chunked puts layers together in our driver, from files
+// that layers hold already and what it fetches for the rest: the files are the same ones
+// or, without hard links, share their blocks where the file system can.
 func TestPartialPull(t *testing.T) {
 	for _, c := range []struct {
 		fs        string
@@ -110,7 +117,8 @@ func partialPull(t *testing.T, root string, hardLinks bool) {
 		}
 	}
 	must[bool](t)(s.Unmount(second.ID, true))
-	one, two := filepath.Join(root, "graph/overlay", first.ID, "diff/dir/big"), filepath.Join(root, "graph/overlay", second.ID, "diff/copy")
+	one, two := filepath.Join(root, "graph/overlay", first.ID, "diff/dir/big"),
+		filepath.Join(root, "graph/overlay", second.ID, "diff/copy")
 	var a, b unix.Stat_t
 	if err := errors.Join(unix.Lstat(one, &a), unix.Lstat(two, &b)); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,5 @@
-// Package library lets containers/storage, the library that Podman and the others are made of, work on Shale's overlay driver.
+// Package library lets containers/storage, the library that Podman and the others are
+// made of, work on Shale's overlay driver.
 package library
 
 import (
@@ -53,7 +54,8 @@ func options(root string) types.StoreOptions {
 	}
 }
 
-// open opens a store of the library's on a root, with options of its own, and makes sure that it has our driver.
+// open opens a store of the library's on a root, with options of its own, and makes sure
+// that it has our driver.
 func open(t *testing.T, root string, changes ...func(*types.StoreOptions)) storage.Store {
 	t.Helper()
 	testutil.Root(t)
@@ -79,8 +81,8 @@ func open(t *testing.T, root string, changes ...func(*types.StoreOptions)) stora
 	return s
 }
 
-// layerTar is a tar with files, given as name and content in turns. A name that ends in "/" is a directory. They belong to 3:4, or to root in a namespace
-// that has no other ID.
+// layerTar is a tar with files, given as name and content in turns. A name that ends in
+// "/" is a directory. They belong to 3:4, or to root in a namespace that has no other ID.
 func layerTar(t testing.TB, files ...string) []byte {
 	uid, gid := 3, 4
 	if ids, err := os.ReadFile("/proc/self/uid_map"); err != nil {
@@ -91,7 +93,8 @@ func layerTar(t testing.TB, files ...string) []byte {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for i := 0; i < len(files); i += 2 {
-		h := &tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1])), Uid: uid, Gid: gid}
+		h := &tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1])), Uid: uid,
+			Gid: gid}
 		if strings.HasSuffix(h.Name, "/") {
 			h.Typeflag, h.Mode = tar.TypeDir, 0o755
 		}
@@ -118,10 +121,12 @@ func must[T any](t *testing.T) func(v T, err error) T {
 	}
 }
 
-// An image comes, a container runs on it, changes something and becomes an image in turn; everything is checked by the library and by shale, and goes.
+// An image comes, a container runs on it, changes something and becomes an image in turn;
+// everything is checked by the library and by shale, and goes.
 func TestImageLifeCycle(t *testing.T) { imageLifeCycle(t) }
 
-// So it goes in a user namespace, where overlayfs keeps its marks in user.overlay attributes.
+// So it goes in a user namespace, where overlayfs keeps its marks in user.overlay
+// attributes.
 func TestImageLifeCycleInUserNamespace(t *testing.T) {
 	if testutil.InUserNS(t) {
 		imageLifeCycle(t)
@@ -159,7 +164,8 @@ func imageLifeCycle(t *testing.T) {
 		t.Fatal(err)
 	}
 	shale := harness.Shale(t)
-	r := harness.Root{Graph: options(root).GraphRoot, Run: options(root).RunRoot, Options: options(root).GraphDriverOptions}
+	r := harness.Root{Graph: options(root).GraphRoot, Run: options(root).RunRoot,
+		Options: options(root).GraphDriverOptions}
 	if got := r.Must(t, shale, "mounted", container.LayerID); !strings.Contains(got, "mounted") {
 		t.Errorf("shale mounted: %q", got)
 	}
@@ -246,23 +252,26 @@ func nothingLeft(t *testing.T, root string) {
 	}
 }
 
-// A container with an ID map shows the image's owners as the host's, its own files have the host's on disk, and its diff has the container's: where owners
-// are translated while mounting, and where they are translated on disk.
+// A container with an ID map shows the image's owners as the host's, its own files have
+// the host's on disk, and its diff has the container's: where owners are translated while
+// mounting, and where they are translated on disk.
 func TestIDMaps(t *testing.T) {
 	for _, disable := range []string{"", "yes"} {
 		t.Run("disabled="+disable, func(t *testing.T) {
 			t.Setenv("_CONTAINERS_OVERLAY_DISABLE_IDMAP", disable)
 			root := t.TempDir()
 			s := open(t, root)
-			layer, _, err := s.PutLayer("", "", nil, "", false, nil, bytes.NewReader(layerTar(t, "etc/", "", "etc/passwd", "root")))
+			layer, _, err := s.PutLayer("", "", nil, "", false, nil,
+				bytes.NewReader(layerTar(t, "etc/", "", "etc/passwd", "root")))
 			if err != nil {
 				t.Fatal(err)
 			}
 			image := must[*storage.Image](t)(s.CreateImage("", nil, layer.ID, "", nil))
 			maps := []idtools.IDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
-			container := must[*storage.Container](t)(s.CreateContainer("", nil, image.ID, "", "", &storage.ContainerOptions{
-				IDMappingOptions: types.IDMappingOptions{UIDMap: maps, GIDMap: maps},
-			}))
+			container := must[*storage.Container](t)(s.CreateContainer("", nil, image.ID, "", "",
+				&storage.ContainerOptions{
+					IDMappingOptions: types.IDMappingOptions{UIDMap: maps, GIDMap: maps},
+				}))
 			dir := must[string](t)(s.Mount(container.ID, ""))
 			if got := testutil.Snapshot(t, dir)["etc/passwd"]; !strings.Contains(got, "100003:100004") {
 				t.Errorf("etc/passwd is %s", got)
@@ -281,7 +290,8 @@ func TestIDMaps(t *testing.T) {
 			if h.Uid != 7 || h.Gid != 8 {
 				t.Errorf("the diff has new with %d:%d", h.Uid, h.Gid)
 			}
-			r := harness.Root{Graph: options(root).GraphRoot, Run: options(root).RunRoot, Options: options(root).GraphDriverOptions}
+			r := harness.Root{Graph: options(root).GraphRoot, Run: options(root).RunRoot,
+				Options: options(root).GraphDriverOptions}
 			r.Must(t, harness.Shale(t), "check")
 			if err := s.DeleteContainer(container.ID); err != nil {
 				t.Error(err)
@@ -318,7 +328,8 @@ func TestDeepImage(t *testing.T) {
 	nothingLeft(t, root)
 }
 
-// Several processes, each with the library and our driver in it, share a root, while shale looks on.
+// Several processes, each with the library and our driver in it, share a root, while
+// shale looks on.
 func TestProcessesAtOnce(t *testing.T) {
 	root := t.TempDir()
 	s := open(t, root)
@@ -337,7 +348,8 @@ func TestProcessesAtOnce(t *testing.T) {
 		}
 		children = append(children, child)
 	}
-	r := harness.Root{Graph: options(root).GraphRoot, Run: options(root).RunRoot, Options: options(root).GraphDriverOptions}
+	r := harness.Root{Graph: options(root).GraphRoot, Run: options(root).RunRoot,
+		Options: options(root).GraphDriverOptions}
 	for range 5 {
 		var containers []json.RawMessage
 		if err := json.Unmarshal([]byte(r.Must(t, harness.Shale(t), "containers", "-j")), &containers); err != nil {
@@ -372,7 +384,8 @@ func work(root string) error {
 		content := fmt.Sprintf("%d %d", os.Getpid(), i)
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
-		if err := w.WriteHeader(&tar.Header{Name: "g", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: "g", Typeflag: tar.TypeReg, Mode: 0o644,
+			Size: int64(len(content))}); err != nil {
 			return err
 		}
 		_, _ = io.WriteString(w, content)
