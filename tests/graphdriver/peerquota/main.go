@@ -1,5 +1,6 @@
-// Peerquota is containers/storage's own overlay driver, for the test of quotas in the virtual machine to call. Only when it is built with cgo does that driver have
-// quotas, on XFS.
+// Peerquota is containers/storage's own overlay driver, for the test of quotas in the
+// virtual machine to call. Only when it is built with cgo does that driver have quotas,
+// on XFS.
 //
 //	peerquota ROOT RUNROOT usage ID          what the layer takes: bytes and inodes
 //	peerquota ROOT RUNROOT create ID SIZE    a container's layer with a limit
@@ -31,7 +32,8 @@ func run(args []string) error {
 		return fmt.Errorf("too few arguments: %q", args)
 	}
 	root, id := args[0], args[3]
-	driver, err := graphdriver.GetDriver("overlay", graphdriver.Options{Root: root, RunRoot: filepath.Join(args[1], "overlay")})
+	driver, err := graphdriver.GetDriver("overlay",
+		graphdriver.Options{Root: root, RunRoot: filepath.Join(args[1], "overlay")})
 	if err != nil {
 		return err
 	}
