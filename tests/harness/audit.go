@@ -12,19 +12,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Findings is what an audit of a root on disk, by the format and without asking any tool, comes to.
+// Findings is what an audit of a root on disk, by the format and without asking any tool,
+// comes to.
 type Findings struct {
-	// Broken is what must never be: a record without its data, a half-made layer that a reader would take for
-	// whole, a parent that is gone, a file of unknown purpose.
+	// Broken is what must never be: a record without its data, a half-made layer that a
+	// reader would take for whole, a parent that is gone, a file of unknown purpose.
 	Broken []string
-	// Stale is what the format knows as left over by a process that died: temporary directories whose lock is
-	// free, layer directories, links, tar-split files and temporary files no record speaks of. Garbage
-	// collection takes them.
+	// Stale is what the format knows as left over by a process that died: temporary
+	// directories whose lock is free, layer directories, links, tar-split files and
+	// temporary files no record speaks of. Garbage collection takes them.
 	Stale []string
 }
 
-// Audit reads the records and looks at every entry of the driver's home and of the layer directory. Nobody may
-// be writing meanwhile. Only the overlay driver's form is known.
+// Audit reads the records and looks at every entry of the driver's home and of the layer
+// directory. Nobody may be writing meanwhile. Only the overlay driver's form is known.
 func (r Root) Audit() (Findings, error) {
 	a := &audit{root: r.Graph, known: map[string]Layer{}}
 	for _, name := range []string{"layers.json", "volatile-layers.json"} {
@@ -90,7 +91,8 @@ func (a *audit) records() {
 		link, err := os.ReadFile(filepath.Join(dir, "link"))
 		if err != nil || len(link) != 26 {
 			a.broken("layer %s: link is %q: %v", id, link, err)
-		} else if target, err := os.Readlink(filepath.Join(a.root, "overlay/l", string(link))); target != "../"+id+"/diff" {
+		} else if target, err := os.Readlink(filepath.Join(a.root, "overlay/l", string(link))); target != "../"+id+
+			"/diff" {
 			a.broken("layer %s: overlay/l/%s is %q: %v", id, link, target, err)
 		}
 		if layer.Parent != "" {
@@ -118,7 +120,8 @@ func (a *audit) chain(id, dir string) {
 			return
 		}
 	}
-	if data, err := os.ReadFile(filepath.Join(dir, "lower-layers")); err != nil || string(data) != strings.Join(ids, ":") {
+	if data, err := os.ReadFile(filepath.Join(dir, "lower-layers")); err != nil ||
+		string(data) != strings.Join(ids, ":") {
 		a.broken("layer %s: lower-layers is %q, want %v: %v", id, data, ids, err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "lower"))
@@ -172,8 +175,8 @@ func (a *audit) links() {
 	}
 }
 
-// tempDirs looks at one place of temporary directories: lock-N and temp-dir-N in pairs. Nobody writes now, so
-// a held lock belongs to a process that should be gone.
+// tempDirs looks at one place of temporary directories: lock-N and temp-dir-N in pairs.
+// Nobody writes now, so a held lock belongs to a process that should be gone.
 func (a *audit) tempDirs(place string) {
 	for _, entry := range a.entries(place) {
 		name := entry.Name()

@@ -1,6 +1,7 @@
-// Package harness drives a binary that speaks the containers-storage command line, Shale's or the peer's, as
-// a black box: it runs commands on a store root, reads what they list, and audits what they leave on disk by
-// the format alone. Nothing here knows Shale's code, so that the same story can be told of both tools.
+// Package harness drives a binary that speaks the containers-storage command line,
+// Shale's or the peer's, as a black box: it runs commands on a store root, reads what
+// they list, and audits what they leave on disk by the format alone. Nothing here knows
+// Shale's code, so that the same story can be told of both tools.
 package harness
 
 import (
@@ -37,15 +38,16 @@ func Peer(t testing.TB) Tool {
 	return Tool{"peer", testutil.Peer(t)}
 }
 
-// Root is a store's place. Its methods may be called by several goroutines at once, as the tools may run.
+// Root is a store's place. Its methods may be called by several goroutines at once, as
+// the tools may run.
 type Root struct {
 	Graph, Run string
 	Driver     string   // overlay when empty
 	Options    []string // --storage-opt values
 }
 
-// NewRoot lays out a root below dir. The driver's home is not bind-mounted on itself, so that only layers are
-// ever mounted there.
+// NewRoot lays out a root below dir. The driver's home is not bind-mounted on itself, so
+// that only layers are ever mounted there.
 func NewRoot(dir string) Root {
 	return Root{
 		Graph: filepath.Join(dir, "graph"), Run: filepath.Join(dir, "run"),
@@ -53,8 +55,8 @@ func NewRoot(dir string) Root {
 	}
 }
 
-// Command is a command of the tool on this root, not yet started. It and all it starts form a process group of
-// their own, so that Kill leaves nobody.
+// Command is a command of the tool on this root, not yet started. It and all it starts
+// form a process group of their own, so that Kill leaves nobody.
 func (r Root) Command(ctx context.Context, tool Tool, args ...string) *exec.Cmd {
 	driver := r.Driver
 	if driver == "" {
@@ -115,7 +117,8 @@ func (r Root) DoInput(ctx context.Context, tool Tool, input io.Reader, args ...s
 	return stdout.String(), err
 }
 
-// Must runs a command that has to succeed and returns its output without the last newline.
+// Must runs a command that has to succeed and returns its output without the last
+// newline.
 func (r Root) Must(t testing.TB, tool Tool, args ...string) string {
 	t.Helper()
 	out, err := r.Do(t.Context(), tool, args...)
@@ -125,7 +128,8 @@ func (r Root) Must(t testing.TB, tool Tool, args ...string) string {
 	return strings.TrimSuffix(out, "\n")
 }
 
-// Layer is what both tools tell of a layer in JSON, as far as the stories here look at it.
+// Layer is what both tools tell of a layer in JSON, as far as the stories here look at
+// it.
 type Layer struct {
 	ID               string         `json:"id"`
 	Names            []string       `json:"names"`

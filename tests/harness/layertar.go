@@ -20,8 +20,9 @@ type Archive struct {
 	Digest string // of the uncompressed bytes
 }
 
-// SmallArchive writes a tar of n files of a size each into dir, some of them hard links and symbolic links,
-// and directories for every hundred. Two archives of different names have no content in common.
+// SmallArchive writes a tar of n files of a size each into dir, some of them hard links
+// and symbolic links, and directories for every hundred. Two archives of different names
+// have no content in common.
 func SmallArchive(t testing.TB, dir, name string, n, size int) Archive {
 	t.Helper()
 	var buf bytes.Buffer
@@ -65,8 +66,8 @@ func SmallArchive(t testing.TB, dir, name string, n, size int) Archive {
 	return Archive{path, fmt.Sprintf("sha256:%x", sha256.Sum256(buf.Bytes()))}
 }
 
-// Count is how often a test repeats: the number in the environment variable when there is one, or else few in
-// an ordinary run.
+// Count is how often a test repeats: the number in the environment variable when there is
+// one, or else few in an ordinary run.
 func Count(t testing.TB, variable string, few int) int {
 	t.Helper()
 	text := os.Getenv(variable)
