@@ -1,4 +1,5 @@
-// Package interop lets Shale and containers-storage share one store: in turns, and all at once.
+// Package interop lets Shale and containers-storage share one store: in turns, and all at
+// once.
 package interop
 
 import (
@@ -19,8 +20,9 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// TestAlternate tells one story twice, with the parts exchanged: what one tool writes, the other lists, mounts,
-// diffs, stacks on, names and deletes, and the other way round, in one root.
+// TestAlternate tells one story twice, with the parts exchanged: what one tool writes,
+// the other lists, mounts, diffs, stacks on, names and deletes, and the other way round,
+// in one root.
 func TestAlternate(t *testing.T) {
 	testutil.Root(t)
 	shale, peer := harness.Shale(t), harness.Peer(t)
@@ -40,7 +42,8 @@ func alternate(t *testing.T, one, other harness.Tool) {
 	s.exports(base, archive.Digest, one, other)
 	s.sameTree(base, one, other)
 
-	// The other stacks a writable layer on it and changes real files; both tell the same changes.
+	// The other stacks a writable layer on it and changes real files; both tell the same
+	// changes.
 	child := s.id(s.must(other, "create-layer", "-n", "child", "base"))
 	s.agree("layers", "-j")
 	mounted := s.must(other, "mount", child)
@@ -106,7 +109,8 @@ func alternate(t *testing.T, one, other harness.Tool) {
 	s.must(one, "set-image-data", "-f", archive.Path, image, "manifest-x")
 	s.must(other, "set-container-data", "-f", archive.Path, container, "config")
 	for _, args := range [][]string{
-		{"images", "-j"}, {"containers", "-j"}, {"layers", "-j"}, {"image", "-j", image}, {"container", "-j", container},
+		{"images", "-j"}, {"containers", "-j"}, {"layers", "-j"}, {"image", "-j", image},
+		{"container", "-j", container},
 		{"get-image-data-digest", image, "manifest-x"}, {"get-container-data-size", container, "config"},
 		{"exists", image}, {"exists", "-c", container}, {"exists", "-l", image}, {"exists", "nothing"},
 	} {
@@ -157,8 +161,8 @@ func (s story) id(out string) string {
 	return id
 }
 
-// agree runs a command with both tools, which must give the same exit code and output: byte for byte, or for
-// JSON the same values.
+// agree runs a command with both tools, which must give the same exit code and output:
+// byte for byte, or for JSON the same values.
 func (s story) agree(args ...string) {
 	s.t.Helper()
 	s.compare(func(out string) any {
@@ -251,8 +255,8 @@ func (s story) sameTree(id string, tools ...harness.Tool) {
 
 var fraction = regexp.MustCompile(`( mtime=-?\d+)\.\d+`)
 
-// wholeSeconds cuts times down to what a generated diff keeps of them, and leaves out the root directory, which
-// is in no diff.
+// wholeSeconds cuts times down to what a generated diff keeps of them, and leaves out the
+// root directory, which is in no diff.
 func wholeSeconds(tree map[string]string) map[string]string {
 	cut := make(map[string]string, len(tree))
 	for path, line := range tree {

@@ -10,8 +10,9 @@ import (
 	"github.com/shalestore/shale/tests/harness"
 )
 
-// TestCheckOfPodmansStore has Debian's Podman and Buildah, which are years older than the peer, fill a root: check finds nothing wrong with it, what is
-// then damaged is repaired, and Podman goes on with it.
+// TestCheckOfPodmansStore has Debian's Podman and Buildah, which are years older than the
+// peer, fill a root: check finds nothing wrong with it, what is then damaged is repaired,
+// and Podman goes on with it.
 func TestCheckOfPodmansStore(t *testing.T) {
 	testutil.Root(t)
 	podman, buildah := testutil.Tool(t, "podman", "podman"), testutil.Tool(t, "buildah", "buildah")
@@ -26,7 +27,8 @@ func TestCheckOfPodmansStore(t *testing.T) {
 	root.Run = short
 	tool := func(path string, args ...string) string {
 		t.Helper()
-		cmd := exec.Command(path, append([]string{"--root", root.Graph, "--runroot", root.Run, "--storage-driver", "overlay"}, args...)...)
+		cmd := exec.Command(path, append([]string{"--root", root.Graph, "--runroot", root.Run, "--storage-driver",
+			"overlay"}, args...)...)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()
 		if err != nil {

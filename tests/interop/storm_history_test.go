@@ -11,7 +11,8 @@ import (
 	"github.com/shalestore/shale/tests/harness"
 )
 
-// storm is the history all workers share. Its clock ticks at every beginning and end of an operation.
+// storm is the history all workers share. Its clock ticks at every beginning and end of
+// an operation.
 type storm struct {
 	root     harness.Root
 	archives []harness.Archive
@@ -66,7 +67,10 @@ func (l *layer) maybeDeleted() bool {
 
 // goneBy says whether the layer had been deleted, or never been made, by a time.
 func (l *layer) goneBy(begun int) bool {
-	return l.failed || slices.ContainsFunc(l.deletions, func(a *attempt) bool { return a.done && a.ended > 0 && a.ended <= begun })
+	return l.failed || slices.ContainsFunc(l.deletions, func(a *attempt) bool {
+		return a.done && a.ended > 0 &&
+			a.ended <= begun
+	})
 }
 
 // maybeUsed says whether the layer may have had a child at some time since begun.
@@ -74,7 +78,8 @@ func (s *storm) maybeUsed(l *layer, begun int) bool {
 	return slices.ContainsFunc(l.children, func(id string) bool { return !s.layers[id].goneBy(begun) })
 }
 
-// aftermath is when all is quiet: both tools and the disk agree with the history, and everything can be deleted.
+// aftermath is when all is quiet: both tools and the disk agree with the history, and
+// everything can be deleted.
 func (s *storm) aftermath(t *testing.T, tools []harness.Tool) {
 	ctx := t.Context()
 	var want []string
@@ -96,7 +101,8 @@ func (s *storm) aftermath(t *testing.T, tools []harness.Tool) {
 		}
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
-			t.Errorf("%s lists %d layers, the history has %d\ngot  %v\nwant %v", tool.Name, len(got), len(want), got, want)
+			t.Errorf("%s lists %d layers, the history has %d\ngot  %v\nwant %v", tool.Name, len(got), len(want), got,
+				want)
 		}
 		records[i] = s.root.Must(t, tool, "layers", "-j")
 	}

@@ -19,11 +19,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestStorm lets eight processes at a time, four of each tool, create, import, mount, change, diff, list, name
-// and delete layers of one root for some seconds, and holds every single answer against the history. A layer
-// that nobody asked to delete must be in every list and do all that is asked of it; one that was deleted must
-// be in none. The only errors are these two: "in use" where a layer had children or was being given one, and
-// "not known" where its deletion had been asked for.
+// TestStorm lets eight processes at a time, four of each tool, create, import, mount,
+// change, diff, list, name and delete layers of one root for some seconds, and holds
+// every single answer against the history. A layer that nobody asked to delete must be in
+// every list and do all that is asked of it; one that was deleted must be in none. The
+// only errors are these two: "in use" where a layer had children or was being given one,
+// and "not known" where its deletion had been asked for.
 func TestStorm(t *testing.T) {
 	testutil.Root(t)
 	seconds := harness.Count(t, "SHALE_STORM_SECONDS", 15)
@@ -62,7 +63,8 @@ func TestStorm(t *testing.T) {
 	}
 }
 
-// check looks at the store all the time and may never find anything: everybody is alive, and what they are at work on is nobody else's business.
+// check looks at the store all the time and may never find anything: everybody is alive,
+// and what they are at work on is nobody else's business.
 func (s *storm) check(t *testing.T, ctx context.Context, shale harness.Tool) {
 	for n := 0; ctx.Err() == nil; n++ {
 		args := []string{"check"}
@@ -85,12 +87,14 @@ var (
 	inUse    = regexp.MustCompile(`(?i)in use|has children|used by|busy|mounted`)
 )
 
-// peerBugs are errors of containers-storage v1.64.2 that are no doing of the tool beside it: the same storm with
-// eight of the peer's own processes shows them too. Only the peer is excused, and only rarely.
+// peerBugs are errors of containers-storage v1.64.2 that are no doing of the tool beside
+// it: the same storm with eight of the peer's own processes shows them too. Only the peer
+// is excused, and only rarely.
 var peerBugs = []*regexp.Regexp{
-	// It makes a temporary directory's lock file first and locks it next. Whoever looks for stale directories
-	// between the two takes it for one and unlinks it, the owner locks the unlinked file without looking again,
-	// and the next who looks removes the directory from under it: while it unpacks, or before it renames.
+	// It makes a temporary directory's lock file first and locks it next. Whoever looks
+	// for stale directories between the two takes it for one and unlinks it, the owner
+	// locks the unlinked file without looking again, and the next who looks removes the
+	// directory from under it: while it unpacks, or before it renames.
 	regexp.MustCompile(`unpacking failed \(error: .*no such file or directory`),
 	regexp.MustCompile(`rename \S+/temp-dir-\d+/\S+ \S+: no such file or directory`),
 	regexp.MustCompile(`chown \S+/temp-dir-\d+/\S+: no such file or directory`),
@@ -133,7 +137,8 @@ func (w *worker) run(t *testing.T, ctx context.Context) {
 		n := w.chance.IntN(total)
 		for _, step := range steps {
 			if n -= step.weight; n < 0 {
-				// Not ctx: an operation once begun is brought to its end, or its outcome would be unknown.
+				// Not ctx: an operation once begun is brought to its end, or its outcome
+				// would be unknown.
 				if err := step.do(t.Context()); w.isPeerBug(err) {
 					t.Logf("a bug of the peer's: %v", err)
 					w.at(func() { w.excuses++ })
@@ -149,7 +154,8 @@ func (w *worker) run(t *testing.T, ctx context.Context) {
 	}
 }
 
-// pick chooses a layer that may be there; nil when there is none. Rarely it is one that is being deleted.
+// pick chooses a layer that may be there; nil when there is none. Rarely it is one that
+// is being deleted.
 func (w *worker) pick() *layer {
 	var candidates []*layer
 	for _, id := range w.order {
@@ -170,7 +176,8 @@ func (w *worker) begin() (l *layer, begun int) {
 	return l, begun
 }
 
-// excused says whether an error on a layer is one of the two that may be, in which case it is no error.
+// excused says whether an error on a layer is one of the two that may be, in which case
+// it is no error.
 func (w *worker) excused(err error, l *layer) error {
 	if err == nil {
 		return nil
@@ -254,8 +261,9 @@ func (w *worker) mount(ctx context.Context) error {
 	return errors.Join(seen, w.excused(err, l))
 }
 
-// visit looks into a mounted layer, and leaves a file there if it may. It goes by descriptor: a deletion may
-// unmount the layer meanwhile, and by path the file would land in the empty mount point then.
+// visit looks into a mounted layer, and leaves a file there if it may. It goes by
+// descriptor: a deletion may unmount the layer meanwhile, and by path the file would land
+// in the empty mount point then.
 func (w *worker) visit(at string, write bool) error {
 	dir, err := os.Open(at)
 	if err != nil {
