@@ -1,4 +1,5 @@
-// Package tools lets Shale share one store with the real Podman, Buildah, Skopeo and crun of a Linux host.
+// Package tools lets Shale share one store with the real Podman, Buildah, Skopeo and crun
+// of a Linux host.
 package tools
 
 import (
@@ -22,7 +23,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// host is a place where all tools find the same store, by one storage.conf, and nothing of the real host's settings.
+// host is a place where all tools find the same store, by one storage.conf, and nothing
+// of the real host's settings.
 type host struct {
 	t     testing.TB
 	dir   string
@@ -31,7 +33,8 @@ type host struct {
 	shale string
 }
 
-// newHost makes a host. What tools a test needs it asks for by run's skipping; the store's options are lines for storage.conf's [storage.options].
+// newHost makes a host. What tools a test needs it asks for by run's skipping; the
+// store's options are lines for storage.conf's [storage.options].
 func newHost(t testing.TB, options ...string) *host {
 	t.Helper()
 	testutil.Root(t)
@@ -39,7 +42,8 @@ func newHost(t testing.TB, options ...string) *host {
 		testutil.Tool(t, tool, tool)
 	}
 	ownCgroups(t)
-	dir, err := os.MkdirTemp("/tmp", "shale") // short: Podman refuses a run root of more than 50 characters, and says so late
+	// short: Podman refuses a run root of more than 50 characters, and says so late
+	dir, err := os.MkdirTemp("/tmp", "shale")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,9 +56,12 @@ func newHost(t testing.TB, options ...string) *host {
 	t.Cleanup(func() { unix.Unmount(h.dir, unix.MNT_DETACH) })
 	t.Cleanup(func() { testutil.UnmountBelow(h.dir) })
 	h.graph = filepath.Join(h.dir, "graph")
-	h.write("storage.conf", fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n[storage.options]\n%s\n", h.graph, h.dir+"/run", strings.Join(options, "\n")))
-	// Nothing of a service manager, of networks or of limits that this process may not have; and no shared memory of a container's own, which Podman 4.3 unmounts late, or never
-	// when the container has an ID map, and then can't remove the container.
+	h.write("storage.conf",
+		fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n[storage.options]\n%s\n", h.graph,
+			h.dir+"/run", strings.Join(options, "\n")))
+	// Nothing of a service manager, of networks or of limits that this process may not
+	// have; and no shared memory of a container's own, which Podman 4.3 unmounts late, or
+	// never when the container has an ID map, and then can't remove the container.
 	h.write("containers.conf", fmt.Sprintf(`[engine]
 cgroup_manager = "cgroupfs"
 events_logger = "none"
@@ -80,7 +87,8 @@ default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 	return h
 }
 
-// ownCgroups gives this mount namespace a cgroup2 file system where crun expects one; some hosts have the hybrid kind.
+// ownCgroups gives this mount namespace a cgroup2 file system where crun expects one;
+// some hosts have the hybrid kind.
 func ownCgroups(t testing.TB) {
 	var st unix.Statfs_t
 	const root = "/sys/fs/cgroup"
@@ -101,7 +109,8 @@ func (h *host) write(name, content string) string {
 	return path
 }
 
-// try runs a tool and returns what it prints. SHALE_PODMAN, SHALE_BUILDAH and SHALE_SKOPEO name others than the host's.
+// try runs a tool and returns what it prints. SHALE_PODMAN, SHALE_BUILDAH and
+// SHALE_SKOPEO name others than the host's.
 func (h *host) try(ctx context.Context, tool string, args ...string) (string, error) {
 	program := tool
 	switch tool {
@@ -122,12 +131,14 @@ func (h *host) try(ctx context.Context, tool string, args ...string) (string, er
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		err = fmt.Errorf("%s %s: exit %d: %s", tool, strings.Join(args, " "), exit.ExitCode(), strings.TrimSpace(stderr.String()))
+		err = fmt.Errorf("%s %s: exit %d: %s", tool, strings.Join(args, " "), exit.ExitCode(),
+			strings.TrimSpace(stderr.String()))
 	}
 	return strings.TrimSpace(stdout.String()), err
 }
 
-// run is try for what has to work. It returns the last line, which is where the tools print an ID.
+// run is try for what has to work. It returns the last line, which is where the tools
+// print an ID.
 func (h *host) run(tool string, args ...string) string {
 	h.t.Helper()
 	out, err := h.try(h.t.Context(), tool, args...)
@@ -164,7 +175,8 @@ func (h *host) sound() {
 	}
 }
 
-// busyboxTar is a base layer that something can run in: a static busybox and a few files more.
+// busyboxTar is a base layer that something can run in: a static busybox and a few files
+// more.
 func busyboxTar(t testing.TB) []byte {
 	t.Helper()
 	busybox, err := os.ReadFile(testutil.Tool(t, "busybox", "busybox-static"))
@@ -187,8 +199,10 @@ func busyboxTar(t testing.TB) []byte {
 	for _, name := range []string{"sh", "cat", "ls", "touch", "echo", "stat", "rm", "sleep"} {
 		put(tar.Header{Name: "bin/" + name, Typeflag: tar.TypeSymlink, Linkname: "busybox"}, nil)
 	}
-	put(tar.Header{Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"))
-	put(tar.Header{Name: "home/user/owned", Mode: 0o640, Uid: 1000, Gid: 1000, PAXRecords: map[string]string{"SCHILY.xattr.user.kind": "plain"}}, []byte("mine\n"))
+	put(tar.Header{Name: "etc/passwd", Mode: 0o644},
+		[]byte("root:x:0:0::/:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n"))
+	put(tar.Header{Name: "home/user/owned", Mode: 0o640, Uid: 1000, Gid: 1000,
+		PAXRecords: map[string]string{"SCHILY.xattr.user.kind": "plain"}}, []byte("mine\n"))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -224,8 +238,10 @@ type descriptor struct {
 	Size      int    `json:"size"`
 }
 
-// tryImage makes an image that Podman can run out of layer tars, the lowest first, with Shale alone: it imports those that aren't there yet, every second one compressed, and stores
-// the configuration and the manifest of the OCI image specification under the keys that container tools look for.
+// tryImage makes an image that Podman can run out of layer tars, the lowest first, with
+// Shale alone: it imports those that aren't there yet, every second one compressed, and
+// stores the configuration and the manifest of the OCI image specification under the keys
+// that container tools look for.
 func (h *host) tryImage(ctx context.Context, name string, tars ...[]byte) (id string, layers []string, err error) {
 	var diffIDs []string
 	var blobs []descriptor
@@ -238,7 +254,8 @@ func (h *host) tryImage(ctx context.Context, name string, tars ...[]byte) (id st
 		diffIDs = append(diffIDs, digestOf(plain))
 		blobs = append(blobs, descriptor{kind, digestOf(blob), len(blob)})
 		parent := slices.Clone(layers[max(0, i-1):])
-		// The ID by which Skopeo and Podman know a layer when it comes to them from elsewhere.
+		// The ID by which Skopeo and Podman know a layer when it comes to them from
+		// elsewhere.
 		if chain == "" {
 			chain = hexOf(plain)
 		} else {
@@ -250,7 +267,8 @@ func (h *host) tryImage(ctx context.Context, name string, tars ...[]byte) (id st
 		}
 		path := h.write(fmt.Sprint(strings.ReplaceAll(name, "/", "-"), i, ".layer"), string(blob))
 		defer os.Remove(path)
-		if _, err := h.try(ctx, "shale", append([]string{"import-layer", "--readonly", "--id", chain, "--file", path}, parent...)...); err != nil {
+		if _, err := h.try(ctx, "shale", append([]string{"import-layer", "--readonly", "--id", chain, "--file", path},
+			parent...)...); err != nil {
 			return "", nil, err
 		}
 	}
@@ -261,11 +279,13 @@ func (h *host) tryImage(ctx context.Context, name string, tars ...[]byte) (id st
 	})
 	manifest := h.json(map[string]any{
 		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-		"config": descriptor{"application/vnd.oci.image.config.v1+json", digestOf(config), len(config)}, "layers": blobs,
+		"config": descriptor{"application/vnd.oci.image.config.v1+json", digestOf(config), len(config)},
+		"layers": blobs,
 	})
 	id = hexOf(config)
 	create := []string{"create-image", "--id", id, "--name", name}
-	for key, data := range map[string][]byte{digestOf(config): config, "manifest": manifest, "manifest-" + digestOf(manifest): manifest} {
+	for key, data := range map[string][]byte{digestOf(config): config, "manifest": manifest, "manifest-" +
+		digestOf(manifest): manifest} {
 		path := h.write(strings.ReplaceAll(name, "/", "-")+"."+key, string(data))
 		defer os.Remove(path)
 		create = append(create, "--data", key+"="+path)

@@ -13,7 +13,8 @@ func tarOf(t testing.TB, name, content string) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), Format: tar.FormatPAX}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)),
+		Format: tar.FormatPAX}); err != nil {
 		t.Fatal(err)
 	}
 	w.Write([]byte(content))

@@ -16,8 +16,11 @@ import (
 	"github.com/shalestore/shale/tests/harness"
 )
 
-// TestStorm lets Shale, Podman, Buildah and Skopeo make, run, commit, copy, list and delete images of one store side by side for some seconds. An image that nobody asked to delete is in every
-// list and does all that is asked of it; whoever finds one in use may refuse to delete it; shale check never has anything to say. In the end all agree about what there is.
+// TestStorm lets Shale, Podman, Buildah and Skopeo make, run, commit, copy, list and
+// delete images of one store side by side for some seconds. An image that nobody asked to
+// delete is in every list and does all that is asked of it; whoever finds one in use may
+// refuse to delete it; shale check never has anything to say. In the end all agree about
+// what there is.
 func TestStorm(t *testing.T) {
 	h := newHost(t)
 	seconds := harness.Count(t, "SHALE_STORM_SECONDS", 15)
@@ -26,7 +29,8 @@ func TestStorm(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second)
 	defer cancel()
 	var workers sync.WaitGroup
-	for i, steps := range [][]step{s.shale(), s.shale(), s.podman(), s.podman(), s.buildah(), s.everybody(), s.everybody()} {
+	for i, steps := range [][]step{s.shale(), s.shale(), s.podman(), s.podman(), s.buildah(), s.everybody(),
+		s.everybody()} {
 		workers.Go(func() { s.work(t, ctx, i, steps) })
 	}
 	workers.Wait()
@@ -73,7 +77,8 @@ func (s *storm) work(t *testing.T, ctx context.Context, number int, steps []step
 	}
 }
 
-// all runs commands one after another, each a tool and its arguments, up to the first that fails.
+// all runs commands one after another, each a tool and its arguments, up to the first
+// that fails.
 func (s *storm) all(ctx context.Context, commands ...[]string) error {
 	for _, c := range commands {
 		if out, err := s.host.try(ctx, c[0], c[1:]...); err != nil {
@@ -176,7 +181,8 @@ func (s *storm) podman() []step {
 			return nil
 		}},
 		{"podman: commit", func(ctx context.Context, name string) error {
-			if err := s.all(ctx, []string{"podman", "create", "--name", name, "localhost/base", "/bin/true"}); err != nil {
+			if err := s.all(ctx, []string{"podman", "create", "--name", name, "localhost/base",
+				"/bin/true"}); err != nil {
 				return err
 			}
 			dir, err := s.host.try(ctx, "podman", "mount", name)
@@ -186,14 +192,16 @@ func (s *storm) podman() []step {
 			if err := os.WriteFile(filepath.Join(dir, "etc", name), []byte("of podman"), 0o644); err != nil {
 				return err
 			}
-			if err := s.all(ctx, []string{"podman", "umount", name}, []string{"podman", "commit", "--quiet", name, ref(name)}, []string{"podman", "rm", name}); err != nil {
+			if err := s.all(ctx, []string{"podman", "umount", name}, []string{"podman", "commit", "--quiet", name,
+				ref(name)}, []string{"podman", "rm", name}); err != nil {
 				return err
 			}
 			s.made(name, "podman")
 			return nil
 		}},
 		{"podman: run", func(ctx context.Context, name string) error {
-			return s.all(ctx, []string{"podman", "run", "--rm", "--name", name, "localhost/base", "/bin/touch", "/etc/" + name})
+			return s.all(ctx, []string{"podman", "run", "--rm", "--name", name, "localhost/base", "/bin/touch",
+				"/etc/" + name})
 		}},
 	}
 }
@@ -202,8 +210,10 @@ func (s *storm) podman() []step {
 func (s *storm) buildah() []step {
 	return []step{
 		{"buildah: commit", func(ctx context.Context, name string) error {
-			if err := s.all(ctx, []string{"buildah", "from", "--pull-never", "--name", name, "localhost/base"}, []string{"buildah", "run", name, "/bin/touch", "/etc/" + name},
-				[]string{"buildah", "commit", "--quiet", name, ref(name)}, []string{"buildah", "rm", name}); err != nil {
+			if err := s.all(ctx, []string{"buildah", "from", "--pull-never", "--name", name, "localhost/base"},
+				[]string{"buildah", "run", name, "/bin/touch", "/etc/" + name},
+				[]string{"buildah", "commit", "--quiet", name, ref(name)},
+				[]string{"buildah", "rm", name}); err != nil {
 				return err
 			}
 			s.made(name, "buildah")
@@ -223,7 +233,8 @@ func (s *storm) everybody() []step {
 			defer done()
 			dir := filepath.Join(s.host.dir, name)
 			defer os.RemoveAll(dir)
-			return s.all(ctx, []string{"skopeo", "copy", "--quiet", "containers-storage:" + ref(image), "oci:" + dir + ":copy"})
+			return s.all(ctx, []string{"skopeo", "copy", "--quiet", "containers-storage:" + ref(image), "oci:" + dir +
+				":copy"})
 		}},
 		{"shale: export", func(ctx context.Context, name string) error {
 			image, done := s.use()
@@ -243,7 +254,8 @@ func (s *storm) everybody() []step {
 		}},
 	}
 	for _, tool := range []string{"shale", "podman"} {
-		steps = append(steps, step{tool + ": list", func(ctx context.Context, _ string) error { return s.list(ctx, tool) }})
+		steps = append(steps, step{tool + ": list",
+			func(ctx context.Context, _ string) error { return s.list(ctx, tool) }})
 	}
 	for _, remove := range [][]string{{"shale", "delete-image"}, {"podman", "rmi"}, {"buildah", "rmi"}} {
 		steps = append(steps, step{remove[0] + ": delete", func(ctx context.Context, _ string) error {
@@ -266,14 +278,17 @@ func (s *storm) everybody() []step {
 	return steps
 }
 
-// list makes sure that a tool lists what was there before it was asked, and that nobody has asked to delete.
+// list makes sure that a tool lists what was there before it was asked, and that nobody
+// has asked to delete.
 func (s *storm) list(ctx context.Context, tool string) error {
 	s.mu.Lock()
 	before := maps.Clone(s.images)
 	s.mu.Unlock()
 	out, err := s.host.try(ctx, tool, "images")
 	for tool == "podman" && err != nil && strings.Contains(err.Error(), "not known") {
-		out, err = s.host.try(ctx, tool, "images") // Podman reads what it has listed and gives up when an image has gone meanwhile, whoever deleted it
+		// Podman reads what it has listed and gives up when an image has gone meanwhile,
+		// whoever deleted it
+		out, err = s.host.try(ctx, tool, "images")
 	}
 	if err != nil {
 		return err
@@ -300,7 +315,8 @@ func (s *storm) aftermath(t *testing.T) {
 	slices.Sort(theirs)
 	slices.Sort(ours)
 	if !slices.Equal(slices.Compact(theirs), ours) || len(ours) != len(s.images)+1 {
-		t.Errorf("images: podman %d, shale %d, made and not deleted %d:\n%v\n%v", len(theirs), len(ours), len(s.images)+1, theirs, ours)
+		t.Errorf("images: podman %d, shale %d, made and not deleted %d:\n%v\n%v", len(theirs), len(ours), len(s.images)+
+			1, theirs, ours)
 	}
 	layers := h.all("shale", "layers", "--quick")
 	slices.Sort(layers)

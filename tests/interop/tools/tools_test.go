@@ -12,7 +12,8 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// An image that Podman has imported is Shale's as well: listed, mounted, compared, exported with its digest and deleted, but not while Podman has a container of it.
+// An image that Podman has imported is Shale's as well: listed, mounted, compared,
+// exported with its digest and deleted, but not while Podman has a container of it.
 func TestPodmanImageInShale(t *testing.T) {
 	h := newHost(t)
 	base := busyboxTar(t)
@@ -60,7 +61,8 @@ func TestPodmanImageInShale(t *testing.T) {
 // layerOf is the layer of one of Podman's containers.
 func (h *host) layerOf(container string) string {
 	h.t.Helper()
-	for line := range strings.Lines(strings.Join(h.all("shale", "container", h.run("podman", "inspect", "--format", "{{.Id}}", container)), "\n")) {
+	for line := range strings.Lines(strings.Join(h.all("shale", "container",
+		h.run("podman", "inspect", "--format", "{{.Id}}", container)), "\n")) {
 		if word := strings.TrimSpace(line); len(word) == 64 && h.isLayer(word) {
 			return word
 		}
@@ -74,7 +76,8 @@ func (h *host) isLayer(id string) bool {
 	return err == nil
 }
 
-// An image that Shale made is run by Podman, built upon by Buildah and copied by Skopeo with the very blobs.
+// An image that Shale made is run by Podman, built upon by Buildah and copied by Skopeo
+// with the very blobs.
 func TestShaleImageInTheTools(t *testing.T) {
 	h := newHost(t)
 	base := busyboxTar(t)
@@ -86,7 +89,8 @@ func TestShaleImageInTheTools(t *testing.T) {
 	if got := h.run("podman", "run", "--rm", "localhost/made", "/bin/cat", "/etc/second"); got != "made by shale" {
 		t.Errorf("podman run: %q", got)
 	}
-	if got := h.run("podman", "run", "--rm", "--user", "user", "localhost/made", "/bin/stat", "-c", "%u:%g %a", "/home/user/owned"); got != "1000:1000 640" {
+	if got := h.run("podman", "run", "--rm", "--user", "user", "localhost/made", "/bin/stat", "-c", "%u:%g %a",
+		"/home/user/owned"); got != "1000:1000 640" {
 		t.Errorf("owner in a container: %q", got)
 	}
 	h.run("podman", "run", "--name", "worked", "localhost/made", "/bin/touch", "/by-podman")
@@ -96,7 +100,8 @@ func TestShaleImageInTheTools(t *testing.T) {
 	h.run("podman", "rm", "worked")
 
 	// Skopeo: the blobs in an OCI layout are the tars that went in.
-	h.run("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", "containers-storage:localhost/made:latest", "oci:"+h.dir+"/layout:made")
+	h.run("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers",
+		"containers-storage:localhost/made:latest", "oci:"+h.dir+"/layout:made")
 	for i, data := range [][]byte{base, second} {
 		path := filepath.Join(h.dir, "layout/blobs/sha256", strings.TrimPrefix(digestOf(data), "sha256:"))
 		if blob, err := os.ReadFile(path); err != nil || digestOf(blob) != digestOf(data) {
@@ -106,7 +111,8 @@ func TestShaleImageInTheTools(t *testing.T) {
 	h.run("skopeo", "copy", "--quiet", "oci:"+h.dir+"/layout:made", "containers-storage:localhost/back:latest")
 
 	// Buildah, by a Containerfile and step by step.
-	h.write("context/Containerfile", "FROM localhost/made\nRUN echo built > /etc/built && rm /etc/second\nCMD [\"/bin/cat\", \"/etc/built\"]\n")
+	h.write("context/Containerfile",
+		"FROM localhost/made\nRUN echo built > /etc/built && rm /etc/second\nCMD [\"/bin/cat\", \"/etc/built\"]\n")
 	h.run("buildah", "bud", "--pull-never", "--tag", "localhost/built", h.dir+"/context")
 	if got := h.run("podman", "run", "--rm", "localhost/built"); got != "built" {
 		t.Errorf("what Buildah built says %q", got)
@@ -136,12 +142,14 @@ func TestShaleImageInTheTools(t *testing.T) {
 	h.sound()
 }
 
-// A container with its own user namespace on Shale's image; what Podman makes for it, Shale understands and takes away.
+// A container with its own user namespace on Shale's image; what Podman makes for it,
+// Shale understands and takes away.
 func TestMappedPodmanContainer(t *testing.T) {
 	h := newHost(t)
 	h.makeImage("localhost/made:latest", busyboxTar(t))
 	maps := []string{"--uidmap", "0:100000:65536", "--gidmap", "0:100000:65536"}
-	args := append(append([]string{"run", "--name", "mapped"}, maps...), "localhost/made", "/bin/stat", "-c", "%u:%g", "/home/user/owned")
+	args := append(append([]string{"run", "--name", "mapped"}, maps...), "localhost/made", "/bin/stat", "-c", "%u:%g",
+		"/home/user/owned")
 	if got := h.run("podman", args...); got != "1000:1000" {
 		t.Errorf("owner inside: %q", got)
 	}
@@ -162,7 +170,8 @@ func TestMappedPodmanContainer(t *testing.T) {
 	h.sound()
 }
 
-// A store of Shale's serves Podman as an additional image store, and one of Podman's serves Shale.
+// A store of Shale's serves Podman as an additional image store, and one of Podman's
+// serves Shale.
 func TestAdditionalStoresOfEachOther(t *testing.T) {
 	library := newHost(t)
 	library.makeImage("localhost/ours:latest", busyboxTar(t), tarOf(t, "etc/second", "from the library\n"))
@@ -171,7 +180,8 @@ func TestAdditionalStoresOfEachOther(t *testing.T) {
 		h.run("shale", "shutdown")
 	}
 	user := newHost(t, "additionalimagestores = [\""+library.graph+"\"]")
-	if got := user.run("podman", "run", "--rm", "localhost/ours", "/bin/cat", "/etc/second"); got != "from the library" {
+	if got := user.run("podman", "run", "--rm", "localhost/ours", "/bin/cat",
+		"/etc/second"); got != "from the library" {
 		t.Errorf("podman run: %q", got)
 	}
 	container := user.run("shale", "create-container", "localhost/theirs:latest")
