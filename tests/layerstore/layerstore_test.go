@@ -1,5 +1,6 @@
-// Package layerstore lets Shale and containers-storage share the layers of a real additional layer store: stargz-store, over an eStargz image in a real registry on
-// this machine.
+// Package layerstore lets Shale and containers-storage share the layers of a real
+// additional layer store: stargz-store, over an eStargz image in a real registry on this
+// machine.
 package layerstore
 
 import (
@@ -43,7 +44,8 @@ func eStargz(t *testing.T, files ...string) layer {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for i := 0; i < len(files); i += 2 {
-		h := &tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1])), Uid: 3, Gid: 4}
+		h := &tar.Header{Name: files[i], Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(files[i+1])), Uid: 3,
+			Gid: 4}
 		if strings.HasSuffix(h.Name, "/") {
 			h.Typeflag, h.Mode = tar.TypeDir, 0o755
 		}
@@ -81,7 +83,8 @@ func (s *said) all() string {
 	return strings.Join(s.lines, "\n")
 }
 
-// start runs a daemon until the test ends, and returns when a line of its output matches: the match's first group, and all that it goes on to say.
+// start runs a daemon until the test ends, and returns when a line of its output matches:
+// the match's first group, and all that it goes on to say.
 func start(t *testing.T, cmd *exec.Cmd, ready string) (string, *said) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -171,18 +174,21 @@ func push(t *testing.T, address string, image ...layer) string {
 	pushBlob(t, address, configuration)
 	manifest, err := json.Marshal(map[string]any{
 		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": descriptors,
-		"config": descriptor{"application/vnd.oci.image.config.v1+json", digest.FromBytes(configuration), len(configuration), nil},
+		"config": descriptor{"application/vnd.oci.image.config.v1+json", digest.FromBytes(configuration),
+			len(configuration), nil},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	request(t, "PUT", "http://"+address+"/v2/image/manifests/1", "application/vnd.oci.image.manifest.v1+json", manifest, http.StatusCreated)
+	request(t, "PUT", "http://"+address+"/v2/image/manifests/1", "application/vnd.oci.image.manifest.v1+json", manifest,
+		http.StatusCreated)
 	return address + "/image:1"
 }
 
 func pushBlob(t *testing.T, address string, blob []byte) {
 	t.Helper()
-	location, err := url.Parse(request(t, "POST", "http://"+address+"/v2/image/blobs/uploads/", "", nil, http.StatusAccepted))
+	location, err := url.Parse(request(t, "POST", "http://"+address+"/v2/image/blobs/uploads/", "", nil,
+		http.StatusAccepted))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,14 +235,17 @@ func layerStore(t *testing.T) (string, *said) {
 // users reads from the daemon's log how many users each layer had in the end.
 func users(log *said) map[string]string {
 	last := map[string]string{}
-	for _, m := range regexp.MustCompile(`layer \S+ ?/ ?(sha256:[0-9a-f]+) is marked as (?:USING|RELEASE)" refcounter=([0-9]+)`).FindAllStringSubmatch(log.all(), -1) {
+	for _, m := range regexp.MustCompile(
+		`layer \S+ ?/ ?(sha256:[0-9a-f]+) is marked as (?:USING|RELEASE)" refcounter=([0-9]+)`).FindAllStringSubmatch(
+		log.all(), -1) {
 		last[m[1]] = m[2]
 	}
 	return last
 }
 
-// An image whose layers nobody has unpacked is put into the store layer by layer, a container runs on it, both tools export the registry's own bytes, and when
-// it is all deleted the layer store has no user left.
+// An image whose layers nobody has unpacked is put into the store layer by layer, a
+// container runs on it, both tools export the registry's own bytes, and when it is all
+// deleted the layer store has no user left.
 func TestStargzStore(t *testing.T) {
 	testutil.HostRoot(t)
 	base := eStargz(t, "etc/", "", "etc/passwd", "root", "gone", "soon")
@@ -275,7 +284,8 @@ func TestStargzStore(t *testing.T) {
 		}
 		found.Release()
 		if made.TOCDigest != l.toc || made.Compression != archive.Gzip {
-			t.Errorf("the record is %+v", made) // which has no other digest: stargz-store reads the table of contents alone
+			// which has no other digest: stargz-store reads the table of contents alone
+			t.Errorf("the record is %+v", made)
 		}
 		ids = append(ids, made.ID)
 	}
@@ -289,7 +299,8 @@ func TestStargzStore(t *testing.T) {
 	for _, tool := range []harness.Tool{shale, peer} {
 		box := strings.Fields(root.Must(t, tool, "create-layer", ids[1]))[0]
 		at := strings.TrimSpace(root.Must(t, tool, "mount", box))
-		for name, want := range map[string]string{"etc/passwd": "root", "etc/hosts": "localhost", "big": string(testutil.Noise("big", 5<<20))} {
+		for name, want := range map[string]string{"etc/passwd": "root", "etc/hosts": "localhost",
+			"big": string(testutil.Noise("big", 5<<20))} {
 			if got, err := os.ReadFile(filepath.Join(at, name)); err != nil || string(got) != want {
 				t.Errorf("%s: %s has %d bytes, %v", tool.Name, name, len(got), err)
 			}
@@ -313,7 +324,8 @@ func TestStargzStore(t *testing.T) {
 	}
 	var plain bytes.Buffer
 	uncompressed := archive.Uncompressed
-	if err := s.Diff(ctx, &plain, ids[1], "", store.DiffOptions{Compression: &uncompressed}); err != nil || digest.FromBytes(plain.Bytes()) != top.diffID {
+	if err := s.Diff(ctx, &plain, ids[1], "", store.DiffOptions{Compression: &uncompressed}); err != nil ||
+		digest.FromBytes(plain.Bytes()) != top.diffID {
 		t.Errorf("the tar is %s, %v", digest.FromBytes(plain.Bytes()), err)
 	}
 	mapped(t, s, ids[1])
@@ -331,7 +343,8 @@ func TestStargzStore(t *testing.T) {
 	}
 }
 
-// mapped runs a container with an ID map on the layers: their daemon's mount can't translate owners.
+// mapped runs a container with an ID map on the layers: their daemon's mount can't
+// translate owners.
 func mapped(t *testing.T, s *store.Store, top string) {
 	t.Helper()
 	ctx := t.Context()
@@ -340,7 +353,8 @@ func mapped(t *testing.T, s *store.Store, top string) {
 		t.Fatal(err)
 	}
 	maps := []idtools.Map{{ContainerID: 0, HostID: 100000, Size: 65536}}
-	box, err := s.CreateContainer(ctx, store.ContainerOptions{Image: image.ID, IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
+	box, err := s.CreateContainer(ctx, store.ContainerOptions{Image: image.ID,
+		IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
 	if err != nil {
 		t.Fatal(err)
 	}
