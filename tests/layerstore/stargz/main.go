@@ -1,6 +1,7 @@
-// Stargz is the daemon stargz-store of github.com/containerd/stargz-snapshotter, whose own main package can't be fetched as a module: an additional layer store
-// for images in a registry that is spoken to without TLS. It is given a directory for its cache and a mount point, says "mounted" on its output, and
-// ends when its input does.
+// Stargz is the daemon stargz-store of github.com/containerd/stargz-snapshotter, whose
+// own main package can't be fetched as a module: an additional layer store for images in
+// a registry that is spoken to without TLS. It is given a directory for its cache and a
+// mount point, says "mounted" on its output, and ends when its input does.
 package main
 
 import (
@@ -26,7 +27,9 @@ func main() {
 
 func serve(ctx context.Context, cache, mountPoint string) error {
 	hosts := docker.ConfigureDefaultRegistries(docker.WithPlainHTTP(docker.MatchAllHosts))
-	manager, err := store.NewLayerManager(ctx, cache, func(ref reference.Spec) ([]docker.RegistryHost, error) { return hosts(ref.Hostname()) },
+	manager, err := store.NewLayerManager(ctx, cache, func(ref reference.Spec) ([]docker.RegistryHost, error) {
+		return hosts(ref.Hostname())
+	},
 		memory.NewReader, config.Config{NoPrometheus: true, NoBackgroundFetch: true, NoPrefetch: true})
 	if err != nil {
 		return err
