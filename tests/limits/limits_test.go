@@ -1,5 +1,5 @@
-// Package limits measures what can be measured without a clock: memory, and how often a command makes the
-// disk wait.
+// Package limits measures what can be measured without a clock: memory, and how often a
+// command makes the disk wait.
 package limits
 
 import (
@@ -26,7 +26,8 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// A hundred bytes of xz may ask for a dictionary of gigabytes. They are refused, and nothing of the size is ever allocated.
+// A hundred bytes of xz may ask for a dictionary of gigabytes. They are refused, and
+// nothing of the size is ever allocated.
 func TestHostileXz(t *testing.T) {
 	testutil.Root(t)
 	dir, shale := t.TempDir(), harness.Shale(t)
@@ -54,8 +55,8 @@ func TestHostileXz(t *testing.T) {
 	}
 }
 
-// TestMemory imports and exports layers that tempt a store to keep much in memory, and asks the kernel for the
-// most that each process ever had.
+// TestMemory imports and exports layers that tempt a store to keep much in memory, and
+// asks the kernel for the most that each process ever had.
 func TestMemory(t *testing.T) {
 	testutil.Root(t)
 	const limit = 200 // MB, on any layer
@@ -65,10 +66,16 @@ func TestMemory(t *testing.T) {
 		make func(t *testing.T, path string)
 	}{
 		{"60,000 small files", true, func(t *testing.T, path string) { corpus.SmallFiles.Make(t, path) }},
-		{"one file of 700 MB of zeros, zstd", false, func(t *testing.T, path string) { compressed(t, path, "zstd", 1, 700<<20) }},
-		{"one file of 300 MB of zeros, xz -9", false, func(t *testing.T, path string) { compressed(t, path, "xz", 1, 300<<20, "-9") }},
+		{"one file of 700 MB of zeros, zstd", false, func(t *testing.T, path string) {
+			compressed(t, path, "zstd", 1, 700<<20)
+		}},
+		{"one file of 300 MB of zeros, xz -9", false, func(t *testing.T, path string) {
+			compressed(t, path, "xz", 1, 300<<20, "-9")
+		}},
 		{"40 files of 10 MB, gzip", false, func(t *testing.T, path string) { compressed(t, path, "gzip", 40, 10<<20) }},
-		{"100,000 empty files in one directory", true, func(t *testing.T, path string) { compressed(t, path, "gzip", 100_000, 0) }},
+		{"100,000 empty files in one directory", true, func(t *testing.T, path string) {
+			compressed(t, path, "gzip", 100_000, 0)
+		}},
 	} {
 		t.Run(layer.name, func(t *testing.T) {
 			if layer.long && testing.Short() {
@@ -131,8 +138,9 @@ func compressed(t *testing.T, path, program string, n, size int, level ...string
 	}
 }
 
-// TestSyncs counts the calls that wait for the disk. There must be some, or nothing is durable; few, and as
-// many for 600 files as for 10, or imports are slow where it matters.
+// TestSyncs counts the calls that wait for the disk. There must be some, or nothing is
+// durable; few, and as many for 600 files as for 10, or imports are slow where it
+// matters.
 func TestSyncs(t *testing.T) {
 	testutil.Root(t)
 	strace := testutil.Tool(t, "strace", "strace")
@@ -145,7 +153,8 @@ func TestSyncs(t *testing.T) {
 		t.Helper()
 		cmd := root.Command(t.Context(), shale, args...)
 		trace := filepath.Join(dir, "trace")
-		cmd.Args = append([]string{strace, "-f", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync,sync,syncfs,sync_file_range,msync"}, cmd.Args...)
+		cmd.Args = append([]string{strace, "-f", "-qq", "-o", trace, "-e",
+			"trace=fsync,fdatasync,sync,syncfs,sync_file_range,msync"}, cmd.Args...)
 		cmd.Path = strace
 		if out, err := cmd.CombinedOutput(); err != nil {
 			if bytes.Contains(out, []byte("Operation not permitted")) {
@@ -160,7 +169,9 @@ func TestSyncs(t *testing.T) {
 		calls := map[string]int{}
 		for line := range strings.Lines(string(data)) {
 			_, call, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if name, _, ok := strings.Cut(strings.TrimSpace(call), "("); ok && name != "???" && !strings.HasPrefix(name, "<") { // strace's word for a thread that was just ending
+			// strace's word for a thread that was just ending
+			if name, _, ok := strings.Cut(strings.TrimSpace(call), "("); ok && name != "???" &&
+				!strings.HasPrefix(name, "<") {
 				calls[name]++
 				calls["all"]++
 			}
@@ -169,7 +180,8 @@ func TestSyncs(t *testing.T) {
 		return calls
 	}
 
-	few, many := count("import-layer", "-i", "small", "-f", small.Path), count("import-layer", "-i", "large", "-f", large.Path)
+	few, many := count("import-layer", "-i", "small", "-f", small.Path),
+		count("import-layer", "-i", "large", "-f", large.Path)
 	if few["all"] != many["all"] {
 		t.Errorf("an import of 10 files syncs %d times, of 600 files %d times", few["all"], many["all"])
 	}
@@ -183,14 +195,16 @@ func TestSyncs(t *testing.T) {
 			t.Errorf("%s syncs %v: want at least 1 and at most 8", args[0], calls)
 		}
 	}
-	for _, args := range [][]string{{"layers", "-j"}, {"mount", "base"}, {"unmount", "base"}, {"diff", "-u", "-f", "/dev/null", "large"}} {
+	for _, args := range [][]string{{"layers", "-j"}, {"mount", "base"}, {"unmount", "base"},
+		{"diff", "-u", "-f", "/dev/null", "large"}} {
 		if calls := count(args...); calls["all"] != 0 {
 			t.Errorf("%s syncs %v: it changes nothing that outlives a reboot", args[0], calls)
 		}
 	}
 }
 
-// TestUnmountWaitsAlone has the mount end after the locks are given back: the kernel syncs the whole file system then, whatever an import is writing to it.
+// TestUnmountWaitsAlone has the mount end after the locks are given back: the kernel
+// syncs the whole file system then, whatever an import is writing to it.
 func TestUnmountWaitsAlone(t *testing.T) {
 	testutil.Root(t)
 	strace := testutil.Tool(t, "strace", "strace")
@@ -221,7 +235,8 @@ func TestUnmountWaitsAlone(t *testing.T) {
 			held = m[1]
 		case strings.Contains(line, "umount2("):
 			got = append(got, "unmount")
-		case strings.Contains(line, "close(") && strings.Contains(line, "/mountpoints.lock>"): // which gives the lock back
+		case strings.Contains(line, "close(") && strings.Contains(line, "/mountpoints.lock>"):
+			// which gives the lock back
 			got = append(got, "unlock mountpoints")
 		case strings.Contains(line, "close(") && strings.Contains(line, "/layers.lock>"):
 			got = append(got, "unlock layers")
