@@ -14,8 +14,9 @@ import (
 // builtTests names, to a child process, the package's test binary.
 const builtTests = "SHALE_ROOTLESS_TESTS"
 
-// The tests that packages have of their own pass as root of an ordinary user's namespace, once with one ID and once with 65,536. What needs the
-// host's root is skipped, and something must be left.
+// The tests that packages have of their own pass as root of an ordinary user's namespace,
+// once with one ID and once with 65,536. What needs the host's root is skipped, and
+// something must be left.
 func TestPackages(t *testing.T) {
 	testutil.FuseForAll(t)
 	for _, c := range []struct {
@@ -64,7 +65,8 @@ func testPackage(t *testing.T, pkg, run string, asUser func(*testing.T) bool) {
 	if !asUser(t) {
 		return
 	}
-	cmd := harness.NewRoot(t.TempDir()).Command(t.Context(), shale, "unshare", binary, "-test.v", "-test.run="+run, "-test.skip=InUserNamespace|AsOrdinaryUser")
+	cmd := harness.NewRoot(t.TempDir()).Command(t.Context(), shale, "unshare", binary, "-test.v", "-test.run="+run,
+		"-test.skip=InUserNamespace|AsOrdinaryUser")
 	cmd.Dir = t.TempDir()
 	cmd.Env = testutil.Anew(cmd.Env) // they are root again, with a mount namespace of their own to come
 	out, err := cmd.CombinedOutput()

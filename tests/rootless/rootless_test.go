@@ -1,4 +1,5 @@
-// Package rootless runs the binary as an ordinary user, who gets a user namespace from it.
+// Package rootless runs the binary as an ordinary user, who gets a user namespace from
+// it.
 package rootless
 
 import (
@@ -16,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// TestOneID is the store's main job for a user without subordinate IDs: everything is the user's own.
+// TestOneID is the store's main job for a user without subordinate IDs: everything is the
+// user's own.
 func TestOneID(t *testing.T) {
 	shale := harness.Shale(t)
 	if !testutil.AsUser(t) {
@@ -25,7 +27,8 @@ func TestOneID(t *testing.T) {
 	flow(t, shale, func(*tar.Header) {})
 }
 
-// TestSubordinateIDs is the same for a user with 65,536 IDs and newuidmap: owners are kept.
+// TestSubordinateIDs is the same for a user with 65,536 IDs and newuidmap: owners are
+// kept.
 func TestSubordinateIDs(t *testing.T) {
 	shale := harness.Shale(t)
 	testutil.Tool(t, "newuidmap", "uidmap")
@@ -46,7 +49,8 @@ func flow(t *testing.T, shale harness.Tool, owner func(*tar.Header)) {
 	}
 	child := firstLine(root.Must(t, shale, "create-layer", "-n", "child", "base"))
 
-	// A mount lives in the namespace that the command made, so what looks at it must run there too.
+	// A mount lives in the namespace that the command made, so what looks at it must run
+	// there too.
 	inside := func(script string) string {
 		t.Helper()
 		cmd := root.Command(t.Context(), shale, "unshare", "sh", "-euc", script)
@@ -67,7 +71,8 @@ func flow(t *testing.T, shale harness.Tool, owner func(*tar.Header)) {
 		t.Errorf("mounted, the layer is\n%s\nGNU tar extracts\n%s", got, want)
 	}
 
-	inside(`cd "$($SHALE mount "$ID")"; rm -r etc; mkdir etc; echo new > etc/new; echo more >> usr/bin/tool; cd /; $SHALE unmount "$ID"`)
+	inside(
+		`cd "$($SHALE mount "$ID")"; rm -r etc; mkdir etc; echo new > etc/new; echo more >> usr/bin/tool; cd /; $SHALE unmount "$ID"`)
 	changes := root.Must(t, shale, "changes", child)
 	for _, line := range []string{`"/etc"`, `Add "/etc/new"`, `Modify "/usr/bin/tool"`} {
 		if !strings.Contains(changes, line) {
@@ -78,7 +83,9 @@ func flow(t *testing.T, shale harness.Tool, owner func(*tar.Header)) {
 	root.Must(t, shale, "diff", "-u", "-f", diff, child)
 	twin := firstLine(root.Must(t, shale, "import-layer", "-f", diff, "base"))
 	tree := func(id string) string {
-		return inside(`cd "$($SHALE mount ` + id + `)"; find . ! -path . -printf '%p %y %m %U:%G %s\n' | sort; cat etc/new; cd /; $SHALE unmount ` + id + ` >&2`)
+		return inside(`cd "$($SHALE mount ` + id +
+			`)"; find . ! -path . -printf '%p %y %m %U:%G %s\n' | sort; cat etc/new; cd /; $SHALE unmount ` + id +
+			` >&2`)
 	}
 	if one, other := tree(child), tree(twin); one != other || strings.Contains(one, "motd") {
 		t.Errorf("the layer is\n%s\nits diff, applied again\n%s", one, other)
@@ -100,7 +107,8 @@ func firstLine(out string) string {
 	return line
 }
 
-// layer writes the archive of a small root. Nothing in it needs more than a user's namespace can give.
+// layer writes the archive of a small root. Nothing in it needs more than a user's
+// namespace can give.
 func layer(t *testing.T, path string, owner func(*tar.Header)) harness.Archive {
 	t.Helper()
 	file, err := os.Create(path)
