@@ -19,12 +19,14 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// A container gets a pair of labels with the same categories, keeps them, and sees its files with them.
+// A container gets a pair of labels with the same categories, keeps them, and sees its
+// files with them.
 func TestSELinuxLabelsOfAContainer(t *testing.T) {
 	testutil.SELinux(t)
 	s, cfg := open(t, "overlay")
 	c := create(t, s, store.ContainerOptions{})
-	if !strings.HasPrefix(c.ProcessLabel(), processType+"s0:c") || !strings.HasPrefix(c.MountLabel(), fileType+"s0:c") ||
+	if !strings.HasPrefix(c.ProcessLabel(), processType+"s0:c") ||
+		!strings.HasPrefix(c.MountLabel(), fileType+"s0:c") ||
 		level(c.ProcessLabel()) != level(c.MountLabel()) {
 		t.Errorf("labels %q and %q", c.ProcessLabel(), c.MountLabel())
 	}
@@ -111,7 +113,8 @@ func TestSELinuxLabelsStayOutOfLayers(t *testing.T) {
 
 	var labelled bytes.Buffer
 	w := tar.NewWriter(&labelled)
-	err := w.WriteHeader(&tar.Header{Name: "f", Mode: 0o644, PAXRecords: map[string]string{"SCHILY.xattr.security.selinux": fileType + "s0:c7,c8"}})
+	err := w.WriteHeader(&tar.Header{Name: "f", Mode: 0o644,
+		PAXRecords: map[string]string{"SCHILY.xattr.security.selinux": fileType + "s0:c7,c8"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +144,10 @@ func TestSELinuxLabelOptions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := create(t, s, store.ContainerOptions{LabelOpts: c.opts})
-			for _, label := range []struct{ got, want string }{{got.ProcessLabel(), c.process}, {got.MountLabel(), c.mount}} {
-				if label.got != label.want && !(strings.HasSuffix(label.want, ":") && strings.HasPrefix(label.got, label.want)) {
+			for _, label := range []struct{ got, want string }{{got.ProcessLabel(), c.process},
+				{got.MountLabel(), c.mount}} {
+				if label.got != label.want && !(strings.HasSuffix(label.want, ":") &&
+					strings.HasPrefix(label.got, label.want)) {
 					t.Errorf("label %q, want %q", label.got, label.want)
 				}
 			}
@@ -156,7 +161,8 @@ func TestSELinuxLabelOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := s.CreateContainer(t.Context(), store.ContainerOptions{LabelOpts: []string{"colour:blue"}}); !errors.Is(err, errdefs.ErrInvalid) {
+	if c, err := s.CreateContainer(t.Context(), store.ContainerOptions{LabelOpts: []string{"colour:blue"}}); !errors.Is(
+		err, errdefs.ErrInvalid) {
 		t.Errorf("an unknown label option made container %q: %v", c.ID, err)
 	}
 	if after, err := s.Layers(t.Context()); err != nil || len(after) != len(before) {
@@ -168,15 +174,17 @@ func TestSELinuxLabelOptions(t *testing.T) {
 func TestSELinuxLabelsOfTheCaller(t *testing.T) {
 	testutil.SELinux(t)
 	s, _ := open(t, "overlay")
-	flags := map[string]any{containers.FlagProcessLabel: processType + "s0:c5,c6", containers.FlagMountLabel: fileType + "s0:c5,c6"}
+	flags := map[string]any{containers.FlagProcessLabel: processType + "s0:c5,c6", containers.FlagMountLabel: fileType +
+		"s0:c5,c6"}
 	c := create(t, s, store.ContainerOptions{Flags: flags, LabelOpts: []string{"disable"}})
 	if c.MountLabel() != flags[containers.FlagMountLabel] || c.ProcessLabel() != flags[containers.FlagProcessLabel] {
 		t.Errorf("labels %q and %q, want those of %v", c.ProcessLabel(), c.MountLabel(), flags)
 	}
 }
 
-// No two containers share categories: the records tell which are taken, whichever process they come from. Four categories have six pairs, so
-// that drawing without looking would all but never give six containers six of them.
+// No two containers share categories: the records tell which are taken, whichever process
+// they come from. Four categories have six pairs, so that drawing without looking would
+// all but never give six containers six of them.
 func TestSELinuxCategoriesAreNotShared(t *testing.T) {
 	testutil.SELinux(t)
 	if err := selinux.SetCategoryRange(4); err != nil {
@@ -221,7 +229,8 @@ func TestSELinuxCategoriesAreNotShared(t *testing.T) {
 	}
 	// A level that was asked for may be shared, as containers of a pod do.
 	for freed, id := range owner {
-		if c := create(t, s, store.ContainerOptions{LabelOpts: []string{"level:" + freed}}); level(c.MountLabel()) != freed {
+		if c := create(t, s, store.ContainerOptions{LabelOpts: []string{"level:" + freed}}); level(
+			c.MountLabel()) != freed {
 			t.Errorf("the level %s, want %s", level(c.MountLabel()), freed)
 		} else if err := s.DeleteContainer(t.Context(), c.ID); err != nil {
 			t.Fatal(err)
@@ -237,7 +246,8 @@ func TestSELinuxCategoriesAreNotShared(t *testing.T) {
 	}
 }
 
-// The vfs driver mounts nothing that could have a label: its layers are labelled for all containers, and what is made in them takes that over.
+// The vfs driver mounts nothing that could have a label: its layers are labelled for all
+// containers, and what is made in them takes that over.
 func TestSELinuxLabelOfVFSLayers(t *testing.T) {
 	testutil.SELinux(t)
 	s, _ := open(t, "vfs")
@@ -264,7 +274,8 @@ func oneFile(t *testing.T) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	for _, h := range []tar.Header{{Name: "dir/", Mode: 0o755, Typeflag: tar.TypeDir}, {Name: "dir/file", Mode: 0o644}} {
+	for _, h := range []tar.Header{{Name: "dir/", Mode: 0o755, Typeflag: tar.TypeDir},
+		{Name: "dir/file", Mode: 0o644}} {
 		if err := w.WriteHeader(&h); err != nil {
 			t.Fatal(err)
 		}

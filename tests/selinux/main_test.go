@@ -1,4 +1,5 @@
-// Package selinux tests the labels of containers and of what is mounted, where SELinux is on: in the virtual machine of tests/vm.
+// Package selinux tests the labels of containers and of what is mounted, where SELinux is
+// on: in the virtual machine of tests/vm.
 package selinux
 
 import (

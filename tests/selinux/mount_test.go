@@ -12,19 +12,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A context option labels all that is seen through the mount, whichever way it is made. Its categories hold a comma, which separates options
-// elsewhere.
+// A context option labels all that is seen through the mount, whichever way it is made.
+// Its categories hold a comma, which separates options elsewhere.
 func TestSELinuxContextOfAMount(t *testing.T) {
 	testutil.SELinux(t)
 	const label = fileType + "s0:c12,c345"
-	for name, perform := range map[string]func(context.Context, mount.Spec) error{"any way": mount.Perform, "mount(2)": mount.PerformClassic} {
+	for name, perform := range map[string]func(context.Context, mount.Spec) error{"any way": mount.Perform,
+		"mount(2)": mount.PerformClassic} {
 		for _, kind := range []string{"overlay", "tmpfs"} {
 			t.Run(kind+" "+name, func(t *testing.T) {
 				dir := t.TempDir()
 				testutil.Tree(t, dir, "lower/f=below", "upper/", "work/", "merged/")
-				spec := mount.Spec{Type: kind, Source: kind, Target: filepath.Join(dir, "merged"), Data: []string{"context=" + label}}
+				spec := mount.Spec{Type: kind, Source: kind, Target: filepath.Join(dir, "merged"),
+					Data: []string{"context=" + label}}
 				if kind == "overlay" {
-					spec.Lower, spec.Upper, spec.Work = []string{filepath.Join(dir, "lower")}, filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+					spec.Lower, spec.Upper, spec.Work = []string{filepath.Join(dir, "lower")},
+						filepath.Join(dir, "upper"), filepath.Join(dir, "work")
 				}
 				if err := perform(t.Context(), spec); err != nil {
 					t.Fatal(err)
@@ -62,8 +65,9 @@ func TestSELinuxUnknownLabelIsNoMount(t *testing.T) {
 	testutil.SELinux(t)
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "lower/", "merged/")
-	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: filepath.Join(dir, "merged"), Lower: []string{filepath.Join(dir, "lower"), dir},
-		Data: []string{"context=system_u:object_r:no_such_t:s0"}}
+	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: filepath.Join(dir, "merged"),
+		Lower: []string{filepath.Join(dir, "lower"), dir},
+		Data:  []string{"context=system_u:object_r:no_such_t:s0"}}
 	if err := mount.Perform(t.Context(), spec); err == nil {
 		unix.Unmount(spec.Target, unix.MNT_DETACH)
 		t.Error("mounted")

@@ -8,7 +8,8 @@ import (
 	"github.com/shalestore/shale/tests/harness"
 )
 
-// Each tool mounts the other's container with the label that it was made with, and neither gives away categories the other has given.
+// Each tool mounts the other's container with the label that it was made with, and
+// neither gives away categories the other has given.
 func TestSELinuxBesideThePeer(t *testing.T) {
 	testutil.SELinux(t)
 	dir := t.TempDir()
