@@ -25,14 +25,18 @@ type disk struct {
 const rootDisk = "root"
 
 var disks = []disk{
-	{rootDisk, 3072, []string{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,nodiscard", "-m", "0", "-d", "root"}, "e2fsprogs"},
-	{"ext4", 1024, []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0,nodiscard,quotatype=prjquota", "-m", "0", "-O", "quota,project,verity"}, "e2fsprogs"},
+	{rootDisk, 3072, []string{"mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,nodiscard", "-m", "0", "-d", "root"},
+		"e2fsprogs"},
+	{"ext4", 1024, []string{"mkfs.ext4", "-q", "-F", "-b", "4096", "-E",
+		"lazy_itable_init=0,nodiscard,quotatype=prjquota", "-m", "0", "-O", "quota,project,verity"}, "e2fsprogs"},
 	{"xfs", 1024, []string{"mkfs.xfs", "-q", "-K"}, "xfsprogs"},
 	{"btrfs", 1024, []string{"mkfs.btrfs", "-q", "-K"}, "btrfs-progs"},
 }
 
-// guestTools are the host's programs that the guest has too, where the host has them, with the libraries they need.
-var guestTools = []string{"mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "xfs_quota", "mount", "umount", "setfattr", "getfattr", "ldconfig", "fuse-overlayfs"}
+// guestTools are the host's programs that the guest has too, where the host has them,
+// with the libraries they need.
+var guestTools = []string{"mkfs.ext4", "mkfs.xfs", "mkfs.btrfs", "xfs_quota", "mount", "umount", "setfattr", "getfattr",
+	"ldconfig", "fuse-overlayfs"}
 
 // guestJob is what the guest reads of a job.
 type guestJob struct {
@@ -63,7 +67,8 @@ func (f *files) close() {
 	}
 }
 
-// makeFiles makes a machine's files. Their names are gone when it returns, so that they end with their last user.
+// makeFiles makes a machine's files. Their names are gone when it returns, so that they
+// end with their last user.
 func makeFiles(ctx context.Context, k kernel, j job) (_ *files, err error) {
 	work, err := os.MkdirTemp("", "shale-vm-")
 	if err != nil {
@@ -119,7 +124,8 @@ func fillRoot(ctx context.Context, root string, j job) error {
 			t.addProgram(path, path)
 		}
 	}
-	guest := guestJob{Args: append([]string{filepath.Join(guestBinDir, filepath.Base(j.Args[0]))}, j.Args[1:]...), Dir: j.Dir}
+	guest := guestJob{Args: append([]string{filepath.Join(guestBinDir, filepath.Base(j.Args[0]))}, j.Args[1:]...),
+		Dir: j.Dir}
 	t.addProgram(guest.Args[0], j.Args[0])
 	for _, variable := range j.Env {
 		name, value, _ := strings.Cut(variable, "=")
@@ -167,7 +173,8 @@ func (t *tree) fillEtc() {
 	t.do(func() error { return os.Symlink("/proc/self/mounts", filepath.Join(t.root, "etc/mtab")) })
 }
 
-// addBusybox gives the guest a shell and what belongs to it. The host's own programs, added later, take their places.
+// addBusybox gives the guest a shell and what belongs to it. The host's own programs,
+// added later, take their places.
 func (t *tree) addBusybox() {
 	t.do(func() error {
 		path, err := tool("busybox", "busybox-static")
@@ -185,7 +192,8 @@ func (t *tree) addBusybox() {
 	})
 }
 
-// addProgram copies a program, and the libraries and the loader it needs to the places they have on the host.
+// addProgram copies a program, and the libraries and the loader it needs to the places
+// they have on the host.
 func (t *tree) addProgram(path, from string) {
 	t.addFile(path, from)
 	// For a static program ldd ends in error, and says so where we don't look.
@@ -200,7 +208,8 @@ func (t *tree) addProgram(path, from string) {
 	}
 }
 
-// addTestdata copies what a test of a package reads of its source: the testdata, and go.mod, by which it finds the module.
+// addTestdata copies what a test of a package reads of its source: the testdata, and
+// go.mod, by which it finds the module.
 func (t *tree) addTestdata(dir string) {
 	t.do(func() error {
 		data := filepath.Join(dir, "testdata")

@@ -16,8 +16,9 @@ import (
 // guestName is what this program is called where it is the guest's first process.
 const guestName = "init"
 
-// guest is that first process: it makes the machine ready, runs the job and turns the machine off. It never returns. What goes wrong
-// before the job can be seen on the console, which is where the kernel has opened its streams.
+// guest is that first process: it makes the machine ready, runs the job and turns the
+// machine off. It never returns. What goes wrong before the job can be seen on the
+// console, which is where the kernel has opened its streams.
 func guest() {
 	err := func() error {
 		if err := prepare(); err != nil {
@@ -74,7 +75,8 @@ func prepare() error {
 			return err
 		}
 	}
-	for link, target := range map[string]string{"/dev/fd": "/proc/self/fd", "/dev/stdin": "fd/0", "/dev/stdout": "fd/1", "/dev/stderr": "fd/2"} {
+	for link, target := range map[string]string{"/dev/fd": "/proc/self/fd", "/dev/stdin": "fd/0", "/dev/stdout": "fd/1",
+		"/dev/stderr": "fd/2"} {
 		if err := os.Symlink(target, link); err != nil {
 			return err
 		}
@@ -176,7 +178,8 @@ func runJob() error {
 	}
 	cmd := exec.Command(job.Args[0], job.Args[1:]...)
 	cmd.Dir = job.Dir
-	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TMPDIR=/tmp", "PWD=" + job.Dir}, job.Env...)
+	cmd.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+		"TMPDIR=/tmp", "PWD=" + job.Dir}, job.Env...)
 	for _, d := range disks {
 		device, err := deviceOf(d.name)
 		if err != nil {

@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 )
 
-// writeInitramfs makes what the kernel starts from: this very program as /init, and the modules, numbered in the order to load them.
+// writeInitramfs makes what the kernel starts from: this very program as /init, and the
+// modules, numbered in the order to load them.
 func writeInitramfs(dir string, k kernel) (*os.File, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -39,7 +40,8 @@ const (
 	modeRegular = 0o100000
 )
 
-// cpio writes an archive in the newc format: Documentation/driver-api/early-userspace/buffer-format.rst of the kernel.
+// cpio writes an archive in the newc format:
+// Documentation/driver-api/early-userspace/buffer-format.rst of the kernel.
 type cpio struct {
 	w       io.Writer
 	written int64

@@ -13,8 +13,9 @@ import (
 // kernelPackage depends on the newest of Debian's kernels for virtual machines.
 const kernelPackage = "linux-image-cloud-amd64"
 
-// wantedModules are what the machine and the tests need of what is not built in. The kernel asks for some of them by alias, for which it
-// would need modprobe; here all are loaded, what they depend on first.
+// wantedModules are what the machine and the tests need of what is not built in. The
+// kernel asks for some of them by alias, for which it would need modprobe; here all are
+// loaded, what they depend on first.
 var wantedModules = []string{
 	"virtio_pci", "virtio_blk", "virtio_console",
 	"crc32c-intel", "xfs", "btrfs", "overlay", "quota_v2", "loop", "fuse", "erofs", "squashfs", "nfsv4", "nfsd",
@@ -26,7 +27,8 @@ type kernel struct {
 	modules []string // paths, in the order in which they must be loaded
 }
 
-// kernelSuite is the variable that names a suite of Debian to take the kernel from, in place of the host's own: bookworm-backports has a newer one.
+// kernelSuite is the variable that names a suite of Debian to take the kernel from, in
+// place of the host's own: bookworm-backports has a newer one.
 const kernelSuite = "SHALE_VM_SUITE"
 
 // findKernel finds the kernel in the cache, or fetches it there.
@@ -47,7 +49,8 @@ func findKernel(ctx context.Context) (kernel, error) {
 		if err := a.unpack(ctx, name); err != nil {
 			return err
 		}
-		// Newer kernels have compressed modules, which we would have to read through xz each time.
+		// Newer kernels have compressed modules, which we would have to read through xz
+		// each time.
 		_, err = command(ctx, aside, "find", "lib/modules", "-name", "*.ko.xz", "-exec", "xz", "-d", "{}", "+")
 		return err
 	})

@@ -25,7 +25,8 @@ type job struct {
 	Console io.Writer // gets the kernel's console; nil for nobody
 }
 
-// bootLimit is how long the guest may take until it starts the program: many times what it takes, emulated, on a busy host.
+// bootLimit is how long the guest may take until it starts the program: many times what
+// it takes, emulated, on a busy host.
 const bootLimit = 2 * time.Minute
 
 var (
@@ -35,8 +36,9 @@ var (
 	errEnded  = errors.New("the machine ended without a result")
 )
 
-// run makes a machine, runs the job in it and returns the program's exit code. An error is a machine that did not get that far, or, as
-// a missingError, none that could be made. Nothing of it stays, not even when we are killed.
+// run makes a machine, runs the job in it and returns the program's exit code. An error
+// is a machine that did not get that far, or, as a missingError, none that could be made.
+// Nothing of it stays, not even when we are killed.
 func run(ctx context.Context, j job) (int, error) {
 	qemu, err := tool("qemu-system-x86_64", "qemu-system-x86")
 	if err != nil {
@@ -58,7 +60,8 @@ func run(ctx context.Context, j job) (int, error) {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	// Qemu 7.2 miscounts in cmpxchg16b, which Linux 6.12 stumbles over at once.
-	cmd := exec.CommandContext(ctx, qemu, "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-m", "2G", "-smp", "2",
+	cmd := exec.CommandContext(ctx, qemu, "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-cx16", "-m",
+		"2G", "-smp", "2",
 		"-nodefaults", "-display", "none", "-no-reboot")
 	arg := func(args ...string) { cmd.Args = append(cmd.Args, args...) }
 	// path makes a descriptor of ours one of qemu's.
@@ -66,7 +69,8 @@ func run(ctx context.Context, j job) (int, error) {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 		return fmt.Sprintf("/dev/fd/%d", 2+len(cmd.ExtraFiles))
 	}
-	// A kernel that stumbles stops, and the machine with it. On a busy host timer interrupts come too late for its check of them.
+	// A kernel that stumbles stops, and the machine with it. On a busy host timer
+	// interrupts come too late for its check of them.
 	arg("-kernel", path(files.kernel), "-initrd", path(files.initramfs),
 		"-append", "console=ttyS0 loglevel=4 oops=panic panic=-1 no_timer_check security=selinux selinux=1 enforcing=0")
 	for _, d := range disks {
@@ -128,7 +132,8 @@ func run(ctx context.Context, j job) (int, error) {
 	return 0, fmt.Errorf("%w; the end of its console:\n%s", cause, console.data)
 }
 
-// pipe is one end for qemu to write to, whose other end is copied somewhere until the last writer is gone.
+// pipe is one end for qemu to write to, whose other end is copied somewhere until the
+// last writer is gone.
 type pipe struct {
 	in   *os.File
 	done chan struct{}

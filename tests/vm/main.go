@@ -37,7 +37,8 @@ func main() {
 	os.Exit(code)
 }
 
-// runOrExplain runs a test binary with its arguments in the machine; where something to make one is missing, on the host, told of it.
+// runOrExplain runs a test binary with its arguments in the machine; where something to
+// make one is missing, on the host, told of it.
 func runOrExplain(ctx context.Context, args []string) (int, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -67,8 +68,9 @@ func runOrExplain(ctx context.Context, args []string) (int, error) {
 	return cmd.ProcessState.ExitCode(), nil
 }
 
-// limit is how long the machine may live: what the binary gives itself before it panics with all its stacks, and time to boot and say so.
-// It is less than the minute that go test grants beyond the binary's own time.
+// limit is how long the machine may live: what the binary gives itself before it panics
+// with all its stacks, and time to boot and say so. It is less than the minute that go
+// test grants beyond the binary's own time.
 func limit(args []string) time.Duration {
 	const boot = 50 * time.Second
 	for _, arg := range args {

@@ -13,7 +13,8 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// cached returns a directory of the cache. Where it isn't there, it is filled aside first, so that nobody sees half of it.
+// cached returns a directory of the cache. Where it isn't there, it is filled aside
+// first, so that nobody sees half of it.
 func cached(name string, fill func(aside string) error) (string, error) {
 	dir := filepath.Join(testutil.CacheDir(), name)
 	if _, err := os.Stat(dir); err == nil {
@@ -43,13 +44,14 @@ type apt struct {
 	options []string
 }
 
-// debian12 is the suite that stands in for the host's lists of packages where it has none, as images of containers do.
+// debian12 is the suite that stands in for the host's lists of packages where it has
+// none, as images of containers do.
 const debian12 = "bookworm"
 
 const aptState = "apt" // a directory for lists; gone after unpack
 
-// newApt uses the host's own lists of packages where they know the wanted one, or for a suite of its own choice ("bookworm-backports") lists that it
-// fetches into dir.
+// newApt uses the host's own lists of packages where they know the wanted one, or for a
+// suite of its own choice ("bookworm-backports") lists that it fetches into dir.
 func newApt(ctx context.Context, dir, suite, wanted string) (apt, error) {
 	a := apt{dir, []string{"-q", "-o", "Acquire::Retries=3", "-o", "Acquire::http::Timeout=20"}}
 	if suite == "" {
@@ -67,7 +69,8 @@ func newApt(ctx context.Context, dir, suite, wanted string) (apt, error) {
 		return a, err
 	}
 	a.options = append(a.options, "-o", "Dir::Etc::SourceList="+sources, "-o", "Dir::Etc::SourceParts=-",
-		"-o", "Dir::State::Lists="+filepath.Join(state, "lists"), "-o", "Dir::Cache="+state, "-o", "APT::Sandbox::User=")
+		"-o", "Dir::State::Lists="+filepath.Join(state, "lists"), "-o", "Dir::Cache="+state, "-o",
+		"APT::Sandbox::User=")
 	_, err := a.run(ctx, "apt-get", "update")
 	return a, err
 }

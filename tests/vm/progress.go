@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// The guest writes to two ports of a virtio console: to one what the program prints, to the other how it goes, in lines: "started" and
-// "exit CODE".
+// The guest writes to two ports of a virtio console: to one what the program prints, to
+// the other how it goes, in lines: "started" and "exit CODE".
 const (
 	outputPort = "org.shale.output"
 	statePort  = "org.shale.state"

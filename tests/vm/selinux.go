@@ -12,8 +12,9 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// Debian's policy has the system, but not the container types that its own contexts/lxc_contexts names: container-selinux, which has them elsewhere, is
-// no package of Debian 12. The machine is permissive, so that they need no rules.
+// Debian's policy has the system, but not the container types that its own
+// contexts/lxc_contexts names: container-selinux, which has them elsewhere, is no package
+// of Debian 12. The machine is permissive, so that they need no rules.
 const containerTypes = `module container 1.0;
 require { role system_r; role object_r; attribute domain; attribute file_type; }
 type container_t, domain;
@@ -25,7 +26,8 @@ role system_r types container_t;
 // guestPolicy is where the guest finds the policy, which testutil.SELinux loads.
 const guestPolicy = "/etc/selinux/default/policy/policy.33"
 
-// findPolicy makes a directory, in the cache, with etc/selinux and in it a policy of Debian's base module, that of unconfined users, and our container types.
+// findPolicy makes a directory, in the cache, with etc/selinux and in it a policy of
+// Debian's base module, that of unconfined users, and our container types.
 func findPolicy(ctx context.Context) (string, error) {
 	dir, err := cached("vm-selinux", func(aside string) error {
 		a, err := newApt(ctx, aside, "", "selinux-policy-default")
@@ -36,7 +38,8 @@ func findPolicy(ctx context.Context) (string, error) {
 			return err
 		}
 		for _, name := range []string{"base", "unconfined"} {
-			if err := bunzip(filepath.Join(aside, name+".pp"), filepath.Join(aside, "usr/share/selinux/default", name+".pp.bz2")); err != nil {
+			if err := bunzip(filepath.Join(aside, name+".pp"), filepath.Join(aside, "usr/share/selinux/default",
+				name+".pp.bz2")); err != nil {
 				return err
 			}
 		}
@@ -57,7 +60,8 @@ func findPolicy(ctx context.Context) (string, error) {
 				return err
 			}
 		}
-		return os.WriteFile(filepath.Join(aside, "etc/selinux/config"), []byte("SELINUX=permissive\nSELINUXTYPE=default\n"), 0o644)
+		return os.WriteFile(filepath.Join(aside, "etc/selinux/config"),
+			[]byte("SELINUX=permissive\nSELINUXTYPE=default\n"), 0o644)
 	})
 	if err != nil {
 		return "", fmt.Errorf("package selinux-policy-default: %w", err)

@@ -42,7 +42,8 @@ func act(how string) {
 	}
 }
 
-// What happens inside comes out: the output, the exit code, the end of the kernel, and time that is up.
+// What happens inside comes out: the output, the exit code, the end of the kernel, and
+// time that is up.
 func TestResultsComeOut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts virtual machines")
@@ -60,7 +61,8 @@ func TestResultsComeOut(t *testing.T) {
 	} {
 		t.Run(c.how, func(t *testing.T) {
 			var out bytes.Buffer
-			j := job{Args: []string{"", "one", "two words"}, Dir: t.TempDir(), Env: []string{fixture + "=" + c.how}, Stdout: &out, Limit: 5 * time.Minute}
+			j := job{Args: []string{"", "one", "two words"}, Dir: t.TempDir(), Env: []string{fixture + "=" + c.how},
+				Stdout: &out, Limit: 5 * time.Minute}
 			if c.limit != 0 {
 				j.Limit = c.limit
 			}
@@ -88,7 +90,8 @@ func TestResultsComeOut(t *testing.T) {
 	}
 }
 
-// A machine that can't be made is something else than one that failed, and says what to install.
+// A machine that can't be made is something else than one that failed, and says what to
+// install.
 func TestMissingToolIsNamed(t *testing.T) {
 	_, err := tool("no-such-program", "its-package")
 	var missing missingError
