@@ -44,8 +44,8 @@ func TestQuotaOfAProjectHolds(t *testing.T) {
 	}
 }
 
-// withoutResourceCapability lets the rest of the test obey limits: but for XFS, quotas don't hold for CAP_SYS_RESOURCE. Overlayfs drops
-// it by itself.
+// withoutResourceCapability lets the rest of the test obey limits: but for XFS, quotas
+// don't hold for CAP_SYS_RESOURCE. Overlayfs drops it by itself.
 func withoutResourceCapability(t *testing.T) {
 	t.Helper()
 	runtime.LockOSThread() // and never unlocked: the thread ends with the test
@@ -75,7 +75,8 @@ func writeBlocks(path string, n int) (written int, err error) {
 	return written, errors.Join(err, file.Sync())
 }
 
-// setProject is FS_IOC_FSSETXATTR (linux/fs.h): everything made in the directory from now on belongs to the project.
+// setProject is FS_IOC_FSSETXATTR (linux/fs.h): everything made in the directory from now
+// on belongs to the project.
 func setProject(t *testing.T, dir string, project uint32) {
 	t.Helper()
 	const (
@@ -115,7 +116,8 @@ func setLimit(t *testing.T, disk *testutil.VMDisk, project uint32, bytes uint64)
 		blockTime, inodeTime         uint64
 		valid                        uint32
 	}{hardKiB: bytes >> 10, valid: blockLimit}
-	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, file.Fd(), setQuota<<8|prjQuota, uintptr(project), uintptr(unsafe.Pointer(&quota)), 0, 0)
+	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, file.Fd(), setQuota<<8|prjQuota, uintptr(project),
+		uintptr(unsafe.Pointer(&quota)), 0, 0)
 	if errno != 0 {
 		t.Fatalf("limit project %d: %v", project, errno)
 	}
