@@ -3,6 +3,7 @@ package config
 import (
 	"io/fs"
 	"maps"
+	"os/exec"
 
 	"github.com/shalestore/shale/idtools"
 )
@@ -57,6 +58,9 @@ type Overlay struct {
 	// MountProgram is the absolute path of a program that mounts in the kernel's stead,
 	// such as fuse-overlayfs; "" for none.
 	MountProgram string
+	// StartMountProgram starts it instead of (*exec.Cmd).Start, for a program that wants it
+	// to run in another way than itself; nil for none. No file or variable sets it.
+	StartMountProgram func(*exec.Cmd) error
 	// IgnoreChownErrors keeps extracted files with the owner who extracts, where the
 	// kernel refuses the archive's.
 	IgnoreChownErrors bool

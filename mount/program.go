@@ -10,7 +10,6 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
-	"github.com/shalestore/shale/internal/urgent"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,8 +26,11 @@ func byProgram(ctx context.Context, s Spec) error {
 	said := &firstWords{}
 	cmd.Stderr = said
 	cmd.WaitDelay = 5 * time.Second // for one that hands our pipe to the child that serves the mount
-	err = urgent.Ordinary(cmd.Start)
-	if err == nil {
+	start := s.Start
+	if start == nil {
+		start = (*exec.Cmd).Start
+	}
+	if err = start(cmd); err == nil {
 		err = cmd.Wait()
 	}
 	if err != nil && !errors.Is(err, exec.ErrWaitDelay) {

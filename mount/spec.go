@@ -5,6 +5,7 @@
 package mount
 
 import (
+	"os/exec"
 	"strings"
 
 	"github.com/shalestore/shale/idtools"
@@ -45,6 +46,9 @@ type Spec struct {
 	// stead, as fuse-overlayfs does. IDMap then is for Upper as well, which holds the
 	// container's IDs too.
 	Program string
+	// Start starts Program, which may outlive this process, instead of (*exec.Cmd).Start:
+	// with the scheduling or the control group that the caller wants it to have.
+	Start func(*exec.Cmd) error
 	// MapDir is a directory, made when missing, in which mounts for IDMap appear for a
 	// moment on kernels whose overlayfs refuses detached ones.
 	MapDir string

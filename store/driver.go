@@ -28,6 +28,7 @@ func openDriver(ctx context.Context, cfg config.Config, others []string) (driver
 			ForceMask:     cfg.Overlay.ForceMask,
 			MountProgram:  cfg.Overlay.MountProgram,
 			FindProgram:   config.FindMountProgram,
+			StartProgram:  cfg.Overlay.StartMountProgram,
 			UseComposefs:  cfg.Overlay.UseComposefs,
 			DisableIDMap:  cfg.Overlay.DisableIDMap,
 			Limits:        quota.Limits{Bytes: cfg.Overlay.Size, Inodes: cfg.Overlay.Inodes},

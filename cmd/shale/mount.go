@@ -5,8 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/shalestore/shale/cmd/internal/urgent"
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/internal/urgent"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -39,9 +39,12 @@ An ordinary user's mounts live in a user namespace: run this in "shale unshare" 
 		"mount an image, or a layer, so that it can't be changed (also --ro)")
 	flags.SetNormalizeFunc(alias("ro", "read-only"))
 	maps := mapFlags(command)
+	atOnce := urgentFlag(command)
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		urgent.Process() // else a running import on all processors makes it wait
+		if *atOnce {
+			urgent.Process()
+		}
 		type outcome struct {
 			ID         string `json:"id"`
 			MountPoint string `json:"mountpoint"`
@@ -86,9 +89,12 @@ are no longer mounted, which is when the last one was taken back.`,
 		ValidArgsFunction: p.completeAny,
 	}
 	force := command.Flags().BoolP("force", "f", false, "unmount at once, however often it was mounted")
+	atOnce := urgentFlag(command)
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		urgent.Process() // else a running import on all processors makes it wait
+		if *atOnce {
+			urgent.Process()
+		}
 		var outcomes []refError
 		var failed error
 		for _, ref := range args {
@@ -135,6 +141,13 @@ func (p *program) mounted() *cobra.Command {
 		return failed
 	})
 	return command
+}
+
+// urgentFlag adds --urgent, on for commands that hold locks for a moment: an import on all
+// processors makes them wait otherwise.
+func urgentFlag(command *cobra.Command) *bool {
+	return command.Flags().Bool("urgent", true,
+		"run before other programs, as far as the caller may (nice -10); --urgent=false takes its turn")
 }
 
 // mountOne mounts a layer or a container, or with ReadOnly the top layer of an image.

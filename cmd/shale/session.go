@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/shalestore/shale/cmd/internal/urgent"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
@@ -40,6 +41,7 @@ func (p *program) openStore(command *cobra.Command) (*store.Store, error) {
 	p.log.Debugf("Run Root: %s", settings.RunRoot)
 	p.log.Debugf("Driver Name: %s", settings.Driver)
 	p.log.Debugf("Driver Options: %s", settings.DriverOptions())
+	settings.Overlay.StartMountProgram = urgent.Start
 	return store.Open(command.Context(), settings)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,6 +40,8 @@ type Options struct {
 	SkipMountHome bool
 	// MountProgram is mount_program: what mounts in the kernel's stead.
 	MountProgram string
+	// StartProgram starts it (mount.Spec.Start).
+	StartProgram func(*exec.Cmd) error
 	// FindProgram looks for a mount program on the host, "" for none, where there is no
 	// MountProgram and overlayfs can't do the job: on a file system that it doesn't work
 	// on, or when the store's layers were made for a mount program. nil finds none.

@@ -94,7 +94,7 @@ func (d *Driver) rememberProgram() error {
 
 // byProgram turns a mount into one that the program makes.
 func (d *Driver) byProgram(spec *mount.Spec) {
-	spec.Program = d.opts.MountProgram
+	spec.Program, spec.Start = d.opts.MountProgram, d.opts.StartProgram
 	if d.opts.ForceMask != nil {
 		// true owners and modes are in user.containers.override_stat, for what is
 		// written, too

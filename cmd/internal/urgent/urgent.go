@@ -3,6 +3,7 @@ package urgent
 
 import (
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 
@@ -22,12 +23,18 @@ const (
 // Process lets all threads of this process, and those that they will start, run before
 // others: for a command that is over in milliseconds, that somebody waits for, and that
 // holds locks for which others wait. Beside programs that keep all processors busy it
-// would else wait for its turn as long as it works, at a lock as well. The weight takes
-// CAP_SYS_NICE; without it only the length of a turn changes. A process that was started
-// with a weight or a policy of its own keeps it.
+// would else wait for its turn as long as it works, at a lock as well.
+//
+// It takes what the caller could have taken for itself and no more: the weight that
+// CAP_SYS_NICE or RLIMIT_NICE grants (setpriority(2)), and without either only a shorter
+// turn. A process that was started with a weight or a policy of its own keeps it.
 func Process() {
 	now, err := unix.SchedGetAttr(0, 0)
 	if err != nil || now.Policy != unix.SCHED_NORMAL || now.Nice != 0 {
+		return
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NICE, &limit); err != nil {
 		return
 	}
 	// A thread that isn't listed yet is started by one that is: twice is enough for all.
@@ -42,27 +49,30 @@ func Process() {
 				continue
 			}
 			if set(tid, nice) == unix.EPERM {
-				_ = set(tid, 0)
+				_ = set(tid, granted(limit.Cur))
 			}
 		}
 	}
 }
 
-// Ordinary calls start, which starts a program that outlives this process: that one gets
-// the ordinary weight.
-func Ordinary(start func() error) error {
+// granted is the weight that RLIMIT_NICE lets a process without CAP_SYS_NICE take: the
+// limit is 20 minus the lowest nice value (getrlimit(2)).
+func granted(limit uint64) int32 { return max(nice, min(0, 20-int32(min(limit, 40)))) }
+
+// Start starts a program that outlives this process, with the ordinary weight.
+func Start(cmd *exec.Cmd) error {
 	runtime.LockOSThread() // a child has what the thread has that starts it
 	defer runtime.UnlockOSThread()
 	now, err := unix.SchedGetAttr(0, 0)
 	if err != nil || now.Policy != unix.SCHED_NORMAL || now.Runtime != turn {
-		return start()
+		return cmd.Start()
 	}
 	ordinary := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}
 	if err := unix.SchedSetAttr(0, &ordinary, 0); err != nil {
-		return start()
+		return cmd.Start()
 	}
-	defer set(0, now.Nice)
-	return start()
+	defer func() { _ = set(0, now.Nice) }()
+	return cmd.Start()
 }
 
 // set is in vain for a thread that has ended, and on a kernel whose rules differ; nothing

@@ -6,9 +6,10 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
-	"github.com/shalestore/shale/internal/urgent"
+	"github.com/shalestore/shale/cmd/internal/urgent"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,11 +19,21 @@ func TestMain(m *testing.M) {
 	if os.Getenv("URGENT_TEST") == "" {
 		os.Exit(m.Run())
 	}
+	if os.Getenv("URGENT_TEST") == "granted" { // an ordinary user, whom somebody lets have -5
+		err := unix.Setrlimit(unix.RLIMIT_NICE, &unix.Rlimit{Cur: 25, Max: 25})
+		if err == unix.EPERM { // root without CAP_SYS_RESOURCE
+			os.Stdout.WriteString("unknown")
+			return
+		}
+		if err := errors.Join(err, syscall.Setuid(65534)); err != nil {
+			panic(err)
+		}
+	}
 	urgent.Process()
 	if os.Getenv("URGENT_TEST") == "start" { // a child, which says what weight it has got
 		child := exec.Command("nice")
 		child.Stdout = os.Stdout
-		if err := errors.Join(urgent.Ordinary(child.Start), child.Wait()); err != nil {
+		if err := errors.Join(urgent.Start(child), child.Wait()); err != nil {
 			panic(err)
 		}
 		return
@@ -84,8 +95,21 @@ func TestProcess(t *testing.T) {
 	if got := weights(t, "start"); len(got) != 1 || !got["0"] {
 		t.Errorf("weight of a program that stays: %v", got)
 	}
+	if os.Geteuid() == 0 && want == "-10" {
+		if got := weights(t, "granted"); len(got) != 1 || !got["-5"] && !got["unknown"] {
+			t.Errorf("weights of a user with RLIMIT_NICE 25: %v, want -5", got)
+		}
+	}
 	// Somebody has chosen a weight for it.
 	if got := weights(t, "list", "nice", "-n", "5"); len(got) != 1 || !got["5"] {
 		t.Errorf("weights of a process that was started with 5: %v", got)
+	}
+}
+
+func TestGranted(t *testing.T) {
+	for limit, want := range map[uint64]int32{0: 0, 1: 0, 15: 0, 20: 0, 25: -5, 30: -10, 40: -10, 1<<64 - 1: -10} {
+		if got := urgent.Granted(limit); got != want {
+			t.Errorf("RLIMIT_NICE %d grants %d, want %d", limit, got, want)
+		}
 	}
 }

@@ -1,0 +1,4 @@
+package urgent
+
+// Granted is the weight that a limit grants.
+var Granted = granted
