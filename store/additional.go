@@ -8,6 +8,7 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // AdditionalLayer is a layer of an additional layer store that isn't in this store yet.
@@ -27,14 +28,14 @@ type AdditionalLayer struct {
 // out.
 func (s *Store) LookupAdditionalLayer(ctx context.Context, toc digest.Digest,
 	reference string) (*AdditionalLayer, error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stores, ok := rooms.driver.(drivers.AdditionalLayers)
+	stores, ok := roots.Driver.(drivers.AdditionalLayers)
 	if !ok {
 		return nil, fmt.Errorf("additional layer %s: %w: the %s driver has no additional layer stores", toc,
-			errdefs.ErrNotFound, rooms.driver.Name())
+			errdefs.ErrNotFound, roots.Driver.Name())
 	}
 	found, err := stores.LookupAdditional(ctx, toc, reference)
 	if err != nil {
@@ -55,7 +56,7 @@ func (a *AdditionalLayer) Release() { a.found.Release() }
 // needs the layer store from then on. Of opts, ID, Parent, Names and Metadata count.
 // Errors are those of CreateLayer.
 func (a *AdditionalLayer) PutAs(ctx context.Context, opts layers.CreateOptions) (created layers.Layer, err error) {
-	return a.store.addLayer(ctx, opts, func(r *rooms, parent *layers.Layer) (*layers.Draft, error) {
-		return r.layers.PrepareAdditional(ctx, parent, a.found, opts)
+	return a.store.addLayer(ctx, opts, func(r *roots.Roots, parent *layers.Layer) (*layers.Draft, error) {
+		return r.Layers.PrepareAdditional(ctx, parent, a.found, opts)
 	})
 }

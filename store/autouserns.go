@@ -16,7 +16,6 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
-	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
@@ -72,11 +71,6 @@ func (s *Store) createInFreeRange(ctx context.Context, opts ContainerOptions) (c
 	return containers.Container{},
 		fmt.Errorf("new container: automatic user namespace: %w: other containers took the IDs %d times",
 			errdefs.ErrBusy, autoTries)
-}
-
-// lockUserns takes the lock under which containers with maps are recorded.
-func (s *Store) lockUserns(ctx context.Context) (*lockfile.Lock, error) {
-	return lockfile.Acquire(ctx, filepath.Join(s.cfg.GraphRoot, "userns.lock"), lockfile.Exclusive)
 }
 
 // chooseIDs finds IDs that no container has.
@@ -175,11 +169,11 @@ func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, erro
 	var content []string // where the lists may be: the image as a whole, or each of its layers
 	var top string
 	if opts.Image != "" {
-		rooms, err := s.open(ctx)
+		roots, err := s.Roots(ctx)
 		if err != nil {
 			return 0, err
 		}
-		err = s.viewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
+		err = roots.ViewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
 			image, err := i.Lookup(opts.Image)
 			if err != nil || image.TopLayer == "" {
 				return err
@@ -194,14 +188,14 @@ func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, erro
 				}
 				id = layer.Parent
 			}
-			info, err := rooms.driver.Stat(ctx, image.TopLayer)
+			info, err := roots.Driver.Stat(ctx, image.TopLayer)
 			top, content = image.TopLayer, append([]string{info.Content}, info.Lower...)
 			return err
 		})
 		if err != nil {
 			return 0, err
 		}
-		if root := detachedRoot(ctx, rooms.driver, top); root != nil {
+		if root := detachedRoot(ctx, roots.Driver, top); root != nil {
 			defer root.Close()
 			content = []string{fmt.Sprintf("/proc/self/fd/%d", root.Fd())}
 		}

@@ -65,12 +65,12 @@ func (s *Store) importSideBySide(ctx context.Context, parentRef string, chain []
 			return nil, errNotSideBySide
 		}
 	}
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var parent *layers.Layer
-	err = s.viewLayers(ctx, func(l *layers.ReadTx, c *containers.ReadTx) (err error) {
+	err = roots.ViewLayers(ctx, func(l *layers.ReadTx, c *containers.ReadTx) (err error) {
 		for _, in := range chain {
 			if _, err := l.CheckFree(in.Options.ID, in.Options.Names); err != nil {
 				return err
@@ -82,10 +82,10 @@ func (s *Store) importSideBySide(ctx context.Context, parentRef string, chain []
 	if err != nil {
 		return nil, err
 	}
-	if err := s.prepareHome(ctx, rooms.driver); err != nil {
+	if err := roots.PrepareHome(ctx); err != nil {
 		return nil, err
 	}
-	drafts, err := prepareChain(ctx, rooms.layers, parent, chain)
+	drafts, err := prepareChain(ctx, roots.Layers, parent, chain)
 	defer func() {
 		for i := len(drafts) - 1; i >= 0; i-- {
 			drafts[i].Close() // what can't be removed is stale, and goes with the next writer
@@ -149,7 +149,11 @@ func fillSideBySide(ctx context.Context, drafts []*layers.Draft, chain []LayerIm
 // addTogether makes the drafts layers, all or none.
 func (s *Store) addTogether(ctx context.Context, parent *layers.Layer,
 	drafts []*layers.Draft) (made []layers.Layer, err error) {
-	err = s.updateLayers(ctx, func(l *layers.WriteTx, c *containers.ReadTx) error {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = r.UpdateLayers(ctx, func(l *layers.WriteTx, c *containers.ReadTx) error {
 		if parent != nil {
 			if err := checkParent(parent.ID, c); err != nil {
 				return err

@@ -44,12 +44,12 @@ type CheckOptions struct {
 // Damage is no error. A file of records that can't be read is a finding, and then the
 // only one: without it nothing can be said about the others.
 func (s *Store) Check(ctx context.Context, opts CheckOptions) (Report, error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return Report{}, err
 	}
 	var report Report
-	stale, err := rooms.layers.Stale(ctx)
+	stale, err := roots.Layers.Stale(ctx)
 	if err != nil {
 		return report, err
 	}
@@ -103,11 +103,11 @@ func (s *Store) stillStale(ctx context.Context, before []string) ([]string, erro
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	now, err := rooms.layers.Stale(ctx)
+	now, err := roots.Layers.Stale(ctx)
 	return slices.DeleteFunc(now, func(path string) bool { return !slices.Contains(before, path) }), err
 }
 
@@ -119,11 +119,11 @@ const probeAge = time.Minute
 // one that asks for ID-mapped mounts is made under no lock at all, when a layer is first
 // created, so only age tells that it was left.
 func (s *Store) staleProbes(ctx context.Context) ([]string, error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	prober, ok := rooms.driver.(drivers.Prober)
+	prober, ok := roots.Driver.(drivers.Prober)
 	if !ok {
 		return nil, nil
 	}
@@ -178,17 +178,17 @@ func (s *Store) checkTokens(ctx context.Context, report *Report) error {
 
 // lockFiles are the lock files that hold tokens.
 func (s *Store) lockFiles(ctx context.Context) ([]string, error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	name, graph, run := rooms.driver.Name(), s.cfg.GraphRoot, s.cfg.RunRoot
+	name, graph, run := roots.Driver.Name(), s.cfg.GraphRoot, s.cfg.RunRoot
 	containers := graph
 	if s.cfg.TransientStore {
 		containers = run
 	}
 	locks := []string{
-		s.storageLock(),
+		roots.StorageLock(),
 		filepath.Join(graph, name+"-layers", "layers.lock"),
 		filepath.Join(run, name+"-layers", "mountpoints.lock"),
 		filepath.Join(graph, name+"-images", "images.lock"),

@@ -40,11 +40,11 @@ func (s *Store) ContainerByLayer(ctx context.Context, layer string) (containers.
 // viewContainer is View of the containers alone, for functions with a result.
 func viewContainer[T any](ctx context.Context, s *Store, fn func(*containers.ReadTx) (T, error)) (T, error) {
 	var result T
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return result, err
 	}
-	err = r.containers.View(ctx, func(tx *containers.ReadTx) (err error) {
+	err = r.Containers.View(ctx, func(tx *containers.ReadTx) (err error) {
 		result, err = fn(tx)
 		return err
 	})
@@ -108,7 +108,7 @@ func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions,
 		opts.IDMap.GIDs = nil
 	}
 	opts.Volatile = opts.Volatile || s.cfg.TransientStore
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return containers.Container{}, err
 	}
@@ -116,11 +116,11 @@ func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions,
 		return containers.Container{}, fmt.Errorf("new container: %w", err)
 	}
 	if opts.Limits.Any() {
-		if err := rooms.layers.Limitable(ctx); err != nil {
+		if err := roots.Layers.Limitable(ctx); err != nil {
 			return containers.Container{}, fmt.Errorf("new container: %w", err)
 		}
 	}
-	shift, err := rooms.layers.Shifts(ctx, opts.IDMap)
+	shift, err := roots.Layers.Shifts(ctx, opts.IDMap)
 	if err != nil {
 		return containers.Container{}, err
 	}
@@ -133,7 +133,7 @@ func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions,
 		return containers.Container{}, err
 	}
 	if shift && plan.top != nil {
-		if shift, err = rooms.layers.ShiftsLayer(ctx, plan.top.ID); err != nil {
+		if shift, err = roots.Layers.ShiftsLayer(ctx, plan.top.ID); err != nil {
 			return containers.Container{}, fmt.Errorf("new container: %w", err)
 		}
 		if !shift {
@@ -150,10 +150,10 @@ func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions,
 			return containers.Container{}, fmt.Errorf("new container: %w", err)
 		}
 	}
-	if err := s.prepareHome(ctx, rooms.driver); err != nil {
+	if err := roots.PrepareHome(ctx); err != nil {
 		return containers.Container{}, fmt.Errorf("new container: %w", err)
 	}
-	draft, err := rooms.layers.Prepare(ctx, plan.top, layers.CreateOptions{
+	draft, err := roots.Layers.Prepare(ctx, plan.top, layers.CreateOptions{
 		ID:       opts.Layer,
 		Writable: true,
 		Limits:   opts.Limits,
@@ -173,13 +173,13 @@ func (s *Store) createPlanned(ctx context.Context, opts ContainerOptions,
 		return containers.Container{}, fmt.Errorf("new container: %w", err)
 	}
 	if !opts.IDMap.IsIdentity() {
-		lock, err := s.lockUserns(ctx)
+		lock, err := roots.LockUserns(ctx)
 		if err != nil {
 			return containers.Container{}, fmt.Errorf("new container: %w", err)
 		}
 		defer lock.Release()
 	}
-	err = s.updateContainers(ctx, func(l *layers.WriteTx, i *images.ReadTx, c *containers.WriteTx) error {
+	err = roots.UpdateContainers(ctx, func(l *layers.WriteTx, i *images.ReadTx, c *containers.WriteTx) error {
 		if err := plan.stillRight(i); err != nil {
 			return err
 		}
@@ -252,8 +252,12 @@ func (s *Store) planContainer(ctx context.Context, opts ContainerOptions,
 		}
 		return checkLabels(plan.flags, opts.LabelOpts)
 	}
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if opts.ID == "" && len(opts.Names) == 0 { // nothing that another container could have
-		return plan, s.viewImages(ctx, find)
+		return plan, r.ViewImages(ctx, find)
 	}
 	return plan, s.viewAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) error {
 		if err := c.CheckFree(opts.ID, opts.Names); err != nil {
@@ -288,7 +292,7 @@ func (p *containerPlan) find(l *layers.ReadTx, i *images.ReadTx, ref string, onD
 // but its image to look up: nil where that isn't remembered.
 func (s *Store) guessPlan(opts ContainerOptions, onDisk idtools.Mapping) *containerPlan {
 	s.mu.Lock()
-	r := s.rooms
+	r := s.roots
 	s.mu.Unlock()
 	if r == nil || opts.Image == "" || opts.ID != "" || opts.Layer != "" || len(opts.Names) > 0 ||
 		!opts.IDMap.IsIdentity() {
@@ -299,8 +303,8 @@ func (s *Store) guessPlan(opts ContainerOptions, onDisk idtools.Mapping) *contai
 		plan.flags = map[string]any{}
 	}
 	right := false
-	r.layers.Recall(func(l *layers.ReadTx) {
-		r.images.Recall(func(i *images.ReadTx) { right = plan.find(l, i, opts.Image, onDisk) == nil })
+	r.Layers.Recall(func(l *layers.ReadTx) {
+		r.Images.Recall(func(i *images.ReadTx) { right = plan.find(l, i, opts.Image, onDisk) == nil })
 	})
 	if !right || checkLabels(plan.flags, opts.LabelOpts) != nil {
 		return nil
@@ -353,11 +357,11 @@ func (s *Store) ContainerBigDataDigest(ctx context.Context, ref, key string) (di
 // SetContainerBigData stores a data item with a container, in place of one that has the
 // same key.
 func (s *Store) SetContainerBigData(ctx context.Context, ref, key string, data []byte) error {
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return err
 	}
-	return r.containers.Update(ctx, func(tx *containers.WriteTx) error {
+	return r.Containers.Update(ctx, func(tx *containers.WriteTx) error {
 		return tx.SetBigData(ref, containers.Item{Key: key, Data: data})
 	})
 }
@@ -376,7 +380,7 @@ func (s *Store) ContainerRunDirectory(ctx context.Context, ref string) (string, 
 // ContainerSize adds up, in bytes, what a container's layer has changed, its data items
 // and its two directories.
 func (s *Store) ContainerSize(ctx context.Context, ref string) (int64, error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -384,7 +388,7 @@ func (s *Store) ContainerSize(ctx context.Context, ref string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	total, err := rooms.layers.DiffSize(ctx, container.LayerID, "")
+	total, err := roots.Layers.DiffSize(ctx, container.LayerID, "")
 	if err != nil {
 		return 0, fmt.Errorf("container %s: %w", container.ID, err)
 	}

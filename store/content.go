@@ -13,7 +13,7 @@ import (
 // checkContent reads the content of layers and the data items of images and containers,
 // several at a time and without locks.
 func (s *Store) checkContent(ctx context.Context, v *survey, opts CheckOptions, report *Report) error {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return err
 	}
@@ -29,12 +29,12 @@ func (s *Store) checkContent(ctx context.Context, v *survey, opts CheckOptions, 
 		jobs = append(jobs, func(ctx context.Context) error { return r.layer(ctx, layer) })
 	}
 	for _, image := range v.images {
-		jobs = append(jobs, func(ctx context.Context) error { return r.items(ctx, imageItems(rooms.images, image)) })
+		jobs = append(jobs, func(ctx context.Context) error { return r.items(ctx, imageItems(roots.Images, image)) })
 	}
 	for _, container := range v.containers {
 		jobs = append(jobs, func(ctx context.Context) error {
 			return r.items(ctx,
-				containerItems(rooms.containers, container))
+				containerItems(roots.Containers, container))
 		})
 	}
 	workers := opts.Workers
@@ -91,13 +91,13 @@ func (r *reading) progress(size int64) (report func(int64), finish func()) {
 }
 
 func (r *reading) layer(ctx context.Context, layer layers.Layer) error {
-	rooms, err := r.store.open(ctx)
+	roots, err := r.store.Roots(ctx)
 	if err != nil {
 		return err
 	}
 	report, finish := r.progress(max(layer.DiffSize, 0))
 	defer finish()
-	verdict, err := rooms.layers.Verify(ctx, layer.ID, layers.VerifyOptions{
+	verdict, err := roots.Layers.Verify(ctx, layer.ID, layers.VerifyOptions{
 		AnyTime:  r.store.cfg.PullOptions.UseHardLinks,
 		Progress: report,
 	})

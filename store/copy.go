@@ -14,6 +14,7 @@ import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/store/internal/roots"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,7 +103,7 @@ func (v *visited) leave(ctx context.Context) error {
 	if v.root >= 0 {
 		unix.Close(v.root)
 	}
-	ctx, cancel := undoContext(ctx)
+	ctx, cancel := roots.UndoContext(ctx)
 	defer cancel()
 	_, err := v.store.Unmount(ctx, v.layer, false)
 	return err

@@ -32,13 +32,13 @@ const (
 // A file system without shared blocks is errdefs.ErrUnsupported; btrfs and XFS with
 // reflink have them.
 func (s *Store) Dedup(ctx context.Context, by DedupBy) (shared int64, err error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return 0, err
 	}
 	needed := map[string]bool{}
-	err = rooms.layers.View(ctx, func(l *layers.ReadTx) error {
-		return rooms.images.View(ctx, func(i *images.ReadTx) error {
+	err = roots.Layers.View(ctx, func(l *layers.ReadTx) error {
+		return roots.Images.View(ctx, func(i *images.ReadTx) error {
 			all, err := i.All()
 			if err != nil {
 				return err
@@ -63,7 +63,7 @@ func (s *Store) Dedup(ctx context.Context, by DedupBy) (shared int64, err error)
 		if !needed[id] {
 			continue
 		}
-		info, err := rooms.driver.Stat(ctx, id)
+		info, err := roots.Driver.Stat(ctx, id)
 		if errors.Is(err, errdefs.ErrNotFound) {
 			continue
 		}

@@ -80,11 +80,11 @@ func removeProbe(ctx context.Context, dir string) error {
 // collect removes what is garbage now, without what may belong to objects whose records
 // were lost.
 func (s *Store) collect(ctx context.Context, lost lostRecords) error {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return err
 	}
-	errs := []error{rooms.layers.Sweep(ctx)}
+	errs := []error{roots.Layers.Sweep(ctx)}
 	probes, err := s.staleProbes(ctx)
 	errs = append(errs, err)
 	for _, dir := range probes {
@@ -109,14 +109,14 @@ func (s *Store) collect(ctx context.Context, lost lostRecords) error {
 
 // space adds up what the findings take on disk.
 func (s *Store) space(ctx context.Context, garbage Report) (bytes int64, err error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return 0, err
 	}
 	for _, f := range garbage.Findings {
 		path := f.ID
 		if f.Kind == KindLayer {
-			usage, err := rooms.driver.Usage(ctx, f.ID)
+			usage, err := roots.Driver.Usage(ctx, f.ID)
 			if err == nil {
 				bytes += usage.Bytes
 			} else if !gone(err) {

@@ -38,11 +38,11 @@ func (s *Store) ImagesByTopLayer(ctx context.Context, layer string) ([]images.Im
 // viewImage is View of the images alone, for functions with a result.
 func viewImage[T any](ctx context.Context, s *Store, fn func(*images.ReadTx) (T, error)) (T, error) {
 	var result T
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return result, err
 	}
-	err = r.images.View(ctx, func(tx *images.ReadTx) (err error) {
+	err = r.Images.View(ctx, func(tx *images.ReadTx) (err error) {
 		result, err = fn(tx)
 		return err
 	})
@@ -55,7 +55,11 @@ func viewImage[T any](ctx context.Context, s *Store, fn func(*images.ReadTx) (T,
 // Errors are errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, errdefs.ErrNotFound for
 // the layer, and errdefs.ErrInvalid for an ID, a key or a digest that breaks its grammar.
 func (s *Store) CreateImage(ctx context.Context, opts ImageOptions) (created images.Image, err error) {
-	err = s.updateImages(ctx, func(l *layers.ReadTx, i *images.WriteTx) error {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return created, err
+	}
+	err = r.UpdateImages(ctx, func(l *layers.ReadTx, i *images.WriteTx) error {
 		if opts.TopLayer != "" {
 			top, err := l.Lookup(opts.TopLayer)
 			if err != nil {
@@ -95,11 +99,11 @@ func (s *Store) ImageBigDataDigest(ctx context.Context, ref, key string) (digest
 // key. The digest of an item whose key begins with "manifest" is a digest of the image; d
 // is recorded for it, or the SHA-256 of data when d is "".
 func (s *Store) SetImageBigData(ctx context.Context, ref, key string, data []byte, d digest.Digest) error {
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return err
 	}
-	return r.images.Update(ctx, func(tx *images.WriteTx) error {
+	return r.Images.Update(ctx, func(tx *images.WriteTx) error {
 		return tx.SetBigData(ref, images.Item{Key: key, Data: data, Digest: d})
 	})
 }
@@ -118,14 +122,14 @@ func (s *Store) ImageRunDirectory(ctx context.Context, ref string) (string, erro
 // ImageSize adds up, in bytes, the uncompressed tars of an image's layers and its data
 // items. Layers that didn't come as a tar are measured.
 func (s *Store) ImageSize(ctx context.Context, ref string) (int64, error) {
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return 0, err
 	}
 	var image images.Image
 	var chain map[string]layers.Layer
-	err = r.layers.View(ctx, func(l *layers.ReadTx) error {
-		return r.images.View(ctx, func(i *images.ReadTx) error {
+	err = r.Layers.View(ctx, func(l *layers.ReadTx) error {
+		return r.Images.View(ctx, func(i *images.ReadTx) error {
 			if image, err = i.Lookup(ref); err != nil {
 				return err
 			}
@@ -140,7 +144,7 @@ func (s *Store) ImageSize(ctx context.Context, ref string) (int64, error) {
 	for id, layer := range chain {
 		size := layer.Size()
 		if layer.DiffID == "" || size < 0 {
-			if size, err = r.layers.DiffSize(ctx, id, ""); err != nil {
+			if size, err = r.Layers.DiffSize(ctx, id, ""); err != nil {
 				return 0, err
 			}
 		}

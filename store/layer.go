@@ -10,6 +10,7 @@ import (
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // Layers returns all layers in the order of their files, those of additional stores last.
@@ -56,11 +57,11 @@ func (s *Store) layersBy(ctx context.Context, d digest.Digest,
 // viewLayer is View of the layers alone, for functions with a result.
 func viewLayer[T any](ctx context.Context, s *Store, fn func(*layers.ReadTx) (T, error)) (T, error) {
 	var result T
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return result, err
 	}
-	err = r.layers.View(ctx, func(tx *layers.ReadTx) (err error) {
+	err = r.Layers.View(ctx, func(tx *layers.ReadTx) (err error) {
 		result, err = fn(tx)
 		return err
 	})
@@ -95,11 +96,11 @@ func (s *Store) CreateLayer(ctx context.Context, opts layers.CreateOptions) (lay
 func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader,
 	progress func(read int64)) (layers.Layer, error) {
 	if opts.ID != "" {
-		rooms, err := s.open(ctx)
+		roots, err := s.Roots(ctx)
 		if err != nil {
 			return layers.Layer{}, err
 		}
-		release, err := rooms.layers.Claim(ctx, opts.ID)
+		release, err := roots.Layers.Claim(ctx, opts.ID)
 		if err != nil {
 			return layers.Layer{}, describeLayer(opts.ID, err)
 		}
@@ -110,8 +111,8 @@ func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, r io
 
 func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader,
 	progress func(read int64)) (layers.Layer, error) {
-	return s.addLayer(ctx, opts, func(rooms *rooms, parent *layers.Layer) (*layers.Draft, error) {
-		d, err := rooms.layers.Prepare(ctx, parent, opts)
+	return s.addLayer(ctx, opts, func(roots *roots.Roots, parent *layers.Layer) (*layers.Draft, error) {
+		d, err := roots.Layers.Prepare(ctx, parent, opts)
 		if err == nil && r != nil {
 			if err = d.Fill(ctx, r, progress); err != nil {
 				_ = d.Close() // what can't be removed is stale, and goes with the next writer
@@ -123,13 +124,13 @@ func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Re
 
 // addLayer makes a layer of what prepare stages while nobody holds a lock.
 func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions,
-	prepare func(*rooms, *layers.Layer) (*layers.Draft, error)) (created layers.Layer, err error) {
-	rooms, err := s.open(ctx)
+	prepare func(*roots.Roots, *layers.Layer) (*layers.Draft, error)) (created layers.Layer, err error) {
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return layers.Layer{}, err
 	}
 	var parent *layers.Layer
-	err = s.viewLayers(ctx, func(l *layers.ReadTx, c *containers.ReadTx) error {
+	err = roots.ViewLayers(ctx, func(l *layers.ReadTx, c *containers.ReadTx) error {
 		if created, err = l.CheckFree(opts.ID, opts.Names); err != nil {
 			return err
 		}
@@ -139,10 +140,10 @@ func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions,
 	if err != nil {
 		return created, err
 	}
-	if err := s.prepareHome(ctx, rooms.driver); err != nil {
+	if err := roots.PrepareHome(ctx); err != nil {
 		return layers.Layer{}, describeLayer(opts.ID, err)
 	}
-	d, err := prepare(rooms, parent)
+	d, err := prepare(roots, parent)
 	if err != nil {
 		return layers.Layer{}, describeLayer(opts.ID, err)
 	}
@@ -150,7 +151,7 @@ func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions,
 	if err := d.SyncOrPostpone(ctx); err != nil {
 		return layers.Layer{}, describeLayer(opts.ID, err)
 	}
-	err = s.updateLayers(ctx, func(l *layers.WriteTx, c *containers.ReadTx) error {
+	err = roots.UpdateLayers(ctx, func(l *layers.WriteTx, c *containers.ReadTx) error {
 		if parent != nil {
 			if err := checkParent(parent.ID, c); err != nil {
 				return err
@@ -205,9 +206,9 @@ func describeLayer(id string, err error) error {
 // for input that is no tar.
 func (s *Store) ApplyDiff(ctx context.Context, ref string, r io.Reader,
 	progress func(read int64)) (size int64, err error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return rooms.layers.Apply(ctx, ref, r, progress)
+	return roots.Layers.Apply(ctx, ref, r, progress)
 }

@@ -23,17 +23,17 @@ func (s *Store) LayerBigData(ctx context.Context, ref, key string) (io.ReadClose
 // SetLayerBigData stores a data item with a layer, in place of one that has the same key.
 // No lock is held while data is read.
 func (s *Store) SetLayerBigData(ctx context.Context, ref, key string, data io.Reader) error {
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return err
 	}
 	if _, err := s.Layer(ctx, ref); err != nil {
 		return err
 	}
-	item, err := r.layers.StageItem(key, data)
+	item, err := r.Layers.StageItem(key, data)
 	if err != nil {
 		return err
 	}
 	defer item.Close()
-	return r.layers.Update(ctx, func(tx *layers.WriteTx) error { return tx.SetBigData(ref, item) })
+	return r.Layers.Update(ctx, func(tx *layers.WriteTx) error { return tx.SetBigData(ref, item) })
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // topLayer returns the top layer of an image, or the copy of it that has the mapping m;
@@ -46,11 +47,11 @@ func topLayer(l *layers.ReadTx, image images.Image, m idtools.Mapping) (layers.L
 // layer deletion or garbage collection finds; or all.
 func (s *Store) mapTopLayer(ctx context.Context, image images.Image, top layers.Layer,
 	m idtools.Mapping) (*layers.Layer, error) {
-	rooms, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	draft, err := rooms.layers.PrepareCopy(ctx, top, m)
+	draft, err := r.Layers.PrepareCopy(ctx, top, m)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func (s *Store) mapTopLayer(ctx context.Context, image images.Image, top layers.
 		return nil, err
 	}
 	var mapped layers.Layer
-	err = s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, _ *containers.WriteTx) error {
+	err = r.UpdateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, _ *containers.WriteTx) error {
 		now, err := i.Get(image.ID)
 		if err != nil {
 			return err
@@ -75,7 +76,7 @@ func (s *Store) mapTopLayer(ctx context.Context, image images.Image, top layers.
 		}
 		step.Reached(ctx, "mapped layer made")
 		if err := i.AddMappedLayer(image.ID, mapped.ID); err != nil {
-			undo, cancel := undoContext(ctx)
+			undo, cancel := roots.UndoContext(ctx)
 			defer cancel()
 			return errors.Join(err, l.Delete(undo, mapped.ID))
 		}

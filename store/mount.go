@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/containers"
@@ -12,9 +11,8 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
-	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/layers"
-	"golang.org/x/sys/unix"
+	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // Mount mounts a container's layer or a layer, found by ID, name or unique prefix, and
@@ -28,21 +26,21 @@ import (
 // already, and errdefs.ErrUnsupported where the kernel or the driver can't translate
 // owners while mounting, or the layer's owners are translated on disk.
 func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path string, err error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return "", err
 	}
-	if container, known := rooms.guessContainer(ref); known {
-		path, err = s.mountContainer(ctx, rooms, container, opts)
+	if container, known := guessContainer(roots, ref); known {
+		path, err = s.mountContainer(ctx, roots, container, opts)
 		if !errors.Is(err, errdefs.ErrNotFound) { // else it is gone, and another may have its ID
 			return path, err
 		}
 	}
 	switch container, err := s.Container(ctx, ref); {
 	case err == nil:
-		return s.mountContainer(ctx, rooms, container, opts)
+		return s.mountContainer(ctx, roots, container, opts)
 	case errors.Is(err, errdefs.ErrNotFound):
-		return s.mountLayer(ctx, rooms, ref, opts)
+		return s.mountLayer(ctx, roots, ref, opts)
 	default:
 		return "", err
 	}
@@ -50,8 +48,8 @@ func (s *Store) Mount(ctx context.Context, ref string, opts MountOptions) (path 
 
 // guessContainer is Container from memory, for a whole ID. A container's layer, options
 // and mapping stay what they are as long as it lives.
-func (r *rooms) guessContainer(id string) (container containers.Container, known bool) {
-	r.containers.Recall(func(tx *containers.ReadTx) {
+func guessContainer(r *roots.Roots, id string) (container containers.Container, known bool) {
+	r.Containers.Recall(func(tx *containers.ReadTx) {
 		var err error
 		container, err = tx.Get(id)
 		known = err == nil
@@ -59,7 +57,7 @@ func (r *rooms) guessContainer(id string) (container containers.Container, known
 	return container, known
 }
 
-func (s *Store) mountContainer(ctx context.Context, rooms *rooms, container containers.Container,
+func (s *Store) mountContainer(ctx context.Context, roots *roots.Roots, container containers.Container,
 	opts MountOptions) (string, error) {
 	wanted := drivers.MountOptions{ReadOnly: opts.ReadOnly, Options: opts.Options, Label: opts.Label,
 		IDMap: container.Mapping()}
@@ -71,10 +69,10 @@ func (s *Store) mountContainer(ctx context.Context, rooms *rooms, container cont
 			errdefs.ErrInvalid)
 	}
 	wanted.Volatile = container.Volatile() && !s.cfg.DisableVolatile
-	return s.mountBeneathHome(ctx, rooms, container.LayerID, wanted)
+	return s.mountBeneathHome(ctx, roots, container.LayerID, wanted)
 }
 
-func (s *Store) mountLayer(ctx context.Context, rooms *rooms, ref string, opts MountOptions) (string, error) {
+func (s *Store) mountLayer(ctx context.Context, roots *roots.Roots, ref string, opts MountOptions) (string, error) {
 	layer, err := s.Layer(ctx, ref) // before anything is mounted for its sake
 	if err != nil {
 		return "", err
@@ -86,18 +84,18 @@ func (s *Store) mountLayer(ctx context.Context, rooms *rooms, ref string, opts M
 		}
 		wanted.IDMap, wanted.MapOwn, wanted.ReadOnly = opts.IDMap, true, true
 	}
-	return s.mountBeneathHome(ctx, rooms, layer.ID, wanted)
+	return s.mountBeneathHome(ctx, roots, layer.ID, wanted)
 }
 
 // mountBeneathHome mounts a layer while the driver's home stays as it is.
-func (s *Store) mountBeneathHome(ctx context.Context, rooms *rooms, id string,
+func (s *Store) mountBeneathHome(ctx context.Context, roots *roots.Roots, id string,
 	wanted drivers.MountOptions) (string, error) {
-	lock, err := s.holdHome(ctx, rooms.driver)
+	lock, err := roots.HoldHome(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer lock.Release()
-	return rooms.layers.Mount(ctx, id, wanted)
+	return roots.Layers.Mount(ctx, id, wanted)
 }
 
 // MountImage mounts the top layer of an image read-only, with the owners that the image
@@ -134,7 +132,11 @@ func (s *Store) UnmountImage(ctx context.Context, ref string, force bool) (still
 // imageTop returns an image and the one of its top layers that has its own owners, if
 // there is one.
 func (s *Store) imageTop(ctx context.Context, ref string) (image images.Image, top layers.Layer, err error) {
-	err = s.viewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return image, top, err
+	}
+	err = r.ViewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
 		if image, err = i.Lookup(ref); err != nil || image.TopLayer == "" {
 			return err
 		}
@@ -144,70 +146,16 @@ func (s *Store) imageTop(ctx context.Context, ref string) (image images.Image, t
 	return image, top, err
 }
 
-// prepareHome sees to it that the driver's home is a mount of its own before anything is
-// put beneath. Other tools expect it from the first layer on, and a rename can't go from
-// one mount to another, so it mustn't be made while a layer is staged.
-func (s *Store) prepareHome(ctx context.Context, driver drivers.Driver) error {
-	homer, ok := driver.(drivers.Homer)
-	if !ok {
-		return nil
-	}
-	if ready, err := homer.HomePrepared(); ready || err != nil {
-		return err
-	}
-	lock, err := s.holdHome(ctx, driver)
-	if err != nil {
-		return err
-	}
-	return lock.Release()
-}
-
-// holdHome prepares the driver's home and returns storage.lock, under which it stays as
-// it is: Shutdown, which every command of some tools ends with, takes the home's mount
-// away while no layer is recorded as mounted, and with it what is being mounted there at
-// that moment.
-func (s *Store) holdHome(ctx context.Context, driver drivers.Driver) (*lockfile.Lock, error) {
-	lock, err := lockfile.Acquire(ctx, s.storageLock(), lockfile.Shared)
-	if err != nil {
-		return nil, err
-	}
-	homer, ok := driver.(drivers.Homer)
-	if !ok {
-		return lock, nil
-	}
-	ready, err := homer.HomePrepared()
-	if err == nil && !ready {
-		lock.Release()
-		lock, err = lockfile.Acquire(ctx, s.storageLock(), lockfile.Exclusive)
-		if errors.Is(err, unix.EROFS) { // nobody puts anything beneath, and Shutdown has nothing to take away
-			return lockfile.Acquire(ctx, s.storageLock(), lockfile.Shared)
-		}
-		if err != nil {
-			return nil, err
-		}
-		err = homer.PrepareHome(ctx)
-	}
-	if err != nil {
-		lock.Release()
-		return nil, err
-	}
-	return lock, nil
-}
-
-// storageLock guards the driver's home. containers/storage holds it for much more, and so
-// it is held here as briefly as can be.
-func (s *Store) storageLock() string { return filepath.Join(s.cfg.GraphRoot, "storage.lock") }
-
 // Unmount takes one user off the mount of a container's layer or a layer, and unmounts it
 // when that was the last, or whatever others there are with force. It reports whether the
 // layer is still mounted. What isn't mounted is no error.
 func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMounted bool, err error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return false, err
 	}
-	if container, known := rooms.guessContainer(ref); known {
-		stillMounted, err = rooms.layers.Unmount(ctx, container.LayerID, force)
+	if container, known := guessContainer(roots, ref); known {
+		stillMounted, err = roots.Layers.Unmount(ctx, container.LayerID, force)
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return stillMounted, err
 		}
@@ -215,7 +163,7 @@ func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMount
 	if ref, err = s.layerOf(ctx, ref); err != nil {
 		return false, err
 	}
-	return rooms.layers.Unmount(ctx, ref, force)
+	return roots.Layers.Unmount(ctx, ref, force)
 }
 
 // Mounted returns how many users the mount of a container's layer or a layer has; 0 means

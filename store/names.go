@@ -127,14 +127,14 @@ func (s *Store) SetMetadata(ctx context.Context, ref, metadata string) error {
 func (s *Store) changeAny(ctx context.Context, ref string,
 	layer func(*layers.WriteTx) error, image func(*images.WriteTx) error,
 	container func(*containers.WriteTx) error) error {
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return err
 	}
 	for _, kind := range []func() error{
-		func() error { return r.layers.Update(ctx, layer) },
-		func() error { return r.images.Update(ctx, image) },
-		func() error { return r.containers.Update(ctx, container) },
+		func() error { return r.Layers.Update(ctx, layer) },
+		func() error { return r.Images.Update(ctx, image) },
+		func() error { return r.Containers.Update(ctx, container) },
 	} {
 		if err := kind(); !errors.Is(err, errdefs.ErrNotFound) {
 			return err

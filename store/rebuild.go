@@ -16,7 +16,7 @@ import (
 
 // adopt gives layers a record again that have lost it: those beneath first.
 func (r *repair) adopt(ctx context.Context, findings []Finding) {
-	rooms, err := r.store.open(ctx)
+	roots, err := r.store.Roots(ctx)
 	if err != nil {
 		r.errs = append(r.errs, err)
 		return
@@ -24,7 +24,7 @@ func (r *repair) adopt(ctx context.Context, findings []Finding) {
 	waiting := map[string]layers.Found{}
 	var ids []string
 	for _, f := range findings {
-		found, err := rooms.layers.Find(ctx, f.ID, r.mappingFor(ctx, f.ID))
+		found, err := roots.Layers.Find(ctx, f.ID, r.mappingFor(ctx, f.ID))
 		if err != nil {
 			r.failed(f.Object, err)
 			continue
@@ -95,7 +95,7 @@ func (r *repair) rebuild(ctx context.Context, findings []Finding) {
 // rebuildLayer tries all that can give the layer's tar, and returns which of them did. No
 // error and "" is returned when none could.
 func (r *repair) rebuildLayer(ctx context.Context, id string, exact bool) (from string, err error) {
-	rooms, err := r.store.open(ctx)
+	roots, err := r.store.Roots(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -104,7 +104,7 @@ func (r *repair) rebuildLayer(ctx context.Context, id string, exact bool) (from 
 		return "", err
 	}
 	for _, source := range r.sources(ctx, layer, exact) {
-		err := rooms.layers.Rebuild(ctx, id, source.tar)
+		err := roots.Layers.Rebuild(ctx, id, source.tar)
 		if err == nil {
 			return source.name, nil
 		}
@@ -124,12 +124,12 @@ type tarSource struct {
 // sources lists them: the layer itself, if only attributes of its files are damaged, all
 // layers that have its digest, and what the layer's files make.
 func (r *repair) sources(ctx context.Context, layer layers.Layer, exact bool) (all []tarSource) {
-	rooms, err := r.store.open(ctx)
+	roots, err := r.store.Roots(ctx)
 	if err != nil {
 		return nil
 	}
 	if exact {
-		all = append(all, tarSource{"its own tar", rooms.layers.Tar(layer.ID)})
+		all = append(all, tarSource{"its own tar", roots.Layers.Tar(layer.ID)})
 	}
 	twins, err := r.store.LayersByDiffID(ctx, layer.DiffID)
 	if err != nil {
@@ -139,13 +139,13 @@ func (r *repair) sources(ctx context.Context, layer layers.Layer, exact bool) (a
 		switch {
 		case twin.ReadOnly: // it may have the very ID
 			all = append(all, tarSource{fmt.Sprintf("layer %s of the store %s", twin.ID, twin.Store()),
-				rooms.layers.OtherTar(twin)})
+				roots.Layers.OtherTar(twin)})
 		case twin.ID != layer.ID:
-			all = append(all, tarSource{"layer " + twin.ID, rooms.layers.Tar(twin.ID)})
+			all = append(all, tarSource{"layer " + twin.ID, roots.Layers.Tar(twin.ID)})
 		}
 	}
 	if !exact {
-		all = append(all, tarSource{"its files", rooms.layers.FilesTar(layer.ID)})
+		all = append(all, tarSource{"its files", roots.Layers.FilesTar(layer.ID)})
 	}
 	return all
 }

@@ -16,19 +16,19 @@ import (
 
 // readRecords reads all records of a kind; errdefs.ErrCorrupt when one can't be read.
 func (s *Store) readRecords(ctx context.Context, kind string) error {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return err
 	}
 	switch kind {
 	case "layers":
-		return rooms.layers.Inspect(ctx, func(tx *layers.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
+		return roots.Layers.Inspect(ctx, func(tx *layers.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
 	case "mounts":
-		return rooms.layers.CheckMounts(ctx)
+		return roots.Layers.CheckMounts(ctx)
 	case "images":
-		return rooms.images.View(ctx, func(tx *images.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
+		return roots.Images.View(ctx, func(tx *images.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
 	}
-	return rooms.containers.View(ctx, func(tx *containers.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
+	return roots.Containers.View(ctx, func(tx *containers.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
 }
 
 func readAll[R any](all func() ([]R, error), contradictions func() ([]catalog.Contradiction, error)) error {
@@ -60,7 +60,7 @@ func (l lostRecords) spares(path string) bool {
 // records (format, section 2), but none writes it; a file system that lost power may
 // leave it.
 func (s *Store) lost(ctx context.Context, damaged ...string) (lostRecords, error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (s *Store) lost(ctx context.Context, damaged ...string) (lostRecords, error
 			if root == "" {
 				continue
 			}
-			home := filepath.Join(root, rooms.driver.Name()+"-"+kind)
+			home := filepath.Join(root, roots.Driver.Name()+"-"+kind)
 			homes = append(homes, home)
 			info, err := os.Lstat(filepath.Join(home, kind+".json"))
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -89,17 +89,17 @@ func (s *Store) lost(ctx context.Context, damaged ...string) (lostRecords, error
 
 // salvage keeps of a kind's records what can be read.
 func (s *Store) salvage(ctx context.Context, kind string) ([]catalog.Salvaged, error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
 	switch kind {
 	case "layers":
-		return rooms.layers.Salvage(ctx)
+		return roots.Layers.Salvage(ctx)
 	case "mounts":
-		return rooms.layers.SalvageMounts(ctx)
+		return roots.Layers.SalvageMounts(ctx)
 	case "images":
-		return rooms.images.Salvage(ctx)
+		return roots.Images.Salvage(ctx)
 	}
-	return rooms.containers.Salvage(ctx)
+	return roots.Containers.Salvage(ctx)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // delete deletes what is beyond repair, with all that needs it.
@@ -165,7 +166,7 @@ func (d *demolition) image(id string) error {
 	}
 	// The image's layers that nobody else needs go with it, as they do when it is
 	// deleted.
-	alone, err := unneededLayers(image, d.layersTx, d.imagesTx, d.containersTx)
+	alone, err := roots.UnneededLayers(image, d.layersTx, d.imagesTx, d.containersTx)
 	d.layers = union(d.layers, alone)
 	return err
 }
@@ -212,13 +213,13 @@ func (d *demolition) carryOut(ctx context.Context) error {
 		} else if shared {
 			container.LayerID = "" // which stays
 		}
-		if err := deleteContainer(ctx, container, d.layersTx, d.containersTx); err != nil {
+		if err := roots.DeleteContainer(ctx, container, d.layersTx, d.containersTx); err != nil {
 			return err
 		}
 		d.gone = append(d.gone, Object{KindContainer, id})
 	}
 	for _, id := range d.images {
-		if err := deleteImage(ctx, id, d.layersTx, d.imagesTx); err != nil {
+		if err := roots.DeleteImage(ctx, id, d.layersTx, d.imagesTx); err != nil {
 			return err
 		}
 		step.Reached(ctx, "repair: image deleted")

@@ -15,16 +15,16 @@ import (
 // mounted; without force, any is errdefs.ErrInUse and nothing is done. The store can be
 // used again.
 func (s *Store) Shutdown(ctx context.Context, force bool) (mounted []string, err error) {
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	lock, err := lockfile.Acquire(ctx, s.storageLock(), lockfile.Exclusive)
+	lock, err := lockfile.Acquire(ctx, r.StorageLock(), lockfile.Exclusive)
 	if err != nil {
 		return nil, err
 	}
 	defer lock.Release()
-	err = r.layers.Update(ctx, func(tx *layers.WriteTx) error {
+	err = r.Layers.Update(ctx, func(tx *layers.WriteTx) error {
 		all, err := tx.MountedLayers(ctx)
 		if err != nil {
 			return err
@@ -48,7 +48,7 @@ func (s *Store) Shutdown(ctx context.Context, force bool) (mounted []string, err
 	if err := s.Wait(ctx); err != nil { // it works beneath the home
 		return mounted, err
 	}
-	if homer, ok := r.driver.(drivers.Homer); ok {
+	if homer, ok := r.Driver.(drivers.Homer); ok {
 		return mounted, homer.ReleaseHome(ctx)
 	}
 	return mounted, nil

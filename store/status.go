@@ -9,11 +9,11 @@ import (
 
 // Status returns facts about the driver for people, in a fixed order.
 func (s *Store) Status(ctx context.Context) ([]drivers.Property, error) {
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return r.driver.Status(ctx), nil
+	return r.Driver.Status(ctx), nil
 }
 
 // Version returns what is known about this build: the version of the module, "(devel)"

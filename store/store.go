@@ -7,12 +7,11 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/config"
-	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/images"
-	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // Store is one graph root with its run root. It may be used from several goroutines. Any
@@ -22,17 +21,8 @@ type Store struct {
 	cfg config.Config
 
 	mu     sync.Mutex // guards what follows
-	rooms  *rooms
+	roots  *roots.Roots
 	closed bool
-}
-
-// rooms are the three kinds of record, under the directories that the driver's name gives
-// them.
-type rooms struct {
-	driver     drivers.Driver
-	layers     *layers.Store
-	images     *images.Store
-	containers *containers.Store
 }
 
 // Open returns the store that cfg describes. It touches nothing: the driver is chosen,
@@ -73,42 +63,6 @@ func checkStores(cfg config.Config) error {
 	return nil
 }
 
-// otherStores lists the additional image stores, without the store's own roots and
-// without repeats: a store that is locked for a change can't be locked for reading
-// beneath itself.
-func otherStores(cfg config.Config) ([]string, error) {
-	var seen []os.FileInfo
-	isNew := func(root string) (bool, error) {
-		st, err := os.Stat(root)
-		if err != nil {
-			return false, err
-		}
-		for _, other := range seen {
-			if os.SameFile(st, other) {
-				return false, nil
-			}
-		}
-		seen = append(seen, st)
-		return true, nil
-	}
-	for _, own := range []string{cfg.GraphRoot, cfg.ImageStore} {
-		if own != "" {
-			if _, err := isNew(own); err != nil {
-				return nil, err
-			}
-		}
-	}
-	var others []string
-	for _, root := range cfg.AdditionalImageStores {
-		if other, err := isNew(root); err != nil {
-			return nil, fmt.Errorf("additional image store: %w", err)
-		} else if other {
-			others = append(others, root)
-		}
-	}
-	return others, nil
-}
-
 // Wait returns when the files of all that was deleted so far are removed. A deletion is
 // answered as soon as it is durable and out of sight, which takes milliseconds, and
 // removes its files after that. Wait returns the errors there were, once; what they are
@@ -116,12 +70,12 @@ func otherStores(cfg config.Config) ([]string, error) {
 // store.
 func (s *Store) Wait(ctx context.Context) error {
 	s.mu.Lock()
-	rooms := s.rooms
+	roots := s.roots
 	s.mu.Unlock()
-	if rooms == nil {
+	if roots == nil {
 		return nil
 	}
-	return rooms.layers.Wait(ctx)
+	return roots.Layers.Wait(ctx)
 }
 
 // Close waits like Wait, and gives back what the store holds in this process. Mounts
@@ -129,12 +83,12 @@ func (s *Store) Wait(ctx context.Context) error {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rooms := s.rooms
-	s.rooms, s.closed = nil, true
-	if rooms == nil {
+	roots := s.roots
+	s.roots, s.closed = nil, true
+	if roots == nil {
 		return nil
 	}
-	return rooms.layers.Close()
+	return roots.Layers.Close()
 }
 
 // GraphRoot is the directory with the layers, images and containers.
@@ -149,76 +103,35 @@ func (s *Store) Config() config.Config { return s.cfg }
 // DriverName is the name of the store's driver, "overlay" or "vfs". Choosing one may mean
 // to try out what the kernel can do.
 func (s *Store) DriverName(ctx context.Context) (string, error) {
-	r, err := s.open(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return "", err
 	}
-	return r.driver.Name(), nil
+	return r.Driver.Name(), nil
 }
 
-// open settles which driver's directories the store works in. An error isn't remembered.
-func (s *Store) open(ctx context.Context) (*rooms, error) {
+// Roots opens what the store consists of, for the packages below this one. An error isn't
+// remembered.
+func (s *Store) Roots(ctx context.Context) (*roots.Roots, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return nil, fmt.Errorf("store %s: closed: %w", s.cfg.GraphRoot, errdefs.ErrInvalid)
 	}
-	if s.rooms != nil {
-		return s.rooms, nil
+	if s.roots != nil {
+		return s.roots, nil
 	}
-	for _, root := range []string{s.cfg.GraphRoot, s.cfg.RunRoot, s.cfg.ImageStore} {
-		if root == "" {
-			continue
-		}
-		if err := os.MkdirAll(root, 0o700); err != nil { // nobody but the owner may reach what layers hold
-			return nil, fmt.Errorf("store %s: %w", s.cfg.GraphRoot, err)
-		}
-	}
-	others, err := otherStores(s.cfg)
+	opened, err := roots.Open(ctx, s.cfg)
 	if err != nil {
 		return nil, err
 	}
-	driver, err := openDriver(ctx, s.cfg, others)
-	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", s.cfg.GraphRoot, err)
-	}
-	apply, err := applyOptions(s.cfg, driver)
-	if err != nil {
-		return nil, err
-	}
-	room := func(root, kind string) string { return filepath.Join(root, driver.Name()+"-"+kind) }
-	graph, run := s.cfg.GraphRoot, s.cfg.RunRoot
-	roomOfEach := func(roots []string, kind string) (dirs []string) {
-		for _, root := range roots {
-			dirs = append(dirs, room(root, kind))
-		}
-		return dirs
-	}
-	imageConfig := images.Config{Dir: room(graph, "images"), RunDir: room(run, "images"),
-		ReadOnly: roomOfEach(others, "images")}
-	imageLayers, tempRoots := "", []string{filepath.Join(graph, driver.Name(), "tempdirs")}
-	if split := s.cfg.ImageStore; split != "" {
-		imageConfig.Dir, imageConfig.GraphDir = room(split, "images"), imageConfig.Dir
-		imageLayers = room(split, "layers")
-		tempRoots = append(tempRoots, filepath.Join(split, driver.Name(), "tempdirs"))
-	}
-	s.rooms = &rooms{
-		driver: driver,
-		layers: layers.Open(layers.Config{
-			Dir:       room(graph, "layers"),
-			ImageDir:  imageLayers,
-			ReadOnly:  roomOfEach(others, "layers"),
-			RunDir:    room(run, "layers"),
-			Transient: s.cfg.TransientStore,
-			Apply:     apply,
-			Unsynced:  unsynced(s.cfg, driver),
-			Driver:    driver,
-			TempRoots: tempRoots,
-		}),
-		images: images.Open(imageConfig),
-		containers: containers.Open(containers.Config{
-			Dir: room(graph, "containers"), RunDir: room(run, "containers"), Transient: s.cfg.TransientStore,
-		}),
-	}
-	return s.rooms, nil
+	s.roots = opened
+	return opened, nil
+}
+
+// OpenDriver opens the driver that a store with this Config would have, for programs that
+// keep records of their own, and says how a tar is to be unpacked for it. Errors are
+// those of Open.
+func OpenDriver(ctx context.Context, cfg config.Config) (drivers.Driver, archive.ApplyOptions, error) {
+	return roots.OpenDriver(ctx, cfg)
 }

@@ -34,7 +34,11 @@ func (s *Store) survey(ctx context.Context, opts CheckOptions) (*survey, error) 
 	if v.lostRecords, err = s.lost(ctx, opts.damaged...); err != nil {
 		return nil, err
 	}
-	err = s.inspectAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (err error) {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = r.InspectAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, c *containers.ReadTx) (err error) {
 		if v.layers, err = l.All(); err != nil {
 			return err
 		}

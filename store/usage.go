@@ -12,6 +12,7 @@ import (
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/diskusage"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/internal/roots"
 	"golang.org/x/sys/unix"
 )
 
@@ -90,7 +91,7 @@ type UsageOptions struct {
 // Blocks that files share through reflinks count for each of them, as in du. With an
 // error about layers that couldn't be measured comes a report without them.
 func (s *Store) Usage(ctx context.Context, opts UsageOptions) (UsageReport, error) {
-	rooms, err := s.open(ctx)
+	roots, err := s.Roots(ctx)
 	if err != nil {
 		return UsageReport{}, err
 	}
@@ -119,7 +120,7 @@ func (s *Store) Usage(ctx context.Context, opts UsageOptions) (UsageReport, erro
 	if report.FileSystem, err = statFileSystem(s.cfg.GraphRoot); err != nil {
 		return UsageReport{}, err
 	}
-	footprints, missing := rooms.layers.Footprints(ctx, c.layers, layers.FootprintOptions{Restless: c.restless,
+	footprints, missing := roots.Layers.Footprints(ctx, c.layers, layers.FootprintOptions{Restless: c.restless,
 		Fresh: opts.Fresh})
 	if footprints == nil && missing != nil {
 		return UsageReport{}, missing
@@ -127,7 +128,7 @@ func (s *Store) Usage(ctx context.Context, opts UsageOptions) (UsageReport, erro
 	for n, f := range footprints {
 		c.sizes[c.layers[n].ID] = f
 	}
-	if err := c.report(ctx, rooms, &report); err != nil {
+	if err := c.report(ctx, roots, &report); err != nil {
 		return UsageReport{}, err
 	}
 	return report, missing
@@ -148,7 +149,7 @@ func statFileSystem(path string) (FileSystem, error) {
 }
 
 // report puts the numbers together.
-func (c *census) report(ctx context.Context, rooms *rooms, r *UsageReport) error {
+func (c *census) report(ctx context.Context, roots *roots.Roots, r *UsageReport) error {
 	r.Containers, r.Images, r.Layers = []Usage{}, []Usage{}, []Usage{}
 	for _, layer := range c.layers {
 		f := c.sizes[layer.ID]
@@ -173,7 +174,7 @@ func (c *census) report(ctx context.Context, rooms *rooms, r *UsageReport) error
 		r.Layers = append(r.Layers, u)
 	}
 	for _, image := range c.images {
-		own, err := spaceOf(ctx, rooms.images.Home(image))
+		own, err := spaceOf(ctx, roots.Images.Home(image))
 		if err != nil {
 			return fmt.Errorf("image %s: %w", image.ID, err)
 		}
@@ -202,7 +203,7 @@ func (c *census) report(ctx context.Context, rooms *rooms, r *UsageReport) error
 		r.Images = append(r.Images, u)
 	}
 	for _, container := range c.containers {
-		own, err := spaceOf(ctx, rooms.containers.Home(container.ID))
+		own, err := spaceOf(ctx, roots.Containers.Home(container.ID))
 		if err != nil {
 			return fmt.Errorf("container %s: %w", container.ID, err)
 		}

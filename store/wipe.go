@@ -7,6 +7,7 @@ import (
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // Wipe deletes all containers, images and layers, mounted or not, and the layers'
@@ -30,7 +31,7 @@ func (s *Store) Wipe(ctx context.Context) error {
 			return err
 		}
 		for _, dirs := range left {
-			if err := discard(ctx, dirs, l); err != nil {
+			if err := roots.Discard(ctx, dirs, l); err != nil {
 				return err
 			}
 		}
@@ -39,7 +40,7 @@ func (s *Store) Wipe(ctx context.Context) error {
 			return err
 		}
 		for _, image := range allImages {
-			if err := deleteImage(ctx, image.ID, l, i); err != nil {
+			if err := roots.DeleteImage(ctx, image.ID, l, i); err != nil {
 				return err
 			}
 		}
