@@ -4,6 +4,9 @@
 export CGO_ENABLED = 0
 export PATH := $(PATH):/usr/local/go/bin:/usr/sbin:/sbin
 
+# The modules of go.work. hack/bench, tests/graphdriver and tests/layerstore are modules of their own, outside of it.
+WORKSPACE = ./... ./cmd/... ./compat/...
+
 # What the peer's library must leave out to build without cgo.
 PEERTAGS = exclude_graphdriver_btrfs containers_image_openpgp
 # What it leaves out so that Shale's overlay driver can take its driver's name.
@@ -24,30 +27,31 @@ run: build # the main job on real input, from a tar to a mounted layer and back
 	go run ./hack/demo -shale bin/shale
 
 test: # everything, in a few minutes; as root more of it than otherwise
-	hack/scratch go run ./hack/test -timeout 15m $(TESTFLAGS) ./...
-	cd tests/graphdriver && ../../hack/scratch go test -tags '$(OURTAGS)' -bench . -benchtime 1x $(TESTFLAGS) ./...
-	cd tests/layerstore && ../../hack/scratch go test $(TESTFLAGS) ./...
-	cd hack/bench && go test -tags '$(PEERTAGS)' $(TESTFLAGS) .
+	hack/scratch go run ./hack/test -timeout 15m $(TESTFLAGS) $(WORKSPACE)
+	cd tests/graphdriver && GOWORK=off ../../hack/scratch go test -tags '$(OURTAGS)' -bench . -benchtime 1x $(TESTFLAGS) ./...
+	cd tests/layerstore && GOWORK=off ../../hack/scratch go test $(TESTFLAGS) ./...
+	cd hack/bench && GOWORK=off go test -tags '$(PEERTAGS)' $(TESTFLAGS) .
 
 test-vm: build # tests of quotas, fs-verity and SELinux in a virtual machine whose kernel has them; see tests/vm/doc.go
 	go build -o bin/ ./tests/vm
 	SHALE_BINARY=$(CURDIR)/bin/shale hack/scratch go run ./hack/test -p 2 -exec $(CURDIR)/bin/vm -count=1 -timeout 5m -run '$(VMTESTS)' $(TESTFLAGS) $(VMPACKAGES)
-	-cd tests/graphdriver && CGO_ENABLED=1 go build -tags '$(PEERTAGS)' -o ../../bin/peer-quota ./peerquota # the library has quotas only with cgo
-	cd tests/graphdriver && SHALE_PEER_QUOTA=$(CURDIR)/bin/peer-quota ../../hack/scratch go test -tags '$(OURTAGS)' -exec $(CURDIR)/bin/vm -count=1 -timeout 5m -run '$(VMTESTS)' $(TESTFLAGS) .
+	-cd tests/graphdriver && GOWORK=off CGO_ENABLED=1 go build -tags '$(PEERTAGS)' -o ../../bin/peer-quota ./peerquota # the library has quotas only with cgo
+	cd tests/graphdriver && GOWORK=off SHALE_PEER_QUOTA=$(CURDIR)/bin/peer-quota ../../hack/scratch go test -tags '$(OURTAGS)' -exec $(CURDIR)/bin/vm -count=1 -timeout 5m -run '$(VMTESTS)' $(TESTFLAGS) .
 
 test-long: # the same, with as many crashes and as long a storm as a release wants
 	SHALE_KILLS=1000 SHALE_CUTS=500 SHALE_STORM_SECONDS=300 hack/scratch go run ./hack/test -count=1 -timeout 120m ./tests/...
 
 lint: # gofmt, go vet, and staticcheck where the Go proxy can be reached
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
-	go vet ./...
-	cd hack/bench && go vet -tags '$(PEERTAGS)' .
-	cd tests/graphdriver && go vet -tags '$(OURTAGS)' ./...
-	cd tests/layerstore && go vet ./...
-	@if go run $(STATICCHECK) -version >/dev/null 2>&1; then go run $(STATICCHECK) ./...; else echo "lint: no staticcheck: the Go proxy is out of reach"; fi
+	go vet $(WORKSPACE)
+	GOWORK=off go build ./...
+	cd hack/bench && GOWORK=off go vet -tags '$(PEERTAGS)' .
+	cd tests/graphdriver && GOWORK=off go vet -tags '$(OURTAGS)' ./...
+	cd tests/layerstore && GOWORK=off go vet ./...
+	@if go run $(STATICCHECK) -version >/dev/null 2>&1; then go run $(STATICCHECK) $(WORKSPACE); else echo "lint: no staticcheck: the Go proxy is out of reach"; fi
 
 bench: # ratios to containers/storage, containerd, tar and the kernel, into docs/performance.md; root, a quiet machine, 45 minutes. BENCH=apply,cycle narrows it
-	cd hack/bench && go build -tags '$(PEERTAGS)' -o ../../bin/ .
+	cd hack/bench && GOWORK=off go build -tags '$(PEERTAGS)' -o ../../bin/ .
 	unshare --mount --propagation private bin/bench -bench '$(BENCH)' $(if $(BENCH)$(BENCHFLAGS),,-report docs) $(BENCHFLAGS)
 
 peer-suite: build # containers/storage's own tests against bin/shale; MODES (overlay vfs transient rootless) or DRIVER, TRANSIENT, and FILES narrow it

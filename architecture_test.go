@@ -4,7 +4,6 @@
 package shale_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"go/ast"
 	"go/parser"
@@ -63,7 +62,19 @@ func floor(name string) int {
 	return slices.IndexFunc(floors, func(f []string) bool { return slices.Contains(f, name) })
 }
 
-// packages lists the packages of this module.
+// goList is what go list says of the workspace.
+func goList(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list %v: %v", args, err)
+	}
+	return string(out)
+}
+
+// packages lists the packages of the modules of go.work.
 func packages(t *testing.T) []goPackage {
 	t.Helper()
 	// go test remembers results by what the test itself looked at, which isn't what go
@@ -76,14 +87,12 @@ func packages(t *testing.T) []goPackage {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("go", "list", "-deps", "-json", "./...")
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("go list: %v", err)
+	args := []string{"-deps", "-json"}
+	for dir := range strings.Lines(goList(t, "-m", "-f", "{{.Dir}}")) {
+		args = append(args, strings.TrimSpace(dir)+"/...")
 	}
 	var list []goPackage
-	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+	for d := json.NewDecoder(strings.NewReader(goList(t, args...))); ; {
 		var p goPackage
 		if err := d.Decode(&p); err == io.EOF {
 			return list

@@ -53,7 +53,8 @@ func buildShale() (string, error) {
 	path := filepath.Join(built.dir, "shale")
 	cmd := exec.Command(goTool(), "build", "-trimpath", "-o", path, "./cmd/shale")
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	// The tests of a module outside of go.work run with GOWORK=off.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK="+filepath.Join(root, "go.work"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build shale: %w: %s", err, out)
 	}
@@ -95,7 +96,7 @@ func InstallPeer() (string, error) {
 		defer os.RemoveAll(aside)
 		cmd := exec.Command(goTool(), "install", "-trimpath", "-tags", peerTags, peerModule)
 		cmd.Dir = aside
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+aside, "GOFLAGS=")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOBIN="+aside, "GOFLAGS=", "GOWORK=off")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return "", fmt.Errorf("go install %s: %w: %s", peerModule, err, out)
 		}

@@ -6,6 +6,7 @@ go 1.26
 require (
 	github.com/opencontainers/go-digest v1.0.0
 	github.com/shalestore/shale v0.0.0
+	github.com/shalestore/shale/compat v0.0.0
 	go.podman.io/storage v1.64.2
 	golang.org/x/sys v0.47.0
 )
@@ -42,4 +43,7 @@ require (
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
 
-replace github.com/shalestore/shale => ../..
+replace (
+	github.com/shalestore/shale => ../..
+	github.com/shalestore/shale/compat => ../../compat
+)
