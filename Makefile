@@ -18,7 +18,7 @@ VMPACKAGES = ./tests/vm/kernel ./tests/selinux ./mount ./quota ./drivers/overlay
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: build run test test-vm test-long lint bench peer-suite docs clean
+.PHONY: build run test test-vm test-long lint bench peer-suite vulncheck sbom reproducible docs clean
 
 build: # one static binary, bin/shale
 	go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/...
@@ -53,6 +53,18 @@ lint: # gofmt, go vet, and staticcheck where the Go proxy can be reached
 bench: # ratios to containers/storage, containerd, tar and the kernel, into docs/performance.md; root, a quiet machine, 45 minutes. BENCH=apply,cycle narrows it
 	cd hack/bench && GOWORK=off go build -tags '$(PEERTAGS)' -o ../../bin/ .
 	unshare --mount --propagation private bin/bench -bench '$(BENCH)' $(if $(BENCH)$(BENCHFLAGS),,-report docs) $(BENCHFLAGS)
+
+vulncheck: # known vulnerabilities that our code reaches, by the newest reports in the module proxy
+	go run ./hack/vulncheck . cmd compat
+
+SBOM = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
+
+sbom: build # what each binary is made of, as dist/NAME.cdx.json
+	mkdir -p dist
+	for name in $(notdir $(wildcard cmd/shale*)); do GOWORK=off go run $(SBOM) bin -json -licenses -output dist/$$name.cdx.json bin/$$name; done
+
+reproducible: # two builds of the last commit have one digest
+	hack/reproducible
 
 peer-suite: build # containers/storage's own tests against bin/shale; MODES (overlay vfs transient rootless) or DRIVER, TRANSIENT, and FILES narrow it
 	hack/scratch hack/peer-suite
