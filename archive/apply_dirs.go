@@ -7,7 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -189,14 +189,14 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 			return nil, "", err
 		}
 	}
-	fd, err := openSubdir(d.fd, name)
+	fd, err := openat.Dir(d.fd, name)
 	made := false
 	if err == unix.ENOENT && create {
 		if err := t.parent(d, name); err != nil {
 			return nil, "", fmt.Errorf("make directory %s: %w", shown(path), err)
 		}
 		made = true
-		fd, err = openSubdir(d.fd, name)
+		fd, err = openat.Dir(d.fd, name)
 	}
 	switch err {
 	case nil:
@@ -341,20 +341,6 @@ func cutLast(path string) (dir, base string, found bool) {
 		return path[:i], path[i+1:], true
 	}
 	return "", path, false
-}
-
-// openSubdir opens the directory name, a single component, in the directory dirfd. ELOOP
-// and ENOTDIR mean that it is something else.
-func openSubdir(dirfd int, name string) (int, error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
-	}
-	fd, err := openat2(dirfd, name, &how)
-	if err == unix.ENOSYS {
-		return -1, fmt.Errorf("openat2 (Linux 5.6) is %w: %w", errdefs.ErrUnsupported, err)
-	}
-	return fd, err
 }
 
 // isEmptyDir reports whether nothing is in the directory.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -235,7 +236,7 @@ func (a *applier) makeDir(d *directory, base string, at *attrs, found occupant) 
 			return fmt.Errorf("make directory: %w", err)
 		}
 	}
-	fd, err := openSubdir(d.fd, base)
+	fd, err := openat.Dir(d.fd, base)
 	if err != nil {
 		return fmt.Errorf("open directory: %w", err)
 	}
@@ -271,7 +272,7 @@ func (a *applier) makeParent(d *directory, name string, uid, gid uint32) error {
 	if plain && ours {
 		return nil
 	}
-	fd, err := openSubdir(d.fd, name)
+	fd, err := openat.Dir(d.fd, name)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package archive
 import (
 	"fmt"
 
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +18,7 @@ func (a *applier) removeTree(d *directory, base string) error {
 		name string   // of the directory in its parent
 		subs []string // directories in it that are still there
 	}
-	fd, err := openSubdir(d.fd, base)
+	fd, err := openat.Dir(d.fd, base)
 	if err != nil {
 		return err
 	}
@@ -43,7 +44,7 @@ func (a *applier) removeTree(d *directory, base string) error {
 		if n := len(top.subs); n > 0 {
 			sub := top.subs[n-1]
 			top.subs = top.subs[:n-1]
-			child, err := openSubdir(fd, sub)
+			child, err := openat.Dir(fd, sub)
 			if err != nil {
 				return err
 			}

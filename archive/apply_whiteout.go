@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -115,7 +116,7 @@ func (a *applier) removeLower(d *directory) error {
 		}
 		// What this layer has put here stays; but in a directory that was here before,
 		// only what it has put there.
-		fd, err := openSubdir(d.fd, name)
+		fd, err := openat.Dir(d.fd, name)
 		if err != nil {
 			continue // no directory
 		}

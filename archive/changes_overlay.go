@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -197,7 +198,7 @@ func (s *overlayScan) lookUp() (siblings, error) {
 	for l := range states {
 		dir := -1
 		if states[l] == there {
-			fd, err := openInRoot(s.lowers.fds[l], s.parent(), unix.O_PATH|unix.O_DIRECTORY)
+			fd, err := openat.InRoot(s.lowers.fds[l], s.parent(), unix.O_PATH|unix.O_DIRECTORY)
 			switch {
 			case err == nil:
 				dir = fd

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -291,7 +292,7 @@ func (d *parentDirs) open(path string) (*dirRef, error) {
 			return d.last[i].dir, nil
 		}
 	}
-	fd, err := openBeneath(d.root.fd, strings.TrimSuffix(path, "/"), unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := openat.Beneath(d.root.fd, strings.TrimSuffix(path, "/"), unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}

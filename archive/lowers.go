@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,7 +16,7 @@ type lowerRoots struct {
 func openLowers(dirs []string) (*lowerRoots, error) {
 	l := &lowerRoots{}
 	for _, dir := range dirs {
-		fd, err := openat(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY)
+		fd, err := openat.At(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
 			l.close()
 			return nil, fmt.Errorf("open lower directory %s: %w", dir, err)
@@ -55,7 +56,7 @@ func (l *lowerRoots) hold(name string) bool {
 }
 
 func statInRoot(root int, name string) (st unix.Stat_t, ok bool) {
-	fd, err := openInRoot(root, name, unix.O_PATH)
+	fd, err := openat.InRoot(root, name, unix.O_PATH)
 	if err != nil {
 		return st, false
 	}

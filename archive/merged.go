@@ -8,6 +8,7 @@ import (
 	"path"
 	"strings"
 
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -310,7 +311,7 @@ func (l *mergedList) before(name string) (st unix.Stat_t, ok bool) {
 		return st, false
 	}
 	dir, base := path.Split(name)
-	fd, err := openInRoot(l.parent.fds[0], dir, unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := openat.InRoot(l.parent.fds[0], dir, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return st, false
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/crc64"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -188,7 +189,7 @@ func (r *replayer) parent(root int, dir string) (*dirRef, error) {
 	if r.last != nil && r.lastRoot == root && r.lastDir == dir {
 		return r.last, nil
 	}
-	fd, err := openInRoot(r.roots[root].fd, dir, unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := openat.InRoot(r.roots[root].fd, dir, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}

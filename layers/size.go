@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,7 +28,7 @@ func (s *Store) DiffSize(ctx context.Context, to, from string) (int64, error) {
 // changedBytes sums up the files that a change list has added or modified, hard links
 // counted once.
 func changedBytes(dir string, changes []archive.Change) (int64, error) {
-	root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	root, err := openat.At(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return 0, fmt.Errorf("open %s: %w", dir, err)
 	}
@@ -58,10 +59,7 @@ func changedBytes(dir string, changes []archive.Change) (int64, error) {
 // names have become.
 func statBeneath(root int, path string) (unix.Stat_t, error) {
 	var st unix.Stat_t
-	fd, err := unix.Openat2(root, "."+path, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	fd, err := openat.InRoot(root, path, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		return st, err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -123,7 +124,7 @@ func (c *mountCopies) add(dir string, ns *os.File) (int, error) {
 // open opens a directory in a copy, if it is the one at that place. What is mounted
 // beneath the original isn't in a copy, where a path can so lead elsewhere.
 func (c *mountCopies) open(tree int, rel string, at place) bool {
-	fd, err := openBeneath(c.trees[tree], rel)
+	fd, err := openat.SameMount(c.trees[tree], rel, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return false
 	}
@@ -198,18 +199,6 @@ func commonDirs(dirs []string) (above map[uint64]string, places []place, err err
 		above[at.mount] = common
 	}
 	return above, places, nil
-}
-
-func openBeneath(at int, rel string) (int, error) {
-	for {
-		fd, err := unix.Openat2(at, rel, &unix.OpenHow{
-			Flags:   unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_MAGICLINKS,
-		})
-		if err != unix.EINTR && err != unix.EAGAIN {
-			return fd, err
-		}
-	}
 }
 
 // byDetachedCopies hands the directories over as descriptors.

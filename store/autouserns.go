@@ -16,6 +16,7 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
@@ -246,20 +247,20 @@ func openUserFile(given, path string, content []string) (*os.File, error) {
 		return os.Open(given)
 	}
 	for _, dir := range content {
-		root, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		root, err := openat.At(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY)
 		if err != nil {
 			return nil, &os.PathError{Op: "open", Path: dir, Err: err}
 		}
-		fd, err := unix.Openat2(root, path, &unix.OpenHow{
-			Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-		})
+		fd, err := openat.RegularInRoot(root, path, unix.O_RDONLY)
 		unix.Close(root)
+		if errors.Is(err, unix.EAGAIN) {
+			return nil, &os.PathError{Op: "open", Path: filepath.Join(dir, path), Err: err}
+		}
 		if err != nil {
 			continue
 		}
 		file := os.NewFile(uintptr(fd), filepath.Join(dir, path))
-		if info, err := file.Stat(); err == nil && info.Mode().IsRegular() && info.Size() <= maxUserFile {
+		if info, err := file.Stat(); err == nil && info.Size() <= maxUserFile {
 			return file, nil
 		}
 		file.Close()

@@ -14,6 +14,7 @@ import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/store/internal/roots"
 	"golang.org/x/sys/unix"
 )
@@ -90,7 +91,7 @@ func (s *Store) visit(ctx context.Context, at Location) (*visited, error) {
 		return nil, err
 	}
 	v.layer, v.mapping = layer.ID, layer.Mapping()
-	if v.root, err = unix.Open(mounted, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+	if v.root, err = openat.At(unix.AT_FDCWD, mounted, unix.O_PATH|unix.O_DIRECTORY); err != nil {
 		return nil, errors.Join(&os.PathError{Op: "open", Path: mounted, Err: err}, v.leave(ctx))
 	}
 	return v, nil
@@ -109,14 +110,13 @@ func (v *visited) leave(ctx context.Context) error {
 	return err
 }
 
-// open opens a path of the location. In a layer, its links are followed as from within
-// (openat2(2), RESOLVE_IN_ROOT).
-func (v *visited) open(path string, flags uint64) (int, error) {
-	how := unix.OpenHow{Flags: flags | unix.O_CLOEXEC}
+// open opens a path of the location. In a layer, its links are followed as from within.
+func (v *visited) open(path string, flags int) (int, error) {
+	open := openat.At
 	if v.layer != "" {
-		how.Resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS
+		open = openat.InRoot
 	}
-	fd, err := unix.Openat2(v.root, path, &how)
+	fd, err := open(v.root, path, flags)
 	if err != nil {
 		return -1, &os.PathError{Op: "open", Path: path, Err: err}
 	}

@@ -2,12 +2,12 @@ package graphdriver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 
+	"github.com/shalestore/shale/internal/openat"
 	graphdriver "go.podman.io/storage/drivers"
 	"golang.org/x/sys/unix"
 )
@@ -35,27 +35,20 @@ type layerFiles struct {
 func (f *layerFiles) Get(name string) (io.ReadCloser, error) {
 	for i := range f.dirs {
 		if i == len(f.fds) {
-			fd, err := unix.Open(f.dirs[i], unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			fd, err := openat.At(unix.AT_FDCWD, f.dirs[i], unix.O_PATH|unix.O_DIRECTORY)
 			if err != nil {
 				return nil, &os.PathError{Op: "open", Path: f.dirs[i], Err: err}
 			}
 			f.fds = append(f.fds, fd)
 		}
-		fd, err := unix.Openat2(f.fds[i], name, &unix.OpenHow{
-			Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-		})
+		fd, err := openat.RegularInRoot(f.fds[i], name, unix.O_RDONLY|unix.O_NOFOLLOW)
 		if err == unix.ENOENT || err == unix.ENOTDIR {
 			continue
 		}
 		if err != nil {
-			return nil, &os.PathError{Op: "open", Path: name, Err: err}
+			return nil, fmt.Errorf("layer %s: %w", f.id, &os.PathError{Op: "open", Path: name, Err: err})
 		}
-		file := os.NewFile(uintptr(fd), name)
-		if st, err := file.Stat(); err != nil || !st.Mode().IsRegular() {
-			return nil, errors.Join(fmt.Errorf("layer %s: %s is no regular file", f.id, name), err, file.Close())
-		}
-		return file, nil
+		return os.NewFile(uintptr(fd), name), nil
 	}
 	return nil, &os.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
