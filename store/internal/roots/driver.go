@@ -27,7 +27,7 @@ func openDriver(ctx context.Context, cfg config.Config, others []string) (driver
 			SkipMountHome: cfg.Overlay.SkipMountHome,
 			ForceMask:     cfg.Overlay.ForceMask,
 			MountProgram:  cfg.Overlay.MountProgram,
-			FindProgram:   config.FindMountProgram,
+			FindProgram:   cfg.Overlay.FindMountProgram,
 			StartProgram:  cfg.Overlay.StartMountProgram,
 			UseComposefs:  cfg.Overlay.UseComposefs,
 			DisableIDMap:  cfg.Overlay.DisableIDMap,
