@@ -175,7 +175,7 @@ func (tx *ReadTx) checkUnmounted(ctx context.Context, id string, itselfMay bool)
 		}
 		for _, layer := range chain {
 			if layer.ID == id {
-				return fmt.Errorf("layer %s: %w: %s is mounted", id, errdefs.ErrInUse, m.ID)
+				return errdefs.InUse{Kind: errdefs.Layer, ID: id, By: errdefs.Mount, ByID: m.ID}
 			}
 		}
 	}
