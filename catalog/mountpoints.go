@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/shalestore/shale/errdefs"
 )
@@ -81,7 +82,7 @@ func (t MountsTx) At(path string) (Mountpoint, error) {
 		return Mountpoint{}, err
 	}
 	if len(found) == 0 {
-		return Mountpoint{}, errdefs.Missing{Kind: errdefs.Mount + " at", Ref: path}
+		return Mountpoint{}, t.tx.notFound("at "+strconv.Quote(path), "")
 	}
 	return found[len(found)-1], nil
 }

@@ -2,6 +2,7 @@ package containers
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 
 	"github.com/shalestore/shale/catalog"
@@ -43,7 +44,7 @@ func Open(cfg Config) *Store {
 }
 
 var schema = catalog.Schema[Container]{
-	Kind:       errdefs.Container,
+	Kind:       "container",
 	TokenTells: true,
 	ValidID:    ident.Validate,
 	ID:         func(c *Container) string { return c.ID },
@@ -128,7 +129,7 @@ func (tx *ReadTx) ByLayer(id string) (Container, error) {
 		return Container{}, err
 	}
 	if len(found) == 0 {
-		return Container{}, errdefs.Missing{Kind: "container of layer", Ref: id}
+		return Container{}, fmt.Errorf("container of layer %s: %w", id, errdefs.ErrNotFound)
 	}
 	return found[len(found)-1], nil
 }

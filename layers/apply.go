@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -39,7 +40,7 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 		if mounted, err = tx.Mounted(ctx, before.ID); err != nil {
 			return err
 		}
-		if err := tx.checkUnmounted(ctx, before.ID, mounted > 0); err != nil {
+		if err := tx.CheckUnmounted(ctx, before.ID, mounted > 0); err != nil {
 			return err
 		}
 		untouched, err = s.filesStamp(ctx, before.ID)
@@ -51,7 +52,7 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 	if mounted > 0 {
 		return s.applyMounted(ctx, before, r, progress)
 	}
-	d, err := s.prepareReplacement(ctx, before)
+	d, err := s.PrepareReplacement(ctx, before, drivers.StageOptions{Content: before.ID})
 	if err != nil {
 		return 0, fmt.Errorf("layer %s: %w", before.ID, err)
 	}
@@ -67,7 +68,7 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 		if err != nil {
 			return err
 		}
-		if err := tx.checkUnmounted(ctx, now.ID, false); err != nil {
+		if err := tx.CheckUnmounted(ctx, now.ID, false); err != nil {
 			return err
 		}
 		stamp, err := s.filesStamp(ctx, now.ID)
@@ -85,16 +86,26 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 	return d.result.ContentSize, nil
 }
 
-// prepareReplacement stages a copy of a layer's own content.
-func (s *Store) prepareReplacement(ctx context.Context, layer Layer) (*Draft, error) {
-	d := &Draft{store: s, idMap: layer.Mapping()}
+// filesStamp is another one after a layer's content was replaced, or it was mounted to be
+// written to: see drivers.Footprinter. It is "" where the driver can't tell.
+func (s *Store) filesStamp(ctx context.Context, id string) (string, error) {
+	if f, ok := s.driver.(drivers.Footprinter); ok {
+		return f.Stamp(ctx, id)
+	}
+	return "", nil
+}
+
+// PrepareReplacement stages new content for a layer that exists: a copy of what it has
+// where opts.Content says so, else an empty directory, which Fill then takes only the tar
+// for that the record has the digest of.
+func (s *Store) PrepareReplacement(ctx context.Context, layer Layer, opts drivers.StageOptions) (*Draft, error) {
+	d := &Draft{store: s, idMap: layer.Mapping(), opts: CreateOptions{ID: layer.ID}}
+	if opts.Content == "" {
+		d.opts.DiffID = layer.DiffID
+	}
+	opts.IDMap, opts.Replaces = d.idMap, layer.ID
 	var err error
-	d.staged, err = s.driver.Stage(ctx, layer.Parent, drivers.StageOptions{
-		IDMap:    d.idMap,
-		Content:  layer.ID,
-		Replaces: layer.ID,
-	})
-	if err != nil {
+	if d.staged, err = s.driver.Stage(ctx, layer.Parent, opts); err != nil {
 		return nil, err
 	}
 	step.Reached(ctx, "replacement staged")
@@ -113,7 +124,7 @@ func (tx *WriteTx) replaceContent(ctx context.Context, d *Draft, layer Layer) er
 	// From here on the change must come to its end, or as close as it gets.
 	ctx, cancel := undoContext(ctx)
 	defer cancel()
-	if err := tx.DiscardIfThere(tx.store.tarSplitPath(layer.ID)); err != nil {
+	if err := tx.DiscardIfThere(tx.store.TarSplit(Layer{ID: layer.ID})); err != nil {
 		return err
 	}
 	step.Reached(ctx, "former recipe renamed away")
@@ -143,7 +154,7 @@ func (tx *WriteTx) forgetContent(layer Layer) (Layer, error) {
 // described puts the draft's recipe and digests in place, for content that is there
 // already.
 func (tx *WriteTx) described(ctx context.Context, d *Draft, layer Layer) error {
-	if err := unix.Rename(d.tarSplit, tx.store.tarSplitPath(layer.ID)); err != nil {
+	if err := unix.Rename(d.tarSplit, tx.store.TarSplit(Layer{ID: layer.ID})); err != nil {
 		return err
 	}
 	if err := fsat.SyncDir(tx.store.cfg.Dir); err != nil {
@@ -158,9 +169,42 @@ func (tx *WriteTx) described(ctx context.Context, d *Draft, layer Layer) error {
 	return tx.records.Save()
 }
 
-// checkUnmounted returns errdefs.ErrInUse if the layer, unless that doesn't matter, or
+// Exchange puts a draft in the place of a layer's content and tar-split file. The file
+// goes first: it is that of the same tar as the one before. gone tells that there is no
+// content.
+func (tx *WriteTx) Exchange(ctx context.Context, d *Draft, id string, gone bool) error {
+	ctx, cancel := undoContext(ctx)
+	defer cancel()
+	tarSplit := tx.store.TarSplit(Layer{ID: id})
+	if info, err := os.Lstat(tarSplit); err == nil && !info.Mode().IsRegular() {
+		if err := tx.Discard(tarSplit); err != nil {
+			return err
+		}
+	}
+	if err := os.Rename(d.tarSplit, tarSplit); err != nil {
+		return err
+	}
+	if err := fsat.SyncDir(tx.store.cfg.Dir); err != nil {
+		return err
+	}
+	step.Reached(ctx, "recipe renewed")
+	if gone {
+		return d.staged.Commit(ctx, id)
+	}
+	trash, err := d.staged.Replace(ctx, id)
+	if trash != nil {
+		tx.trash = append(tx.trash, trash)
+	}
+	if err != nil {
+		return err
+	}
+	step.Reached(ctx, "content renewed")
+	return nil
+}
+
+// CheckUnmounted returns errdefs.ErrInUse if the layer, unless that doesn't matter, or
 // any above it is mounted: their mounts hold the directory that is to be replaced.
-func (tx *ReadTx) checkUnmounted(ctx context.Context, id string, itselfMay bool) error {
+func (tx *ReadTx) CheckUnmounted(ctx context.Context, id string, itselfMay bool) error {
 	mounted, err := tx.MountedLayers(ctx)
 	if err != nil {
 		return err
@@ -175,7 +219,7 @@ func (tx *ReadTx) checkUnmounted(ctx context.Context, id string, itselfMay bool)
 		}
 		for _, layer := range chain {
 			if layer.ID == id {
-				return errdefs.InUse{Kind: errdefs.Layer, ID: id, By: errdefs.Mount, ByID: m.ID}
+				return fmt.Errorf("layer %s: %w: %s is mounted", id, errdefs.ErrInUse, m.ID)
 			}
 		}
 	}

@@ -49,7 +49,7 @@ func (s *Store) applyMounted(ctx context.Context, layer Layer, r io.Reader,
 		if _, err = tx.forgetContent(now); err != nil {
 			return err
 		}
-		return tx.DiscardIfThere(s.tarSplitPath(layer.ID))
+		return tx.DiscardIfThere(s.TarSplit(Layer{ID: layer.ID}))
 	})
 	if err != nil {
 		return 0, err

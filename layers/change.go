@@ -129,7 +129,7 @@ func (tx *ReadTx) BigData(ref, key string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := bigdata.Open(tx.store.itemsOf(layer), key)
+	f, err := bigdata.Open(tx.store.Items(layer), key)
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w", layer.ID, err)
 	}

@@ -100,6 +100,18 @@ func (tx *WriteTx) Add(ctx context.Context, d *Draft) (Layer, error) {
 	return record, nil
 }
 
+// Insert enters the record of a layer whose files are in place, among those of the image
+// store or of the store itself.
+func (tx *WriteTx) Insert(layer Layer, inImageStore bool) error {
+	if inImageStore {
+		return tx.records.Insert(layer, tx.store.files.image)
+	}
+	return tx.records.Insert(layer, tx.store.files.stable)
+}
+
+// Replace puts the record in the place of the one that has its ID.
+func (tx *WriteTx) Replace(layer Layer) error { return tx.records.Replace(layer) }
+
 // Records are the changes of this transaction, to be saved together with others.
 func (tx *WriteTx) Records() catalog.Changes { return tx.records }
 
@@ -112,7 +124,7 @@ func (d *Draft) Recorded() { d.placed = "" }
 func (tx *WriteTx) commitBeside(ctx context.Context, d *Draft, id string) error {
 	s := tx.store
 	for _, move := range []struct{ from, to string }{
-		{d.tarSplit, s.tarSplitPath(id)},
+		{d.tarSplit, s.TarSplit(Layer{ID: id})},
 		{d.dataDir, s.dataDir(id)},
 	} {
 		if d.opts.ID != "" { // else it was drawn just now, and nothing can be there
@@ -163,7 +175,7 @@ func (d *Draft) withdraw() error {
 		if _, err := tx.Get(d.placed); err == nil {
 			return tx.Delete(ctx, d.placed)
 		}
-		return tx.discardFiles(ctx, d.placed)
+		return tx.DiscardFiles(ctx, d.placed)
 	})
 	d.placed = ""
 	return err

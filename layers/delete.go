@@ -64,15 +64,15 @@ func (tx *WriteTx) DiscardRemoved(ctx context.Context, ids ...string) error {
 	defer cancel()
 	var errs []error
 	for _, id := range ids {
-		if err := tx.discardFiles(ctx, id); err != nil {
+		if err := tx.DiscardFiles(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("layer %s: deleted, but some of its files are left: %w", id, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// discardFiles moves everything that belongs to a layer out of sight.
-func (tx *WriteTx) discardFiles(ctx context.Context, id string) error {
+// DiscardFiles moves everything that belongs to a layer out of sight.
+func (tx *WriteTx) DiscardFiles(ctx context.Context, id string) error {
 	if err := ident.Validate(id); err != nil { // of a record that somebody has tampered with
 		return err
 	}
@@ -82,7 +82,7 @@ func (tx *WriteTx) discardFiles(ctx context.Context, id string) error {
 	}
 	step.Reached(ctx, "layer directory renamed away")
 	return errors.Join(err,
-		tx.DiscardIfThere(tx.store.tarSplitPath(id)),
+		tx.DiscardIfThere(tx.store.TarSplit(Layer{ID: id})),
 		tx.DiscardIfThere(tx.store.dataDir(id)))
 }
 
@@ -132,7 +132,7 @@ func (tx *ReadTx) CheckChildless(id string) error {
 		return err
 	}
 	if len(children) > 0 {
-		return errdefs.InUse{Kind: errdefs.Layer, ID: id, By: errdefs.Layer, ByID: children[0].ID}
+		return fmt.Errorf("layer %s: %w by layer %s", id, errdefs.ErrInUse, children[0].ID)
 	}
 	return nil
 }

@@ -22,6 +22,10 @@ type DiffOptions struct {
 	// Progress is called now and then with the uncompressed bytes written so far; nil for
 	// none.
 	Progress func(written int64)
+	// FromFiles writes what the layer's files make, whatever its tar-split file says. That
+	// is the layer's own tar if it was made in the same way, as those are that Podman and
+	// Buildah commit.
+	FromFiles bool
 }
 
 // Diff writes the tar that turns layer from into layer to. With from "" that is the
@@ -126,7 +130,7 @@ func (s *Store) comparison(ctx context.Context, to, from string) (*comparison, e
 			return err
 		}
 		if c.from.ID == c.to.Parent {
-			c.recipe, err = openRecipe(s.recipeOf(c.to))
+			c.recipe, err = s.OpenTarSplit(c.to)
 		}
 		return err
 	})
@@ -137,8 +141,9 @@ func (s *Store) comparison(ctx context.Context, to, from string) (*comparison, e
 	return c, nil
 }
 
-func openRecipe(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+// OpenTarSplit opens a layer's tar-split file; nil if it has none.
+func (s *Store) OpenTarSplit(layer Layer) (*os.File, error) {
+	f, err := os.OpenFile(s.TarSplit(layer), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -152,7 +157,7 @@ func (c *comparison) close() {
 }
 
 func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) error {
-	if c.recipe != nil {
+	if c.recipe != nil && !opts.FromFiles {
 		w = &meter{w: w, report: opts.Progress}
 		return archive.Replay(ctx, w, c.recipe, append([]string{c.info.Content}, c.info.Lower...))
 	}

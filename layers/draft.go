@@ -148,7 +148,7 @@ func (d *Draft) stage(ctx context.Context, opts drivers.StageOptions) (err error
 
 // copyRecipe takes over the recipe of another layer's tar, if it has one.
 func (d *Draft) copyRecipe(of Layer) error {
-	recipe, err := openRecipe(d.store.recipeOf(of))
+	recipe, err := d.store.OpenTarSplit(of)
 	if err != nil || recipe == nil {
 		return err
 	}

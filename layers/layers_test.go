@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +17,6 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/naming"
-	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 )
 
@@ -295,11 +293,8 @@ func TestIncompleteLayers(t *testing.T) {
 		if children, err := tx.Children(id("a")); err != nil || len(children) != 0 {
 			t.Errorf("children %+v, %v", children, err)
 		}
-		if found, err := tx.Incomplete(); err != nil || !slices.Equal(found, []string{id("b")}) {
+		if found, err := tx.Incomplete(); err != nil || len(found) != 1 || found[0].ID != id("b") {
 			t.Errorf("incomplete: %v, %v", found, err)
-		}
-		if o, err := tx.Orphans(context.Background()); err != nil || len(o.Layers)+len(o.Files) != 0 {
-			t.Errorf("orphans %+v, %v: the record still owns its files", o, err)
 		}
 		return nil
 	})
@@ -310,41 +305,6 @@ func TestIncompleteLayers(t *testing.T) {
 		}
 	}
 	add(t, other, &base, layers.CreateOptions{ID: id("b"), Names: []string{"name"}}, nil)
-}
-
-// Files that no record knows are found, those of a layer that is being made aren't, and
-// go when they are discarded.
-func TestOrphans(t *testing.T) {
-	root, cfg := places(t)
-	s := open(t, root, cfg)
-	add(t, s, nil, layers.CreateOptions{ID: id("a")}, tarOf(t, "f"))
-	draft(t, s, nil, layers.CreateOptions{ID: id("b")}, tarOf(t, "g"))
-	before := paths(t, root, s)
-	view(t, open(t, root, cfg), func(tx *layers.ReadTx) error {
-		if o, err := tx.Orphans(context.Background()); err != nil || !reflect.DeepEqual(o, layers.Orphans{}) {
-			t.Errorf("%+v, %v", o, err)
-		}
-		return nil
-	})
-	testutil.Tree(t, root, "vfs/dir/"+id("c")+"/f=x", "vfs-layers/"+id("c")+".tar-split.gz=x", "vfs-layers/"+id("d")+
-		"/item=x", "vfs-layers/"+id("a")+"/stray=x",
-		"vfs-layers/.tmp-layers.json1=x", "vfs-layers/unknown.json=x", "run/.tmp-mountpoints.json1=x")
-	update(t, s, func(tx *layers.WriteTx) error {
-		o, err := tx.Orphans(context.Background())
-		slices.Sort(o.Files)
-		want := layers.Orphans{Layers: []string{id("c")}, Files: []string{
-			cfg.RunDir + "/.tmp-mountpoints.json1", cfg.Dir + "/.tmp-layers.json1", cfg.Dir + "/" + id("a") + "/stray",
-			cfg.Dir + "/" + id("c") + ".tar-split.gz", cfg.Dir + "/" + id("d"),
-		}}
-		if !reflect.DeepEqual(o, want) {
-			t.Errorf("%+v\nwant %+v", o, want)
-		}
-		return errors.Join(err, tx.DiscardOrphans(context.Background(), o))
-	})
-	left := slices.DeleteFunc(paths(t, root, s), func(path string) bool { return slices.Contains(before, path) })
-	if want := []string{"vfs-layers/" + id("a"), "vfs-layers/unknown.json"}; !slices.Equal(left, want) {
-		t.Errorf("left: %v, want %v", left, want)
-	}
 }
 
 // Two Stores in one directory make and delete layers at the same time. An ID is given
@@ -405,10 +365,6 @@ func TestTwoStoresAtOnce(t *testing.T) {
 				t.Errorf("%s was given %d times", contested, times)
 			}
 		}
-		o, orphansErr := tx.Orphans(context.Background())
-		if len(o.Layers)+len(o.Files) != 0 {
-			t.Errorf("left behind: %+v", o)
-		}
-		return errors.Join(err, orphansErr)
+		return err
 	})
 }

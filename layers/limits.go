@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -12,7 +13,7 @@ import (
 func (s *Store) Limitable(ctx context.Context) error {
 	limiter, ok := s.driver.(drivers.Limiter)
 	if !ok {
-		return errdefs.Unsupported{What: "limits", By: "by the " + s.driver.Name() + " driver"}
+		return fmt.Errorf("limits: %w by the %s driver", errdefs.ErrUnsupported, s.driver.Name())
 	}
 	return limiter.Limitable(ctx)
 }

@@ -247,6 +247,9 @@ func (tx *ReadTx) Mounted(ctx context.Context, ref string) (count int, err error
 	return count, err
 }
 
+// MountTable is the table of mounts, whose lock is taken while that of the layers is held.
+func (tx *ReadTx) MountTable() *catalog.Mountpoints { return tx.store.mounts }
+
 // MountedLayers returns the mounts of layers that exist.
 func (tx *ReadTx) MountedLayers(ctx context.Context) ([]catalog.Mountpoint, error) {
 	var mounted []catalog.Mountpoint

@@ -42,6 +42,17 @@ func (tx *ReadTx) ByTOCDigest(d digest.Digest) ([]Layer, error) {
 	return tx.records.Find(keyTOC, string(d))
 }
 
+// InImageStore reports whether the record is among those of the image store, where layers
+// that aren't writable are then.
+func (tx *ReadTx) InImageStore(id string) bool {
+	file, err := tx.own.FileOf(id)
+	return err == nil && tx.store.cfg.ImageDir != "" && file == tx.store.files.image
+}
+
+// Incomplete returns the layers that a dead writer of containers/storage left half made or
+// half deleted. For everybody else they don't exist.
+func (tx *ReadTx) Incomplete() ([]Layer, error) { return tx.records.Hidden() }
+
 // Children returns the layers right on top of the layer with this ID.
 func (tx *ReadTx) Children(id string) ([]Layer, error) { return tx.records.Find(keyParent, id) }
 

@@ -31,7 +31,7 @@ func (tx *WriteTx) deleteIncomplete(ctx context.Context) error {
 	// Their files first: the mark stays, for whoever comes next, until nothing is left to
 	// do.
 	for _, id := range ids {
-		if err := tx.discardFiles(ctx, id); err != nil {
+		if err := tx.DiscardFiles(ctx, id); err != nil {
 			return err
 		}
 	}
@@ -62,18 +62,5 @@ func (s *Store) Recover(ctx context.Context) error {
 	return err
 }
 
-// Sweep is Recover that leaves nothing: it removes the lock files, too, of processes that
-// died before they had a directory to lock.
-func (s *Store) Sweep(ctx context.Context) error {
-	err := s.Recover(ctx)
-	for _, root := range s.tempRoots() {
-		err = errors.Join(err, tempdir.Sweep(ctx, root))
-	}
-	if p, ok := s.driver.(drivers.PullStager); ok {
-		err = errors.Join(err, p.SweepPulls(ctx))
-	}
-	return err
-}
-
-// tempRoots are all directories with temporary directories in them.
-func (s *Store) tempRoots() []string { return append([]string{s.tmp()}, s.cfg.TempRoots...) }
+// TempRoots are all directories with temporary directories in them.
+func (s *Store) TempRoots() []string { return append([]string{s.tmp()}, s.cfg.TempRoots...) }

@@ -9,7 +9,6 @@ import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/drivers"
-	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/ident"
 )
 
@@ -101,7 +100,7 @@ func below(dirs []string) []catalog.Below[Layer] {
 }
 
 var schema = catalog.Schema[Layer]{
-	Kind:     errdefs.Layer,
+	Kind:     "layer",
 	ValidID:  ident.Validate,
 	ID:       func(l *Layer) string { return l.ID },
 	Names:    func(l *Layer) []string { return l.Names },
@@ -131,15 +130,19 @@ const (
 	keyParent     = "parent"
 )
 
+// Config is what the Store was opened with.
+func (s *Store) Config() Config { return s.cfg }
+
 // View calls fn with layers.lock shared, and returns fn's error. fn must not keep tx,
 // whose methods several goroutines may call. The first View or Update of a Store also
 // removes what processes that are gone had staged.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	s.tidy(ctx)
-	return s.view(ctx, fn)
+	return s.Inspect(ctx, fn)
 }
 
-func (s *Store) view(ctx context.Context, fn func(tx *ReadTx) error) error {
+// Inspect is View without that removal, for who wants to see what there is to remove.
+func (s *Store) Inspect(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.records.View(ctx, func(own *catalog.ReadTx[Layer]) error {
 		return catalog.Stack(ctx, own, s.below, func(records catalog.Reader[Layer]) error {
 			return fn(&ReadTx{store: s, own: own, records: records})
@@ -193,28 +196,25 @@ func (s *Store) Close() error {
 // tmp is where recipes and data items are staged, and thrown away.
 func (s *Store) tmp() string { return filepath.Join(s.cfg.Dir, "tmp") }
 
-const tarSplitSuffix = ".tar-split.gz"
+// TarSplitSuffix follows the ID in the name of a layer's tar-split file.
+const TarSplitSuffix = ".tar-split.gz"
 
-// recipeOf is where the recipe of a layer's tar is, be the layer this store's own or
+// TarSplit is the path of a layer's tar-split file, be the layer this store's own or
 // another's.
-func (s *Store) recipeOf(l Layer) string {
+func (s *Store) TarSplit(l Layer) string {
 	if l.home != "" {
-		return filepath.Join(l.home, l.ID+tarSplitSuffix)
+		return filepath.Join(l.home, l.ID+TarSplitSuffix)
 	}
-	return s.tarSplitPath(l.ID)
+	return filepath.Join(s.cfg.Dir, l.ID+TarSplitSuffix)
 }
 
-// itemsOf is where a layer's data items are, be the layer this store's own or another's.
-func (s *Store) itemsOf(l Layer) string {
+// Items is the directory of a layer's data items, be the layer this store's own or
+// another's.
+func (s *Store) Items(l Layer) string {
 	if l.home != "" {
 		return filepath.Join(l.home, l.ID)
 	}
 	return s.dataDir(l.ID)
-}
-
-// tarSplitPath is where the recipe of a layer's tar is kept.
-func (s *Store) tarSplitPath(id string) string {
-	return filepath.Join(s.cfg.Dir, id+tarSplitSuffix)
 }
 
 // dataDir is where a layer's data items are kept.

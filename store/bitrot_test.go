@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // One flipped bit, anywhere in the content of layers, in their recipes or in data items,
@@ -63,7 +63,7 @@ func TestBitRot(t *testing.T) {
 			p.must(os.Chtimes(path, info.ModTime(), info.ModTime()))
 		}
 		rewrite(after)
-		report, err := p.open().Check(ctx, store.CheckOptions{})
+		report, err := fsck.Check(ctx, p.open(), fsck.CheckOptions{})
 		p.must(err)
 		objects := report.Objects()
 		switch {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/layers"
-	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // Who reads has nothing to wait for from a check, nor it from them; and while it reads
@@ -25,7 +25,7 @@ func TestCheckKeepsNobodyWaiting(t *testing.T) {
 		readers = append(readers, lock)
 	}
 	imported := false
-	report, err := p.open().Check(ctx, store.CheckOptions{Progress: func(done, total int64) {
+	report, err := fsck.Check(ctx, p.open(), fsck.CheckOptions{Progress: func(done, total int64) {
 		if done > total {
 			t.Errorf("%d of %d bytes", done, total)
 		}

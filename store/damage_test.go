@@ -11,6 +11,7 @@ import (
 
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // Every damage is named with its object, and no object is named that isn't damaged.
@@ -27,7 +28,7 @@ func TestDamages(t *testing.T) {
 			w.do(p)
 
 			untouched := testutil.Snapshot(t, filepath.Dir(p.dir))
-			report, err := p.open().Check(ctx, store.CheckOptions{})
+			report, err := fsck.Check(ctx, p.open(), fsck.CheckOptions{})
 			p.must(err)
 			testutil.SameTree(t, untouched, testutil.Snapshot(t, filepath.Dir(p.dir)))
 			p.compare(report, w.want)
@@ -37,7 +38,7 @@ func TestDamages(t *testing.T) {
 
 			s := p.open()
 			if w.garbage {
-				done, err := s.GC(ctx, store.GCOptions{})
+				done, err := fsck.GC(ctx, s, fsck.GCOptions{})
 				p.must(err)
 				if done.Bytes == 0 && !strings.Contains(w.name, "short name") &&
 					!strings.Contains(w.name, "incomplete") {
@@ -45,17 +46,17 @@ func TestDamages(t *testing.T) {
 				}
 			} else {
 				if w.force {
-					if kept, err := s.Repair(ctx, report, store.RepairOptions{}); err == nil && kept.Left.Empty() {
+					if kept, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{}); err == nil && kept.Left.Empty() {
 						t.Error("it didn't need force")
 					}
 					if all := p.objects(s); !slices.Contains(all, "container box") &&
 						!strings.HasPrefix(w.name, "containers.json") {
 						t.Error("the container was deleted without force")
 					}
-					report, err = s.Check(ctx, store.CheckOptions{})
+					report, err = fsck.Check(ctx, s, fsck.CheckOptions{})
 					p.must(err)
 				}
-				done, err := s.Repair(ctx, report, store.RepairOptions{Force: w.force})
+				done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{Force: w.force})
 				t.Logf("%+v", done.Done)
 				if err != nil || !done.Left.Empty() {
 					t.Fatalf("repair: left %+v, %v", done.Left.Findings, err)
@@ -78,7 +79,7 @@ func TestDamages(t *testing.T) {
 
 // compare holds a report against what is wanted: as many objects, and each text found in
 // one of their findings.
-func (p *patient) compare(report store.Report, want []string) {
+func (p *patient) compare(report fsck.Report, want []string) {
 	p.Helper()
 	short := strings.NewReplacer(p.cfg.RunRoot+"/", "run/", p.dir+"/", "")
 	var got []string
@@ -144,10 +145,10 @@ func TestRecipeIsMadeAnewFromTheFiles(t *testing.T) {
 			importLayer(t, s, id("commit"), id("app"), committed)
 
 			damage(p, p.recipe("commit"))
-			report, err := s.Check(ctx, store.CheckOptions{})
+			report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 			p.must(err)
 			p.compare(report, []string{"layer commit: "})
-			done, err := s.Repair(ctx, report, store.RepairOptions{})
+			done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{})
 			if err != nil || !done.Left.Empty() {
 				t.Fatalf("left %+v, %v", done.Left, err)
 			}
@@ -169,7 +170,7 @@ func TestImageOfAContainersLayerIsNoDamage(t *testing.T) {
 		_, err := s.CreateImage(ctx, store.ImageOptions{TopLayer: top})
 		p.must(err)
 	}
-	if report, err := s.Check(ctx, store.CheckOptions{}); err != nil || !report.Empty() {
+	if report, err := fsck.Check(ctx, s, fsck.CheckOptions{}); err != nil || !report.Empty() {
 		t.Errorf("%+v, %v", report, err)
 	}
 }

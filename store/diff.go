@@ -5,7 +5,6 @@ import (
 	"io"
 
 	"github.com/shalestore/shale/archive"
-	"github.com/shalestore/shale/layers"
 )
 
 // Diff writes the tar that turns layer from, its parent when from is "", into layer to. A
@@ -21,7 +20,7 @@ func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts Dif
 	if err != nil {
 		return err
 	}
-	return roots.Layers.Diff(ctx, w, to, from, layers.DiffOptions(opts))
+	return roots.Layers.Diff(ctx, w, to, from, opts)
 }
 
 // Changes lists, in an order that depends on nothing but the files, what layer to has

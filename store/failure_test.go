@@ -16,6 +16,7 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 	"golang.org/x/sys/unix"
 )
 
@@ -337,7 +338,7 @@ func TestApplyAndMountKeepOutOfEachOthersWay(t *testing.T) {
 	}
 	// No tar names the file that was there before, so the layer can't be had from its tar
 	// alone, and Check says so.
-	report, err := s.Check(ctx, store.CheckOptions{})
+	report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 	if err != nil || len(report.Findings) != 1 || report.Findings[0].What != "+/precious, layer content modified" {
 		t.Fatalf("%+v, %v", report, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 	"golang.org/x/sys/unix"
 )
 
@@ -134,11 +135,11 @@ func TestDamagesInAnImageStore(t *testing.T) {
 			if err := damage(); err != nil {
 				t.Fatal(err)
 			}
-			report, err := s.Check(ctx, store.CheckOptions{})
+			report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 			if err != nil || report.Empty() {
 				t.Fatalf("%v, %v", report.Findings, err)
 			}
-			done, err := s.Repair(ctx, report, store.RepairOptions{})
+			done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{})
 			if err != nil || !done.Left.Empty() {
 				t.Fatalf("left %v, %v", done.Left.Findings, err)
 			}
@@ -172,11 +173,11 @@ func TestDamagesWithCopies(t *testing.T) {
 			if err := damage(filepath.Join(cfg.GraphRoot, "vfs/dir", id("app"))); err != nil {
 				t.Fatal(err)
 			}
-			report, err := s.Check(ctx, store.CheckOptions{})
+			report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 			if objects := report.Objects(); err != nil || len(objects) != 1 || objects[0].ID != id("app") {
 				t.Fatalf("%v, %v", report.Findings, err)
 			}
-			done, err := s.Repair(ctx, report, store.RepairOptions{})
+			done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{})
 			if err != nil || !done.Left.Empty() {
 				t.Fatalf("left %v, %v", done.Left.Findings, err)
 			}

@@ -18,6 +18,7 @@ import (
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/mount"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 	"golang.org/x/sys/unix"
 )
 
@@ -125,7 +126,7 @@ func export(t testing.TB, s *store.Store, ref string) []byte {
 // noGarbage fails the test if Check finds anything, damage or garbage.
 func noGarbage(t testing.TB, s *store.Store) {
 	t.Helper()
-	g, err := s.Check(context.Background(), store.CheckOptions{})
+	g, err := fsck.Check(context.Background(), s, fsck.CheckOptions{})
 	if err != nil || !g.Empty() {
 		t.Fatalf("not sound: %+v, %v", g.Findings, err)
 	}

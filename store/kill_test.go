@@ -20,6 +20,7 @@ import (
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // The environment of a child that works on a store until it kills itself.
@@ -124,7 +125,7 @@ func TestKilledAtEachStep(t *testing.T) {
 						t.Fatalf("tried again: %v", err)
 					}
 					whole(t, s, work.must)
-					if _, err := s.GC(context.Background(), store.GCOptions{}); err != nil {
+					if _, err := fsck.GC(context.Background(), s, fsck.GCOptions{}); err != nil {
 						t.Fatal(err)
 					}
 					whole(t, s, work.must)

@@ -14,6 +14,7 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // work is an operation that is killed at each of its steps.
@@ -220,7 +221,7 @@ var works = map[string]work{
 				"overlay-layers/keepme/file=x")
 		},
 		do: func(ctx context.Context, s *store.Store) error {
-			_, err := s.GC(ctx, store.GCOptions{})
+			_, err := fsck.GC(ctx, s, fsck.GCOptions{})
 			return err
 		},
 		must: []string{id("base")},

@@ -18,6 +18,7 @@ import (
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/mount"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // A layer that a writer left incomplete doesn't exist for readers from that moment, and
@@ -54,7 +55,7 @@ func TestIncompleteLayers(t *testing.T) {
 			if err != nil || len(all) != 3-len(dead) {
 				t.Fatalf("layers %v, %v", all, err)
 			}
-			if g, err := s.Check(ctx, store.CheckOptions{}); err != nil || len(g.Garbage().Findings) != len(dead) ||
+			if g, err := fsck.Check(ctx, s, fsck.CheckOptions{}); err != nil || len(g.Garbage().Findings) != len(dead) ||
 				len(g.Damage().Findings) > 0 {
 				t.Fatalf("check: %+v, %v", g, err)
 			}
@@ -235,14 +236,14 @@ func TestGarbageCollectionIsCareful(t *testing.T) {
 	if err := os.WriteFile(catalog, good[:len(good)-10], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.GC(ctx, store.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) {
+	if _, err := fsck.GC(ctx, s, fsck.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) {
 		t.Fatalf("with a torn catalog: %v", err)
 	}
 	exists("lost", true)
 	if err := os.WriteFile(catalog, []byte("[]"), 0o600); err != nil { // all records lost
 		t.Fatal(err)
 	}
-	if _, err := s.GC(ctx, store.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) ||
+	if _, err := fsck.GC(ctx, s, fsck.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) ||
 		!strings.Contains(err.Error(), id("top")) {
 		t.Fatalf("with an empty catalog: %v", err)
 	}

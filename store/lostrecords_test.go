@@ -10,7 +10,7 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/layers"
-	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // Of layers that nothing refers to only the records tell that they are no garbage. Where
@@ -34,14 +34,14 @@ func TestLayersNobodyNeedsSurviveTheLossOfTheirRecords(t *testing.T) {
 				t.Fatal(err)
 			}
 			s = open(t, cfg)
-			if _, err := s.GC(ctx, store.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) {
+			if _, err := fsck.GC(ctx, s, fsck.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) {
 				t.Errorf("gc: %v", err)
 			}
-			report, err := s.Check(ctx, store.CheckOptions{})
+			report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			done, err := s.Repair(ctx, report, store.RepairOptions{})
+			done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{})
 			if err != nil || !done.Left.Empty() {
 				t.Fatalf("left %+v, %v", done.Left, err)
 			}
@@ -70,13 +70,13 @@ func TestItemsOfLostRecordsAreKept(t *testing.T) {
 				p.must(os.Truncate(p.path("overlay-"+kind, kind+".json"), size))
 				s := p.open()
 				if size == 0 {
-					if done, err := s.GC(ctx, store.GCOptions{}); err != nil || !done.Empty() {
+					if done, err := fsck.GC(ctx, s, fsck.GCOptions{}); err != nil || !done.Empty() {
 						t.Errorf("gc: %+v, %v", done, err)
 					}
 				}
-				report, err := s.Check(ctx, store.CheckOptions{})
+				report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 				p.must(err)
-				if done, err := s.Repair(ctx, report, store.RepairOptions{}); err != nil || done.Left.Empty() {
+				if done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{}); err != nil || done.Left.Empty() {
 					t.Errorf("%+v, %v", done, err)
 				}
 				p.read(item)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
@@ -86,7 +87,7 @@ func call[R any](fn func(R)) func(R, error) error {
 }
 
 func notFound(ref string) error {
-	return errdefs.Missing{Kind: errdefs.AnyObject, Ref: ref}
+	return fmt.Errorf("layer, image or container %q: %w", ref, errdefs.ErrNotFound)
 }
 
 // SetNames replaces the names of a layer, image or container. A name that another one of

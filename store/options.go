@@ -1,11 +1,11 @@
 package store
 
 import (
-	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/layers"
 )
 
 // ImageOptions describes an image to create. TopLayer may be a layer's ID, name or unique
@@ -62,11 +62,4 @@ type MountOptions struct {
 }
 
 // DiffOptions says how a diff is written.
-type DiffOptions struct {
-	// Compression overrides the compression the layer was applied with, which is the
-	// default.
-	Compression *archive.Compression
-	// Progress is called now and then with the uncompressed bytes written so far; nil for
-	// none.
-	Progress func(written int64)
-}
+type DiffOptions = layers.DiffOptions

@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // A layer that is damaged beyond its own repair is fetched from an additional store,
@@ -50,18 +51,18 @@ func TestRepairFromAnotherStore(t *testing.T) {
 			if err := os.RemoveAll(content(cfg, "alone")); err != nil {
 				t.Fatal(err)
 			}
-			report, err := s.Check(ctx, store.CheckOptions{})
+			report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if objects := report.Objects(); len(objects) != 2 || report.Findings[0].ReadOnly {
 				t.Fatalf("%v", report.Findings)
 			}
-			done, err := s.Repair(ctx, report, store.RepairOptions{})
+			done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{})
 			if err != nil || !done.Left.Empty() {
 				t.Fatalf("left %v, %v", done.Left.Findings, err)
 			}
-			if !slices.ContainsFunc(done.Done, func(a store.Action) bool {
+			if !slices.ContainsFunc(done.Done, func(a fsck.Action) bool {
 				return a.ID == id("app") &&
 					strings.Contains(a.What, theirs.GraphRoot)
 			}) {
@@ -77,11 +78,11 @@ func TestRepairFromAnotherStore(t *testing.T) {
 			importLayer(t, open(t, theirs), id("lib"), "", richTar(t, "lib"))
 			edit(filepath.Join(content(theirs, "lib"), "etc/lib"))
 			s = open(t, cfg)
-			if report, err = s.Check(ctx, store.CheckOptions{}); err != nil || len(report.Objects()) != 1 ||
+			if report, err = fsck.Check(ctx, s, fsck.CheckOptions{}); err != nil || len(report.Objects()) != 1 ||
 				!report.Findings[0].ReadOnly || report.Findings[0].ID != id("lib") {
 				t.Fatalf("%v, %v", report.Findings, err)
 			}
-			if done, err = s.Repair(ctx, report, store.RepairOptions{Force: true}); err != nil || len(done.Done) != 0 ||
+			if done, err = fsck.Repair(ctx, s, report, fsck.RepairOptions{Force: true}); err != nil || len(done.Done) != 0 ||
 				len(done.Left.Objects()) != 1 {
 				t.Fatalf("%+v, %v", done, err)
 			}
@@ -117,11 +118,11 @@ func TestLeftoverOfAnothersLayer(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(stray, "diff"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	report, err := s.Check(ctx, store.CheckOptions{Quick: true})
-	if err != nil || !slices.Equal(report.Garbage().Objects(), []store.Object{{Kind: store.KindLayer, ID: id("app")}}) {
+	report, err := fsck.Check(ctx, s, fsck.CheckOptions{Quick: true})
+	if err != nil || !slices.Equal(report.Garbage().Objects(), []fsck.Object{{Kind: fsck.KindLayer, ID: id("app")}}) {
 		t.Fatalf("%v, %v", report.Findings, err)
 	}
-	if _, err := s.GC(ctx, store.GCOptions{}); err != nil {
+	if _, err := fsck.GC(ctx, s, fsck.GCOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	noGarbage(t, s)
@@ -136,9 +137,9 @@ func TestRepairLeavesMountedLayersAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.must(os.Chmod(p.diff("app", "etc/twin"), 0o600))
-	report, err := s.Check(ctx, store.CheckOptions{})
+	report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 	p.must(err)
-	done, err := s.Repair(ctx, report, store.RepairOptions{Force: true})
+	done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{Force: true})
 	if err == nil || !strings.Contains(err.Error(), errdefs.ErrInUse.Error()) || done.Left.Empty() {
 		t.Fatalf("%+v, %v", done, err)
 	}
@@ -148,7 +149,7 @@ func TestRepairLeavesMountedLayersAlone(t *testing.T) {
 	if _, err := s.Unmount(ctx, id("box"), false); err != nil {
 		t.Fatal(err)
 	}
-	if done, err = s.Repair(ctx, report, store.RepairOptions{}); err != nil || !done.Left.Empty() {
+	if done, err = fsck.Repair(ctx, s, report, fsck.RepairOptions{}); err != nil || !done.Left.Empty() {
 		t.Fatalf("%+v, %v", done, err)
 	}
 }

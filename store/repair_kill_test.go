@@ -8,17 +8,18 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // repairWork is what a child is told to do to repair a store.
 const repairWork = "repair"
 
 func repairByForce(ctx context.Context, s *store.Store) error {
-	report, err := s.Check(ctx, store.CheckOptions{})
+	report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 	if err != nil {
 		return err
 	}
-	done, err := s.Repair(ctx, report, store.RepairOptions{Force: true})
+	done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{Force: true})
 	if err == nil && !done.Left.Empty() {
 		err = fmt.Errorf("left: %v", done.Left.Findings)
 	}

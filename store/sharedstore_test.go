@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 )
 
 // box makes a container of an image, mounts it and returns where, with the container's
@@ -82,8 +83,8 @@ func TestImageStoreOfTwoRoots(t *testing.T) {
 				t.Fatal(err)
 			}
 			noGarbage(t, one)
-			report, err := two.Check(ctx, store.CheckOptions{Quick: true})
-			if err != nil || !slices.Contains(report.Objects(), store.Object{Kind: store.KindContainer, ID: second}) {
+			report, err := fsck.Check(ctx, two, fsck.CheckOptions{Quick: true})
+			if err != nil || !slices.Contains(report.Objects(), fsck.Object{Kind: fsck.KindContainer, ID: second}) {
 				t.Errorf("%v, %v", report.Findings, err)
 			}
 		})
@@ -130,7 +131,7 @@ func TestStoreThatChangesUnderItsChildren(t *testing.T) {
 				}
 				noGarbage(t, s)
 				change(t, owner)
-				report, err := open(t, cfg).Check(t.Context(), store.CheckOptions{})
+				report, err := fsck.Check(t.Context(), open(t, cfg), fsck.CheckOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -138,9 +139,9 @@ func TestStoreThatChangesUnderItsChildren(t *testing.T) {
 					!strings.Contains(says, "was made anew") {
 					t.Errorf("found %s", says)
 				}
-				lost := []store.Object{{Kind: store.KindLayer, ID: id("mine")}, {Kind: store.KindContainer, ID: c.ID}}
+				lost := []fsck.Object{{Kind: fsck.KindLayer, ID: id("mine")}, {Kind: fsck.KindContainer, ID: c.ID}}
 				if driver == "overlay" { // elsewhere it is a copy
-					lost = append(lost, store.Object{Kind: store.KindLayer, ID: c.LayerID})
+					lost = append(lost, fsck.Object{Kind: fsck.KindLayer, ID: c.LayerID})
 				}
 				for _, o := range lost {
 					if !slices.Contains(report.Objects(), o) {

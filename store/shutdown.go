@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -32,7 +33,7 @@ func (s *Store) Shutdown(ctx context.Context, force bool) (mounted []string, err
 			mounted = append(mounted, m.ID)
 		}
 		if len(mounted) > 0 && !force {
-			return errdefs.InUse{Kind: errdefs.Layer, ID: mounted[0], By: errdefs.Mount, ByID: mounted[0]}
+			return fmt.Errorf("layer %s: %w: it is mounted", mounted[0], errdefs.ErrInUse)
 		}
 		return tx.UnmountAll(ctx, mounted...)
 	})

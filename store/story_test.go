@@ -16,6 +16,7 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 	"golang.org/x/sys/unix"
 )
 
@@ -188,8 +189,8 @@ func TestTransientStore(t *testing.T) {
 	if all, err := s.Layers(ctx); err != nil || len(all) != 1 {
 		t.Fatalf("layers %v, %v", all, err)
 	}
-	if g, err := s.GC(ctx, store.GCOptions{}); err != nil ||
-		!slices.Equal(g.Objects(), []store.Object{{Kind: store.KindLayer, ID: c.LayerID}}) {
+	if g, err := fsck.GC(ctx, s, fsck.GCOptions{}); err != nil ||
+		!slices.Equal(g.Objects(), []fsck.Object{{Kind: fsck.KindLayer, ID: c.LayerID}}) {
 		t.Fatalf("garbage %+v, %v", g, err)
 	}
 	noGarbage(t, s)

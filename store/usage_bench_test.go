@@ -17,6 +17,7 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/usage"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,18 +29,18 @@ func BenchmarkUsage(b *testing.B) {
 	dir := b.TempDir()
 	cfg := config.Config{GraphRoot: dir + "/root", RunRoot: dir + "/run", Driver: "overlay"}
 	writeStore(b, cfg.GraphRoot, 667, 10, 20)
-	ask := func(b *testing.B, opts store.UsageOptions) {
+	ask := func(b *testing.B, opts usage.Options) {
 		s, err := store.Open(context.Background(), cfg)
 		if err != nil {
 			b.Fatal(err)
 		}
 		defer s.Close()
-		r, err := s.Usage(context.Background(), opts)
+		r, err := usage.Of(context.Background(), s, opts)
 		if err != nil || len(r.Layers) < 5000 || r.Total.Inodes < 100_000 {
 			b.Fatalf("%d layers, %d inodes, %v", len(r.Layers), r.Total.Inodes, err)
 		}
 	}
-	for name, opts := range map[string]store.UsageOptions{"measured before": {}, "measured anew": {Fresh: true}} {
+	for name, opts := range map[string]usage.Options{"measured before": {}, "measured anew": {Fresh: true}} {
 		b.Run(name, func(b *testing.B) {
 			ask(b, opts)
 			before := processorTime(b)

@@ -14,22 +14,22 @@ import (
 	"github.com/shalestore/shale/internal/diskusage"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/testutil"
-	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/usage"
 )
 
-func usageOf(t testing.TB, s *store.Store) store.UsageReport {
+func usageOf(t testing.TB, s *store.Store) usage.Report {
 	t.Helper()
-	r, err := s.Usage(context.Background(), store.UsageOptions{})
+	r, err := usage.Of(context.Background(), s, usage.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func find(t testing.TB, list []store.Usage, id string) store.Usage {
+func find(t testing.TB, list []usage.Usage, id string) usage.Usage {
 	t.Helper()
-	n := slices.IndexFunc(list, func(u store.Usage) bool { return u.ID == id })
+	n := slices.IndexFunc(list, func(u usage.Usage) bool { return u.ID == id })
 	if n < 0 {
 		t.Fatalf("%s isn't in %+v", id, list)
 	}
@@ -83,14 +83,14 @@ func TestUsageTellsWhatDeletingFrees(t *testing.T) {
 			one, two := find(t, r.Images, id("image1")), find(t, r.Images, id("image2"))
 			base := find(t, r.Layers, id("base"))
 			if one.Shared != base.Total || two.Shared != base.Total || base.Shared != base.Total ||
-				base.Unique != (store.Space{}) {
+				base.Unique != (usage.Space{}) {
 				t.Errorf("shared: %+v and %+v, base %+v", one.Shared, two.Shared, base)
 			}
 			if one.Unique.Bytes < 100_000 || one.Freed != one.Unique || one.Total.Bytes != one.Unique.Bytes+
 				one.Shared.Bytes {
 				t.Errorf("the image that nothing stands on: %+v", one)
 			}
-			if two.Freed != (store.Space{}) || two.Users != 1 || base.Users != 3 {
+			if two.Freed != (usage.Space{}) || two.Users != 1 || base.Users != 3 {
 				t.Errorf("the image of a container: %+v; the base: %+v", two, base)
 			}
 			if c := find(t, r.Containers, id("container")); c.Freed != c.Unique || c.Freed.Inodes == 0 ||
@@ -105,7 +105,7 @@ func TestUsageTellsWhatDeletingFrees(t *testing.T) {
 				t.Errorf("order or number: %+v", r)
 			}
 
-			freed := func(what string, want store.Space, remove func() error) {
+			freed := func(what string, want usage.Space, remove func() error) {
 				t.Helper()
 				before := usageOf(t, s).Total
 				disk := allocated(t, cfg)
@@ -113,7 +113,7 @@ func TestUsageTellsWhatDeletingFrees(t *testing.T) {
 					t.Fatal(err)
 				}
 				after := usageOf(t, s).Total
-				if got := (store.Space{Bytes: before.Bytes - after.Bytes,
+				if got := (usage.Space{Bytes: before.Bytes - after.Bytes,
 					Inodes: before.Inodes - after.Inodes}); got != want {
 					t.Errorf("deleting the %s freed %+v, said was %+v", what, got, want)
 				}
@@ -155,16 +155,16 @@ func TestUsageRemembersWhatDoesNotChange(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
 	s := fleet(t, cfg)
-	basis := func(list []store.Usage, of string) layers.Basis { t.Helper(); return find(t, list, id(of)).Basis }
+	basis := func(list []usage.Usage, of string) usage.Basis { t.Helper(); return find(t, list, id(of)).Basis }
 	first := usageOf(t, s)
-	if basis(first.Layers, "base") != layers.BasisWalk {
+	if basis(first.Layers, "base") != usage.BasisWalk {
 		t.Errorf("first time: %s", basis(first.Layers, "base"))
 	}
 	second := usageOf(t, open(t, cfg))
-	if basis(second.Layers, "base") != layers.BasisCache || basis(second.Layers, "nobody") != layers.BasisCache {
+	if basis(second.Layers, "base") != usage.BasisCache || basis(second.Layers, "nobody") != usage.BasisCache {
 		t.Errorf("second time: %+v", second.Layers)
 	}
-	if basis(second.Containers, "container") != layers.BasisWalk {
+	if basis(second.Containers, "container") != usage.BasisWalk {
 		t.Errorf("a container's layer is taken from the cache")
 	}
 	if first.Total != second.Total {
@@ -236,7 +236,7 @@ func TestUsageOfDamagedStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := usageOf(t, s)
-	if base := find(t, r.Layers, id("base")); base.Basis != layers.BasisMissing || base.Total.Bytes != 0 {
+	if base := find(t, r.Layers, id("base")); base.Basis != usage.BasisMissing || base.Total.Bytes != 0 {
 		t.Errorf("%+v", base)
 	}
 	if find(t, r.Layers, id("one")).Total.Bytes < 100_000 {
@@ -286,7 +286,7 @@ func TestUsageNoticesThePeer(t *testing.T) {
 			}
 			peer.importLayer(id("layer"), "", tarFile("first"), "layer")
 			s := open(t, cfg)
-			measured := func(want layers.Basis) int64 {
+			measured := func(want usage.Basis) int64 {
 				t.Helper()
 				l := find(t, usageOf(t, s).Layers, id("layer"))
 				if l.Basis != want {
@@ -294,21 +294,21 @@ func TestUsageNoticesThePeer(t *testing.T) {
 				}
 				return l.Total.Bytes
 			}
-			size := measured(layers.BasisWalk)
+			size := measured(usage.BasisWalk)
 			grown := func(what string) {
 				t.Helper()
-				now := measured(layers.BasisWalk)
+				now := measured(usage.BasisWalk)
 				if now < size+65_000 {
 					t.Errorf("after %s: %d bytes, before %d", what, now, size)
 				}
 				size = now
 			}
-			if again := measured(layers.BasisCache); again != size {
+			if again := measured(usage.BasisCache); again != size {
 				t.Errorf("%d bytes, then %d", size, again)
 			}
 			peer.applyDiff(id("layer"), tarFile("second"))
 			grown("its diff")
-			measured(layers.BasisCache)
+			measured(usage.BasisCache)
 			path := peer.mount(id("layer"))
 			testutil.Tree(t, path, "dir/third*70000")
 			grown("writing through its mount")
@@ -327,7 +327,7 @@ func TestUsageNoticesThePeer(t *testing.T) {
 			}
 			grown("writing through our own mount")
 			peer.setData("layer", id("layer"), "key", strings.Repeat("x", 70_000))
-			size = measured(layers.BasisWalk)
+			size = measured(usage.BasisWalk)
 			peer.deleteLayer(id("layer"))
 			if r := usageOf(t, s); len(r.Layers) != 0 || r.Total.Bytes != 0 {
 				t.Errorf("after its deletion: %+v", r)
@@ -369,10 +369,10 @@ func TestQuotaInUsage(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if used.Basis != layers.BasisQuota || used.Limit != (store.Space{Bytes: 50 << 20, Inodes: 1000}) {
+			if used.Basis != usage.BasisQuota || used.Limit != (usage.Space{Bytes: 50 << 20, Inodes: 1000}) {
 				t.Errorf("found out by %s, limit %+v", used.Basis, used.Limit)
 			}
-			if used.Unique != (store.Space{Bytes: tree.Allocated, Inodes: tree.Inodes}) {
+			if used.Unique != (usage.Space{Bytes: tree.Allocated, Inodes: tree.Inodes}) {
 				t.Errorf("by quota %+v, by a walk %+v", used.Unique, tree)
 			}
 		})

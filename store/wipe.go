@@ -14,7 +14,11 @@ import (
 // directories that no record knows. If it is interrupted, what is left is whole, and can
 // be wiped again.
 func (s *Store) Wipe(ctx context.Context) error {
-	err := s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return err
+	}
+	err = r.UpdateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		allContainers, err := c.All()
 		if err != nil {
 			return err
@@ -55,11 +59,11 @@ func (s *Store) Wipe(ctx context.Context) error {
 		if err := l.Delete(ctx, ids...); err != nil {
 			return err
 		}
-		orphans, err := l.Orphans(ctx)
-		if err != nil {
-			return err
+		unrecorded, err := r.Driver.List(ctx)
+		for _, id := range unrecorded {
+			err = errors.Join(err, l.DiscardFiles(ctx, id))
 		}
-		return l.DiscardOrphans(ctx, orphans)
+		return err
 	})
 	return errors.Join(err, s.Wait(ctx))
 }

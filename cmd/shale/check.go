@@ -9,6 +9,7 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 	"github.com/spf13/cobra"
 )
 
@@ -46,23 +47,23 @@ store is sound.`,
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
 		line := p.newProgress("checking", 0)
-		opts := store.CheckOptions{Quick: *quick, UnusedAfter: *unused}
+		opts := fsck.CheckOptions{Quick: *quick, UnusedAfter: *unused}
 		if *unused <= 0 {
 			opts.UnusedAfter = -1
 		}
 		if line != nil {
 			opts.Progress = func(done, total int64) { line.total = total; line.update(done) }
 		}
-		report, err := s.Check(ctx, opts)
+		report, err := fsck.Check(ctx, s, opts)
 		line.clear()
 		if err != nil {
 			return err
 		}
-		var repaired store.Repaired
+		var repaired fsck.Repaired
 		left := report
 		var failed error
 		if *repair || *force {
-			repaired, failed = s.Repair(ctx, report, store.RepairOptions{CheckOptions: opts, Force: *force})
+			repaired, failed = fsck.Repair(ctx, s, report, fsck.RepairOptions{CheckOptions: opts, Force: *force})
 			if errors.Is(failed, errdefs.ErrInUse) {
 				failed = advised{failed,
 					"what is mounted can be repaired once it is unmounted; what a container needs is deleted with --force only, and the container with it"}
@@ -85,7 +86,7 @@ store is sound.`,
 
 // verdict is the error for what is wrong with the store, if anything is, with what can be
 // done about it.
-func verdict(left store.Report, repaired, force bool) error {
+func verdict(left fsck.Report, repaired, force bool) error {
 	if left.Empty() {
 		return nil
 	}
@@ -96,7 +97,7 @@ func verdict(left store.Report, repaired, force bool) error {
 			readOnly++
 		case f.Garbage():
 			garbage++
-		case f.Kind == store.KindContainer:
+		case f.Kind == fsck.KindContainer:
 			containers++
 		default:
 			damaged++
@@ -128,7 +129,7 @@ func verdict(left store.Report, repaired, force bool) error {
 
 // printReport prints the findings as containers-storage does, which scripts look for, and
 // under each object what can be done.
-func (p *program) printReport(report store.Report) {
+func (p *program) printReport(report fsck.Report) {
 	for _, object := range report.Objects() {
 		var remedies []string
 		affects := map[string]bool{}
@@ -152,7 +153,7 @@ func (p *program) printReport(report store.Report) {
 	}
 }
 
-func itsFindings(report store.Report, object store.Object) (its []store.Finding) {
+func itsFindings(report fsck.Report, object fsck.Object) (its []fsck.Finding) {
 	for _, f := range report.Findings {
 		if f.Object == object {
 			its = append(its, f)
@@ -175,28 +176,28 @@ func appendNew(list []string, s string) []string {
 
 // reportJSON is what --json prints: the members of containers-storage's report, with
 // texts where that has empty objects, and the findings in full.
-func reportJSON(report store.Report, done []store.Action) any {
+func reportJSON(report fsck.Report, done []fsck.Action) any {
 	type damages map[string][]string
 	all := struct {
 		Layers, ROLayers, Images, ROImages, Containers damages
 		Records, Files                                 damages
-		Findings                                       []store.Finding
-		Repaired                                       []store.Action `json:",omitempty"`
+		Findings                                       []fsck.Finding
+		Repaired                                       []fsck.Action `json:",omitempty"`
 	}{damages{}, damages{}, damages{}, damages{}, damages{}, damages{}, damages{}, report.Findings, done}
 	for _, f := range report.Findings {
 		var of damages
 		switch f.Kind {
-		case store.KindLayer:
+		case fsck.KindLayer:
 			if of = all.Layers; f.ReadOnly {
 				of = all.ROLayers
 			}
-		case store.KindImage:
+		case fsck.KindImage:
 			if of = all.Images; f.ReadOnly {
 				of = all.ROImages
 			}
-		case store.KindContainer:
+		case fsck.KindContainer:
 			of = all.Containers
-		case store.KindRecords:
+		case fsck.KindRecords:
 			of = all.Records
 		default:
 			of = all.Files

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 	"github.com/spf13/cobra"
 )
 
@@ -26,7 +27,7 @@ process is at work on. It says on a terminal what went, and how much space that 
 	dryRun := command.Flags().BoolP("dry-run", "n", false, "only say what would be removed")
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
-		removed, err := s.GC(ctx, store.GCOptions{DryRun: *dryRun})
+		removed, err := fsck.GC(ctx, s, fsck.GCOptions{DryRun: *dryRun})
 		if *asJSON && err == nil && !*dryRun {
 			return p.printJSON("") // what containers-storage prints
 		}

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/cmd/internal/urgent"
-	"github.com/shalestore/shale/config/storageconf"
+	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -42,8 +42,7 @@ func (p *program) openStore(command *cobra.Command) (*store.Store, error) {
 	p.log.Debugf("Driver Name: %s", settings.Driver)
 	p.log.Debugf("Driver Options: %s", settings.DriverOptions())
 	settings.Overlay.StartMountProgram = urgent.Start
-	p.settings = settings
-	return store.Open(command.Context(), settings.Config)
+	return store.Open(command.Context(), settings)
 }
 
 // storeOptions is the configuration as containers-storage's "config" prints it.
@@ -62,7 +61,7 @@ type storeOptions struct {
 	TransientStore  bool              `json:"transient_store,omitempty"`
 }
 
-func peerOptions(settings storageconf.Settings) storeOptions {
+func peerOptions(settings config.Config) storeOptions {
 	options := storeOptions{
 		RunRoot:         settings.RunRoot,
 		GraphRoot:       settings.GraphRoot,
@@ -74,7 +73,7 @@ func peerOptions(settings storageconf.Settings) storeOptions {
 		DisableVolatile: settings.DisableVolatile,
 		TransientStore:  settings.TransientStore,
 	}
-	set := settings.Origins
+	set := settings.Origins()
 	if _, isSet := set["storage.options.auto-userns-min-size"]; isSet {
 		options.AutoNsMinSize = settings.AutoUserns.MinSize
 	}
@@ -82,7 +81,7 @@ func peerOptions(settings storageconf.Settings) storeOptions {
 		options.AutoNsMaxSize = settings.AutoUserns.MaxSize
 	}
 	const pull = "storage.options.pull_options."
-	for _, setting := range settings.List() {
+	for _, setting := range settings.Settings() {
 		if _, isSet := set[setting.Key]; isSet && strings.HasPrefix(setting.Key, pull) {
 			if options.PullOptions == nil {
 				options.PullOptions = map[string]string{}

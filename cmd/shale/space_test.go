@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/usage"
 )
 
 func TestUsage(t *testing.T) {
@@ -80,7 +80,7 @@ func TestNumbersForPeople(t *testing.T) {
 			t.Errorf("grouped(%d) = %q", n, got)
 		}
 	}
-	if bytesCell(store.Space{}) != "-" || bytesCell(store.Space{Bytes: 1500}) != "1.5 kB" {
+	if bytesCell(usage.Space{}) != "-" || bytesCell(usage.Space{Bytes: 1500}) != "1.5 kB" {
 		t.Error("cells of bytes")
 	}
 }

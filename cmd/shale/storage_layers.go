@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/fsck"
 	"github.com/spf13/cobra"
 )
 
@@ -19,7 +20,7 @@ them or not. "shale check" tells which of them belong to nothing.`,
 	}
 	asJSON := jsonFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
-		ids, err := s.DriverLayers(ctx)
+		ids, err := fsck.DriverLayers(ctx, s)
 		if err != nil {
 			return err
 		}
@@ -53,7 +54,7 @@ try out "shale check" and "shale gc", which removes it.`,
 		if err != nil {
 			return err
 		}
-		id, err := s.CreateDriverLayer(ctx, options)
+		id, err := fsck.CreateDriverLayer(ctx, s, options)
 		if err != nil {
 			return err
 		}

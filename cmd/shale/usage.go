@@ -9,8 +9,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/usage"
 	"github.com/spf13/cobra"
 )
 
@@ -49,19 +49,19 @@ With --json a list of objects of each kind, and the sums, in bytes.`,
 		if *top < 0 {
 			return fmt.Errorf("--top %d: that is less than none", *top)
 		}
-		report, err := s.Usage(ctx, store.UsageOptions{Fresh: *fresh})
+		report, err := usage.Of(ctx, s, usage.Options{Fresh: *fresh})
 		if err != nil && report.Layers == nil {
 			return err
 		}
 		counts := [3]int{len(report.Containers), len(report.Images), len(report.Layers)}
-		for kind, list := range map[string]*[]store.Usage{"containers": &report.Containers, "images": &report.Images,
+		for kind, list := range map[string]*[]usage.Usage{"containers": &report.Containers, "images": &report.Images,
 			"layers": &report.Layers} {
 			slices.SortStableFunc(*list, order)
 			if *top > 0 {
 				*list = (*list)[:min(*top, len(*list))]
 			}
 			if len(args) > 0 && !slices.Contains(args, kind) {
-				*list = []store.Usage{}
+				*list = []usage.Usage{}
 			}
 		}
 		if *asJSON {
@@ -84,19 +84,19 @@ func usageKinds(command *cobra.Command, args []string) error {
 
 // usageOrders are the columns to sort by. Numbers begin with the largest, and what is
 // equal keeps its order.
-var usageOrders = map[string]func(a, b store.Usage) int{
-	"size":   func(a, b store.Usage) int { return cmp.Compare(b.Total.Bytes, a.Total.Bytes) },
-	"unique": func(a, b store.Usage) int { return cmp.Compare(b.Unique.Bytes, a.Unique.Bytes) },
-	"shared": func(a, b store.Usage) int { return cmp.Compare(b.Shared.Bytes, a.Shared.Bytes) },
-	"freed":  func(a, b store.Usage) int { return cmp.Compare(b.Freed.Bytes, a.Freed.Bytes) },
-	"inodes": func(a, b store.Usage) int { return cmp.Compare(b.Total.Inodes, a.Total.Inodes) },
-	"name":   func(a, b store.Usage) int { return cmp.Compare(nameOrID(a.Names, a.ID), nameOrID(b.Names, b.ID)) },
+var usageOrders = map[string]func(a, b usage.Usage) int{
+	"size":   func(a, b usage.Usage) int { return cmp.Compare(b.Total.Bytes, a.Total.Bytes) },
+	"unique": func(a, b usage.Usage) int { return cmp.Compare(b.Unique.Bytes, a.Unique.Bytes) },
+	"shared": func(a, b usage.Usage) int { return cmp.Compare(b.Shared.Bytes, a.Shared.Bytes) },
+	"freed":  func(a, b usage.Usage) int { return cmp.Compare(b.Freed.Bytes, a.Freed.Bytes) },
+	"inodes": func(a, b usage.Usage) int { return cmp.Compare(b.Total.Inodes, a.Total.Inodes) },
+	"name":   func(a, b usage.Usage) int { return cmp.Compare(nameOrID(a.Names, a.ID), nameOrID(b.Names, b.ID)) },
 }
 
-func (p *program) printUsage(report store.UsageReport, counts [3]int) {
+func (p *program) printUsage(report usage.Report, counts [3]int) {
 	for _, part := range []struct {
 		head string
-		list []store.Usage
+		list []usage.Usage
 	}{{"CONTAINER", report.Containers}, {"IMAGE", report.Images}, {"LAYER", report.Layers}} {
 		if len(part.list) == 0 {
 			continue
@@ -123,7 +123,7 @@ func (p *program) printUsage(report store.UsageReport, counts [3]int) {
 }
 
 // bytesCell leaves nothing where there is nothing, so that the eye finds the rest.
-func bytesCell(space store.Space) string {
+func bytesCell(space usage.Space) string {
 	if space.Bytes == 0 {
 		return "-"
 	}
@@ -140,23 +140,23 @@ func grouped(n int64) string {
 }
 
 // usageNote says what the numbers of a row don't.
-func usageNote(u store.Usage) string {
+func usageNote(u usage.Usage) string {
 	switch {
 	case u.ReadOnly:
 		return "read only"
-	case u.Basis == layers.BasisMissing:
+	case u.Basis == usage.BasisMissing:
 		return "files missing"
-	case u.Limit != store.Space{}:
+	case u.Limit != usage.Space{}:
 		return "at most " + limitText(u.Limit)
-	case u.Kind == store.KindLayer && u.Users == 0:
+	case u.Kind == usage.KindLayer && u.Users == 0:
 		return "unused"
-	case u.Kind == store.KindImage && u.Users > 0:
+	case u.Kind == usage.KindImage && u.Users > 0:
 		return "in use"
 	}
 	return ""
 }
 
-func limitText(limit store.Space) string {
+func limitText(limit usage.Space) string {
 	var bounds []string
 	if limit.Bytes > 0 {
 		bounds = append(bounds, bytesText(limit.Bytes))

@@ -1,0 +1,246 @@
+package fsck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/internal/roots"
+)
+
+// delete deletes what is beyond repair, with all that needs it.
+func (r *repair) delete(ctx context.Context, findings []Finding) {
+	var gone []Object
+	var refused map[Object]error
+	err := r.UpdateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
+		d := cascade{layersTx: l, imagesTx: i, containersTx: c, force: r.opts.Force, refused: map[Object]error{}}
+		for _, f := range findings {
+			if err := d.condemn(f); err != nil {
+				return err
+			}
+		}
+		refused = d.refused
+		err := d.carryOut(ctx)
+		gone = d.gone
+		return err
+	})
+	for _, o := range gone {
+		r.did(o, "deleted")
+	}
+	for _, f := range findings {
+		switch why := refused[f.Object]; {
+		case why != nil && !r.givenUp[f.Object]:
+			r.failed(f.Object, why)
+		case err != nil:
+			r.givenUp[f.Object] = true
+		}
+	}
+	if err != nil {
+		r.errs = append(r.errs, err)
+	}
+}
+
+// cascade works out, under all locks, what goes together with the objects that have to
+// go, and then deletes it.
+type cascade struct {
+	layersTx     *layers.WriteTx
+	imagesTx     *images.WriteTx
+	containersTx *containers.WriteTx
+	force        bool
+
+	layers, images, containers []string // to be deleted; layers from the top down
+	mapped                     [][2]string
+	refused                    map[Object]error
+	gone                       []Object
+}
+
+// condemn adds an object and all that needs it, or nothing, if among that is a container
+// and nobody has allowed that it goes.
+func (d *cascade) condemn(f Finding) error {
+	plan := cascade{layersTx: d.layersTx, imagesTx: d.imagesTx, containersTx: d.containersTx, force: d.force}
+	var err error
+	switch f.Kind {
+	case KindLayer:
+		err = plan.layer(f.ID)
+	case KindImage:
+		err = plan.image(f.ID)
+	case KindContainer:
+		err = plan.container(f.ID, fmt.Errorf("%s: %w: only force deletes containers", f.Object, errdefs.ErrInUse))
+	}
+	if f.soft && len(plan.images)+len(plan.containers) > 0 {
+		return nil // somebody has begun to use it
+	}
+	if errors.Is(err, errdefs.ErrInUse) {
+		d.refused[f.Object] = err
+		return nil
+	}
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return nil // it went with another one
+	}
+	if err != nil {
+		return err
+	}
+	d.layers, d.images = union(d.layers, plan.layers), union(d.images, plan.images)
+	d.containers, d.mapped = union(d.containers, plan.containers), append(d.mapped, plan.mapped...)
+	return nil
+}
+
+func union(a, b []string) []string {
+	for _, s := range b {
+		if !slices.Contains(a, s) {
+			a = append(a, s)
+		}
+	}
+	return a
+}
+
+func (d *cascade) layer(id string) error {
+	if slices.Contains(d.layers, id) {
+		return nil
+	}
+	layer, err := d.layersTx.Get(id)
+	if err != nil {
+		return err
+	}
+	children, err := d.layersTx.Children(layer.ID)
+	if err != nil {
+		return err
+	}
+	d.layers = append(d.layers, id) // here already: the chain may be a circle
+	for _, child := range children {
+		if err := d.layer(child.ID); err != nil && !errors.Is(err, errdefs.ErrNotFound) {
+			return err
+		}
+	}
+	owner, err := d.containersTx.ByLayer(id)
+	if err == nil {
+		why := fmt.Errorf("layer %s used by container %s: layer is %w by a container", id, owner.ID, errdefs.ErrInUse)
+		if err := d.container(owner.ID, why); err != nil {
+			return err
+		}
+	} else if !errors.Is(err, errdefs.ErrNotFound) {
+		return err
+	}
+	users, err := d.imagesTx.ByTopLayer(id)
+	if err != nil {
+		return err
+	}
+	for _, image := range users {
+		if image.TopLayer != id {
+			d.mapped = append(d.mapped, [2]string{image.ID, id}) // it can be copied again
+			continue
+		}
+		if err := d.image(image.ID); err != nil {
+			return err
+		}
+	}
+	// Children go first.
+	d.layers = append(slices.DeleteFunc(d.layers, func(other string) bool { return other == id }), id)
+	return nil
+}
+
+func (d *cascade) image(id string) error {
+	if slices.Contains(d.images, id) {
+		return nil
+	}
+	image, err := d.imagesTx.Get(id)
+	if err != nil {
+		return err
+	}
+	d.images = append(d.images, id)
+	users, err := d.containersTx.ByImage(id)
+	if err != nil {
+		return err
+	}
+	for _, c := range users {
+		why := fmt.Errorf("image %s used by container %s: image is %w by a container", id, c.ID, errdefs.ErrInUse)
+		if err := d.container(c.ID, why); err != nil {
+			return err
+		}
+	}
+	// The image's layers that nobody else needs go with it, as they do when it is
+	// deleted.
+	alone, err := roots.UnneededLayers(image, d.layersTx, d.imagesTx, d.containersTx)
+	d.layers = union(d.layers, alone)
+	return err
+}
+
+func (d *cascade) container(id string, why error) error {
+	if _, err := d.containersTx.Get(id); err != nil {
+		return err
+	}
+	if !d.force {
+		return why
+	}
+	if !slices.Contains(d.containers, id) {
+		d.containers = append(d.containers, id)
+	}
+	return nil
+}
+
+// shared reports whether a damaged record gives the container the layer of an image or of
+// another container, which isn't to be deleted itself.
+func (d *cascade) shared(container containers.Container) (bool, error) {
+	if slices.Contains(d.layers, container.LayerID) {
+		return false, nil
+	}
+	users, err := d.imagesTx.ByTopLayer(container.LayerID)
+	if err != nil || len(users) > 0 {
+		return len(users) > 0, err
+	}
+	all, err := d.containersTx.All()
+	return slices.ContainsFunc(all, func(other containers.Container) bool {
+		return other.ID != container.ID && other.LayerID == container.LayerID
+	}), err
+}
+
+// carryOut deletes from the top down. If it is interrupted, what is left is a smaller
+// case of the same.
+func (d *cascade) carryOut(ctx context.Context) error {
+	for _, id := range d.containers {
+		container, err := d.containersTx.Get(id)
+		if err != nil {
+			return err
+		}
+		if shared, err := d.shared(container); err != nil {
+			return err
+		} else if shared {
+			container.LayerID = "" // which stays
+		}
+		if err := roots.DeleteContainer(ctx, container, d.layersTx, d.containersTx); err != nil {
+			return err
+		}
+		d.gone = append(d.gone, Object{KindContainer, id})
+	}
+	for _, id := range d.images {
+		if err := roots.DeleteImage(ctx, id, d.layersTx, d.imagesTx); err != nil {
+			return err
+		}
+		step.Reached(ctx, "repair: image deleted")
+		d.gone = append(d.gone, Object{KindImage, id})
+	}
+	var left []string
+	for _, id := range d.layers {
+		if _, err := d.layersTx.Get(id); err == nil { // its container may have taken it along
+			left = append(left, id)
+		}
+	}
+	if err := d.layersTx.Delete(ctx, left...); err != nil {
+		return err
+	}
+	for _, id := range left {
+		d.gone = append(d.gone, Object{KindLayer, id})
+	}
+	for _, m := range d.mapped {
+		if err := d.imagesTx.ForgetMappedLayer(m[0], m[1]); err != nil && !errors.Is(err, errdefs.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,232 @@
+package fsck
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/internal/roots"
+)
+
+// CheckOptions says how closely Check looks.
+type CheckOptions struct {
+	// Quick reads no content: records, links, existence and sizes only.
+	Quick bool
+	// UnusedAfter is how old a layer may become that no image and no container uses,
+	// before it counts as forgotten. 0 means 24 hours: an image is recorded after its
+	// layers. A negative value means at once.
+	UnusedAfter time.Duration
+	// Workers is how many layers are read at the same time; 0 means as many as there are
+	// processors, up to four.
+	Workers int
+	// Progress is called now and then with the bytes of layers read so far and in all;
+	// nil for none. Calls don't overlap.
+	Progress func(done, total int64)
+}
+
+// Check looks for damage and for garbage, and changes nothing.
+//
+// Imports, deletions and whatever else go on meanwhile. What they are at work on isn't
+// reported. Content that differs is looked at again if its layer was changed meanwhile.
+//
+// Damage is no error. A file of records that can't be read is a finding, and then the
+// only one: without it nothing can be said about the others.
+func Check(ctx context.Context, s *store.Store, opts CheckOptions) (Report, error) {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return Report{}, err
+	}
+	return check(ctx, r, opts, learned{})
+}
+
+// learned is what earlier rounds of a repair have found out.
+type learned struct {
+	content  map[string]bool // the only layers whose content is to be read; nil for all
+	hopeless map[Object]bool // those for which a remedy didn't help
+	damaged  []string        // the kinds of which files of records were damaged
+}
+
+// checker is one look at a store.
+type checker struct {
+	*roots.Roots
+	learned
+	opts CheckOptions
+
+	// What a store above has as well is never used of those below: each ID is there once.
+	layers     []layers.Layer
+	images     []images.Image
+	containers []containers.Container
+	byID       map[string]*layers.Layer
+
+	lost       []string        // the kinds of which records were lost
+	unrecorded map[string]bool // layers whose files are there and whose record isn't
+	unreadable map[string]bool // layers whose content can't be looked at
+
+	mu sync.Mutex // guards the report while content is read
+	Report
+}
+
+func newChecker(r *roots.Roots, opts CheckOptions, l learned) (*checker, error) {
+	c := &checker{Roots: r, opts: opts, learned: l, unrecorded: map[string]bool{}, unreadable: map[string]bool{}}
+	var err error
+	c.lost, err = c.lostKinds()
+	return c, err
+}
+
+func check(ctx context.Context, r *roots.Roots, opts CheckOptions, l learned) (Report, error) {
+	c, err := newChecker(r, opts, l)
+	if err != nil {
+		return Report{}, err
+	}
+	stale, err := c.stale(ctx)
+	if err != nil {
+		return c.Report, err
+	}
+	if err := c.readRecords(ctx); err != nil || !c.Empty() {
+		return c.Report, err
+	}
+	if err := c.survey(ctx); err != nil {
+		return c.Report, err
+	}
+	if err := c.checkTokens(); err != nil {
+		return c.Report, err
+	}
+	if !opts.Quick {
+		if err := c.checkContent(ctx); err != nil {
+			return c.Report, err
+		}
+	}
+	c.affects()
+	if err := c.checkStale(ctx, stale); err != nil {
+		return c.Report, err
+	}
+	kinds := []Kind{KindRecords, KindLayer, KindImage, KindContainer, KindFile}
+	slices.SortStableFunc(c.Findings, func(a, b Finding) int {
+		return cmp.Compare(slices.Index(kinds, a.Kind), slices.Index(kinds, b.Kind))
+	})
+	return c.Report, nil
+}
+
+// survey looks under the locks at all records and at what they promise, and for what none
+// of them knows.
+func (c *checker) survey(ctx context.Context) error {
+	return c.InspectAll(ctx, func(l *layers.ReadTx, i *images.ReadTx, k *containers.ReadTx) error {
+		if err := c.load(l, i, k); err != nil {
+			return err
+		}
+		if err := c.checkStrays(ctx, l); err != nil {
+			return err
+		}
+		if err := c.contradictions(l, i, k); err != nil {
+			return err
+		}
+		if err := c.checkLayers(ctx, l); err != nil {
+			return err
+		}
+		c.checkImages(i)
+		c.checkContainers(k)
+		c.unused()
+		return nil
+	})
+}
+
+// load reads all records.
+func (c *checker) load(l *layers.ReadTx, i *images.ReadTx, k *containers.ReadTx) (err error) {
+	if c.layers, err = l.All(); err != nil {
+		return err
+	}
+	if c.images, err = i.All(); err != nil {
+		return err
+	}
+	if c.containers, err = k.All(); err != nil {
+		return err
+	}
+	c.layers = firstOfEach(c.layers, func(l layers.Layer) string { return l.ID })
+	c.images = firstOfEach(c.images, func(i images.Image) string { return i.ID })
+	c.byID = map[string]*layers.Layer{}
+	for n := range c.layers {
+		c.byID[c.layers[n].ID] = &c.layers[n]
+	}
+	return nil
+}
+
+func firstOfEach[R any](all []R, id func(R) string) []R {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(r R) bool {
+		again := seen[id(r)]
+		seen[id(r)] = true
+		return again
+	})
+}
+
+// chain lists a layer and those beneath it, as far as they have records, from the top
+// down.
+func (c *checker) chain(id string) (chain []*layers.Layer) {
+	// damaged records may make a circle
+	for layer := c.byID[id]; layer != nil && len(chain) < len(c.layers); layer = c.byID[layer.Parent] {
+		chain = append(chain, layer)
+	}
+	return chain
+}
+
+// unused reports the layers that nothing uses and that are older than whoever makes an
+// image takes.
+func (c *checker) unused() {
+	used := map[string]bool{}
+	use := func(id string) {
+		for _, layer := range c.chain(id) {
+			used[layer.ID] = true
+		}
+	}
+	for _, image := range c.images {
+		use(image.TopLayer)
+		for _, id := range image.MappedLayers {
+			use(id)
+		}
+	}
+	for _, container := range c.containers {
+		use(container.LayerID)
+	}
+	age := cmp.Or(c.opts.UnusedAfter, 24*time.Hour)
+	limit := time.Now().Add(-max(age, 0))
+	for _, layer := range c.layers {
+		if !layer.ReadOnly && !used[layer.ID] && (age < 0 || layer.Created.Before(limit)) {
+			c.add(KindLayer, layer.ID, RemedyDelete, "layer not referenced by any images or containers").soft = true
+		}
+	}
+}
+
+// affects notes which images and containers need what was found damaged.
+func (c *checker) affects() {
+	users := map[string][]Object{}
+	note := func(id string, user Object) {
+		for _, layer := range c.chain(id) {
+			users[layer.ID] = append(users[layer.ID], user)
+		}
+	}
+	for _, image := range c.images {
+		note(image.TopLayer, Object{KindImage, image.ID})
+	}
+	for _, container := range c.containers {
+		note(container.LayerID, Object{KindContainer, container.ID})
+	}
+	for n := range c.Findings {
+		f := &c.Findings[n]
+		switch {
+		case f.Kind == KindLayer && (f.Remedy == RemedyRebuild || f.Remedy == RemedyDelete) && len(f.Affects) == 0:
+			f.Affects = users[f.ID]
+		case f.Kind == KindImage && (f.Remedy == RemedyRestore || f.Remedy == RemedyDelete):
+			for _, container := range c.containers {
+				if container.ImageID == f.ID {
+					f.Affects = append(f.Affects, Object{KindContainer, container.ID})
+				}
+			}
+		}
+	}
+}
