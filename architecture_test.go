@@ -140,6 +140,8 @@ func TestImportsRunOneWay(t *testing.T) {
 				}
 			case floor(from) >= floor(to):
 				t.Errorf("%s imports %s: imports run from %s to what is below it", p.ImportPath, path, from)
+			case path == module+"/config/storageconf" && floor(from) >= floor("store"):
+				t.Errorf("%s imports %s: whoever opens a store reads its configuration", p.ImportPath, path)
 			case to == "config" && floor(from) > floor("store"):
 				t.Errorf("%s imports %s: only store and what is above it knows the configuration", p.ImportPath, path)
 			}
@@ -185,12 +187,12 @@ func TestOnlyCompatLinksContainersStorage(t *testing.T) {
 	}
 }
 
-// Only config asks the environment for anything.
+// Only storageconf asks the environment for anything.
 func TestOneReaderOfTheEnvironment(t *testing.T) {
 	asking := []string{"Getenv", "LookupEnv", "ExpandEnv", "Setenv", "Unsetenv", "Clearenv", "TempDir", "UserHomeDir",
 		"UserConfigDir", "UserCacheDir"}
 	for _, p := range packages(t) {
-		if name, _ := folder(p.ImportPath); name == "config" || !isLibrary(p) {
+		if p.ImportPath == module+"/config/storageconf" || !isLibrary(p) {
 			continue
 		}
 		eachFile(t, p, func(file string, tree *ast.File) {
@@ -198,7 +200,7 @@ func TestOneReaderOfTheEnvironment(t *testing.T) {
 				if sel, ok := n.(*ast.SelectorExpr); ok {
 					if pkg, ok := sel.X.(*ast.Ident); ok && (pkg.Name == "os" || pkg.Name == "syscall" ||
 						pkg.Name == "unix") && slices.Contains(asking, sel.Sel.Name) {
-						t.Errorf("%s uses %s.%s: config tells what it says", file, pkg.Name, sel.Sel.Name)
+						t.Errorf("%s uses %s.%s: storageconf tells what it says", file, pkg.Name, sel.Sel.Name)
 					}
 				}
 				return true

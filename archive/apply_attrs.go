@@ -161,6 +161,9 @@ func (a *applier) setXattrs(at *attrs, set func(name string, value []byte) error
 		if err == unix.ENOTSUP || err == unix.EPERM && a.proc.userns {
 			continue // the file system or the namespace can't hold it: a file without it is better than no layer
 		}
+		if a.tooLarge(err) {
+			return errdefs.AttributeTooLarge{Name: x.name, Size: len(x.value)}
+		}
 		if err != nil {
 			return fmt.Errorf("set attribute %s: %w", shown(x.name), err)
 		}
@@ -171,6 +174,16 @@ func (a *applier) setXattrs(at *attrs, set func(name string, value []byte) error
 		}
 	}
 	return nil
+}
+
+// tooLarge reports whether an error of setxattr(2) speaks of the attribute's size. ext4
+// says ENOSPC for that as well as for a full disk.
+func (a *applier) tooLarge(err error) bool {
+	if err == unix.E2BIG {
+		return true
+	}
+	var fs unix.Statfs_t
+	return err == unix.ENOSPC && unix.Fstatfs(a.tree.root.fd, &fs) == nil && fs.Bavail > 0
 }
 
 // setNamed puts the attributes on name in d, which can't be opened like a file: a

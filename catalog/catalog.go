@@ -89,7 +89,7 @@ func (c *Catalog[R]) Recall(fn func(tx *ReadTx[R])) bool {
 // change is there; the next transaction finds out by reading.
 func (c *Catalog[R]) Update(ctx context.Context, fn func(tx *WriteTx[R]) error) (err error) {
 	if c.readOnly {
-		return fmt.Errorf("records of kind %s locked by %s: %w", c.schema.Kind, c.lock, errdefs.ErrReadOnly)
+		return fmt.Errorf("%s records locked by %s: %w", c.schema.Kind, c.lock, errdefs.ErrReadOnly)
 	}
 	held, err := c.acquire(ctx, lockfile.Exclusive)
 	if err != nil {

@@ -20,7 +20,7 @@ func (tx *ReadTx[R]) CheckFree(id string, names []string) (R, error) {
 		}
 		holder, err := tx.Get(id)
 		if err == nil {
-			return holder, fmt.Errorf("%s %s: %w", kind, id, errdefs.ErrDuplicateID)
+			return holder, errdefs.Duplicate{Kind: kind, Holder: id}
 		}
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return none, err
@@ -29,8 +29,7 @@ func (tx *ReadTx[R]) CheckFree(id string, names []string) (R, error) {
 	for _, name := range names {
 		holder, err := tx.Named(name)
 		if err == nil {
-			return none, fmt.Errorf("%s name %q: %w by %s", kind, name, errdefs.ErrDuplicateName,
-				tx.c.schema.ID(&holder))
+			return none, errdefs.Duplicate{Kind: kind, Name: name, Holder: tx.c.schema.ID(&holder)}
 		}
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return none, err

@@ -33,9 +33,10 @@ func TestDamageIsRefusedAndLeftAlone(t *testing.T) {
 			c := layerCatalog(dir)
 			for range 2 {
 				err := c.View(context.Background(), func(tx *readTx) error { _, err := tx.All(); return err })
+				var corrupt errdefs.CorruptFile
 				if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), tt.want) ||
-					!strings.Contains(err.Error(), filepath.Join(dir, "layers.json")) ||
-					!strings.Contains(err.Error(), "repair") {
+					!errors.As(err, &corrupt) || corrupt.Path != filepath.Join(dir, "layers.json") ||
+					!strings.Contains(err.Error(), corrupt.Path) || !strings.Contains(err.Error(), "left as it is") {
 					t.Errorf("View: %v, want %q", err, tt.want)
 				}
 				err = c.Update(context.Background(), func(tx *writeTx) error {

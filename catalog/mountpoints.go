@@ -3,7 +3,6 @@ package catalog
 import (
 	"context"
 	"errors"
-	"strconv"
 
 	"github.com/shalestore/shale/errdefs"
 )
@@ -82,7 +81,7 @@ func (t MountsTx) At(path string) (Mountpoint, error) {
 		return Mountpoint{}, err
 	}
 	if len(found) == 0 {
-		return Mountpoint{}, t.tx.notFound("at "+strconv.Quote(path), "")
+		return Mountpoint{}, errdefs.Missing{Kind: errdefs.Mount + " at", Ref: path}
 	}
 	return found[len(found)-1], nil
 }

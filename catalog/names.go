@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/shalestore/shale/errdefs"
 )
@@ -63,8 +62,7 @@ func (tx *WriteTx[R]) claim(e *element) ([]string, error) {
 	}
 	for _, name := range names {
 		if owner := owners[name]; owner != nil && owner.id != e.id {
-			return nil, fmt.Errorf("%s %q: %w: %q is a name of %s", tx.c.schema.Kind, e.id, errdefs.ErrDuplicateName,
-				name, owner.id)
+			return nil, errdefs.Duplicate{Kind: tx.c.schema.Kind, Name: name, Holder: owner.id}
 		}
 	}
 	return names, nil

@@ -57,7 +57,7 @@ func (tx *ReadTx[R]) Lookup(ref string) (R, error) {
 		return none, err
 	}
 	if ref == "" {
-		return none, tx.notFound(ref, ": the empty reference means nothing")
+		return none, tx.notFound(ref, "the empty reference means nothing")
 	}
 	r, err := tx.visible(tx.st.ids[ref])
 	if r != nil || err != nil {
@@ -118,7 +118,7 @@ func (tx *ReadTx[R]) byPrefix(prefix string) (*R, error) {
 			continue
 		}
 		if found != nil {
-			return nil, tx.notFound(prefix, ": ambiguous, several IDs start with it")
+			return nil, tx.notFound(prefix, "ambiguous, several IDs start with it")
 		}
 		found = r
 	}
@@ -316,11 +316,11 @@ func (tx *ReadTx[R]) misfit(e *element, err error) error {
 	if i := tx.st.fileOf(e); i >= 0 {
 		path = tx.c.files[i].Path
 	}
-	return fmt.Errorf("%w: %w", refused(path, fmt.Sprintf("%s %q", tx.c.schema.Kind, e.id)), err)
+	return errdefs.CorruptFile{Path: path, At: fmt.Sprintf("%s %q", tx.c.schema.Kind, e.id), Err: err}
 }
 
 func (tx *ReadTx[R]) notFound(ref, why string) error {
-	return fmt.Errorf("%s %q: %w%s", tx.c.schema.Kind, ref, errdefs.ErrNotFound, why)
+	return errdefs.Missing{Kind: tx.c.schema.Kind, Ref: ref, Why: why}
 }
 
 func deref[R any](r *R) R {

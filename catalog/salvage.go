@@ -126,7 +126,7 @@ func (c *Catalog[R]) Salvage(ctx context.Context) (all []Salvaged, err error) {
 		if err := atomicfile.Write(aside, 0o600, true, data); err != nil {
 			return all, err
 		}
-		step.Reached(ctx, c.schema.Kind+" records copied")
+		step.Reached(ctx, string(c.schema.Kind)+" records copied")
 		if _, err := held.touch(); err != nil {
 			return all, err
 		}
@@ -137,7 +137,7 @@ func (c *Catalog[R]) Salvage(ctx context.Context) (all []Salvaged, err error) {
 		if err := atomicfile.WriteFrom(f.Path, fs.FileMode(0o600), true, rest.splice); err != nil {
 			return all, err
 		}
-		step.Reached(ctx, c.schema.Kind+" records salvaged")
+		step.Reached(ctx, string(c.schema.Kind)+" records salvaged")
 		all = append(all, Salvaged{Path: f.Path, Copy: aside, Kept: len(kept)})
 	}
 	return all, nil

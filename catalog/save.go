@@ -116,8 +116,10 @@ func (tx *WriteTx[R]) stage() (*edition, error) {
 		return nil, err
 	}
 	tx.st.token = token
-	step.Reached(tx.ctx, tx.c.schema.Kind+" token written")
-	e := &edition{after: tx.after, inPlace: func() { step.Reached(tx.ctx, tx.c.schema.Kind+" records written") }}
+	step.Reached(tx.ctx, string(tx.c.schema.Kind)+" token written")
+	e := &edition{after: tx.after, inPlace: func() {
+		step.Reached(tx.ctx, string(tx.c.schema.Kind)+" records written")
+	}}
 	for i, f := range tx.c.files {
 		if !tx.dirty[i] {
 			continue

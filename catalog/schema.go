@@ -1,11 +1,13 @@
 package catalog
 
+import "github.com/shalestore/shale/errdefs"
+
 // Schema tells a Catalog about a kind of records. R is a struct with json tags, in the
 // order of the members on disk. Two members have a fixed meaning in all files of the
 // format: "id", a string, and "names", an array of strings.
 type Schema[R any] struct {
 	// Kind is what errors call a record: "layer", "image".
-	Kind string
+	Kind errdefs.Kind
 	// ID returns the record's ID.
 	ID func(*R) string
 	// ValidID returns an error for what can't be the ID of such a record: IDs become

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/lockfile"
 	"golang.org/x/sys/unix"
 )
@@ -126,11 +127,11 @@ func readFile(path string) ([]byte, stamp, error) {
 		return nil, stamp{}, &os.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, stamp{}, refused(path, "its type: it is not a regular file")
+		return nil, stamp{}, errdefs.CorruptFile{Path: path, At: "its type: it is not a regular file"}
 	}
 	if st.Size > maxFileSize {
-		return nil, stamp{}, refused(path, fmt.Sprintf("byte %d: a file of records has at most %d bytes", maxFileSize,
-			maxFileSize))
+		return nil, stamp{}, errdefs.CorruptFile{Path: path, At: fmt.Sprintf(
+			"byte %d: a file of records has at most %d bytes", maxFileSize, maxFileSize)}
 	}
 	data := make([]byte, st.Size)
 	if _, err := io.ReadFull(f, data); err != nil {

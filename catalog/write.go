@@ -36,7 +36,7 @@ func (tx *WriteTx[R]) Insert(r R, file int) error {
 		return err
 	}
 	if tx.st.ids[e.id] != nil {
-		return tx.refuse(e, errdefs.ErrDuplicateID)
+		return errdefs.Duplicate{Kind: tx.c.schema.Kind, Holder: e.id}
 	}
 	names, err := tx.claim(e)
 	if err != nil {
@@ -141,8 +141,4 @@ func (tx *WriteTx[R]) encode(r *R, before *element) (*element, error) {
 		return nil, fmt.Errorf("%s %q: %w", tx.c.schema.Kind, id, err)
 	}
 	return e, nil
-}
-
-func (tx *WriteTx[R]) refuse(e *element, class error) error {
-	return fmt.Errorf("%s %q: %w", tx.c.schema.Kind, e.id, class)
 }

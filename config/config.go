@@ -1,16 +1,23 @@
+// Package config is what a store is told before it opens: one typed Config.
+//
+// A program may fill it by itself. Package storageconf fills it from storage.conf(5), the
+// environment and the command line; nothing in this package reads any of them, so who
+// links a store links no parser.
 package config
 
 import (
+	"fmt"
 	"io/fs"
-	"maps"
+	"os"
 	"os/exec"
+	"path/filepath"
 
-	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/errdefs"
 )
 
 // Config is everything a store needs to know before it opens. Paths are absolute. A
-// Config is a plain value: change what you like before you hand it on; Settings tells of
-// what Load found.
+// Config is a plain value: the two roots are enough, everything else has a zero value
+// that makes sense.
 type Config struct {
 	// GraphRoot holds layers, images and containers; RunRoot what may be lost at a
 	// reboot, such as the list of mounts.
@@ -41,14 +48,9 @@ type Config struct {
 	AutoUserns AutoUserns
 	// PullOptions are the wishes for pulls; the transfer package reads them.
 	PullOptions PullOptions
-	// Caller is the user who runs Shale, as the host sees it. Rootless tells that there
-	// are no powers over the host, whether Shale runs in a user namespace already or not.
-	Caller   idtools.Caller
+	// Rootless tells that there are no powers over the host, whether the process is in a
+	// user namespace already or not.
 	Rootless bool
-
-	files   []string          // what was read, in order
-	origins map[string]Origin // by key, of what isn't a default
-	options []driverOption    // as containers-storage would pass them to its driver
 }
 
 // Overlay holds the overlay driver's options.
@@ -58,8 +60,11 @@ type Overlay struct {
 	// MountProgram is the absolute path of a program that mounts in the kernel's stead,
 	// such as fuse-overlayfs; "" for none.
 	MountProgram string
-	// StartMountProgram starts it instead of (*exec.Cmd).Start, for a program that wants it
-	// to run in another way than itself; nil for none. No file or variable sets it.
+	// FindMountProgram looks for a mount program on the host, "" for none, where none is
+	// set and overlayfs doesn't work; nil never finds one.
+	FindMountProgram func() string `json:"-"`
+	// StartMountProgram starts it instead of (*exec.Cmd).Start; nil for that. It is for a
+	// program whose scheduling or control group a mount program shouldn't share.
 	StartMountProgram func(*exec.Cmd) error `json:"-"`
 	// IgnoreChownErrors keeps extracted files with the owner who extracts, where the
 	// kernel refuses the archive's.
@@ -121,55 +126,27 @@ type PullOptions struct {
 	InsecureAllowUnpredictableImageContents bool
 }
 
-// Overrides are what the command line says. It wins over the environment and the files.
-//
-// As with containers-storage, GraphRoot, RunRoot, Driver or Options switch the files off:
-// what they don't say has its default, and neither storage.conf nor STORAGE_DRIVER and
-// STORAGE_OPTS are looked at, except to find a root that isn't given. A script that names
-// its roots is thus safe from the host's settings.
-type Overrides struct {
-	GraphRoot, RunRoot, ImageStore string // --graph, --run, --image-store; "" for not given
-	Driver                         string // --storage-driver
-	Options                        []string
-	TransientStore                 *bool // --transient-store; nil for not given
-	// File is the one file to read instead of those of the search path. When it is given,
-	// it stays in force beside the other flags.
-	File string
-	// Strict turns keys that are unknown or without effect into errors.
-	Strict bool
-}
-
-// explicit reports whether the command line stands in for the files.
-func (o Overrides) explicit() bool {
-	return o.File == "" && (o.GraphRoot != "" || o.RunRoot != "" || o.Driver != "" || len(o.Options) > 0)
-}
-
-// Load reads what concerns this process. Mistakes are errdefs.ErrInvalid; a driver that
-// exists but that Shale lacks is errdefs.ErrUnsupported; both name the file and the line,
-// the variable or the flag. The warnings are about what has no effect.
-func Load(o Overrides) (Config, []Warning, error) {
-	env, err := Process()
-	if err != nil {
-		return Config{}, nil, err
+// Validate refuses roots that no store can have: errdefs.ErrInvalid for one that is
+// missing or not absolute, the error of stat(2) for an additional image store that can't
+// be looked at.
+func (c Config) Validate() error {
+	for _, root := range []struct {
+		name, path string
+		optional   bool
+	}{{"graph root", c.GraphRoot, false}, {"run root", c.RunRoot, false}, {"image store", c.ImageStore, true}} {
+		if !filepath.IsAbs(root.path) && (root.path != "" || !root.optional) {
+			return fmt.Errorf("%s %q: not an absolute path: %w", root.name, root.path, errdefs.ErrInvalid)
+		}
 	}
-	return env.Load(o)
-}
-
-// Load is the function Load in another environment.
-func (env Environment) Load(o Overrides) (Config, []Warning, error) {
-	l := loader{env: env, over: o, entries: map[string]entry{}, cfg: Config{
-		Caller: env.Caller, Rootless: env.Rootless, origins: map[string]Origin{},
-		Overlay: Overlay{DisableIDMap: env.get("_CONTAINERS_OVERLAY_DISABLE_IDMAP") == "yes"},
-	}}
-	if err := l.load(); err != nil {
-		return Config{}, l.warnings, err
+	for _, root := range c.AdditionalImageStores {
+		switch st, err := os.Stat(root); {
+		case !filepath.IsAbs(root):
+			return fmt.Errorf("additional image store %q: not an absolute path: %w", root, errdefs.ErrInvalid)
+		case err != nil:
+			return fmt.Errorf("additional image store: %w", err)
+		case !st.IsDir():
+			return fmt.Errorf("additional image store %s: not a directory: %w", root, errdefs.ErrInvalid)
+		}
 	}
-	return l.cfg, l.warnings, nil
+	return nil
 }
-
-// Files returns the files that were read, in the order in which they took effect.
-func (c Config) Files() []string { return append([]string(nil), c.files...) }
-
-// Origins returns where each setting that isn't a default comes from, by the key that
-// storage.conf has for it.
-func (c Config) Origins() map[string]Origin { return maps.Clone(c.origins) }

@@ -2,7 +2,6 @@ package containers
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 
 	"github.com/shalestore/shale/catalog"
@@ -44,7 +43,7 @@ func Open(cfg Config) *Store {
 }
 
 var schema = catalog.Schema[Container]{
-	Kind:       "container",
+	Kind:       errdefs.Container,
 	TokenTells: true,
 	ValidID:    ident.Validate,
 	ID:         func(c *Container) string { return c.ID },
@@ -129,7 +128,7 @@ func (tx *ReadTx) ByLayer(id string) (Container, error) {
 		return Container{}, err
 	}
 	if len(found) == 0 {
-		return Container{}, fmt.Errorf("container of layer %s: %w", id, errdefs.ErrNotFound)
+		return Container{}, errdefs.Missing{Kind: "container of layer", Ref: id}
 	}
 	return found[len(found)-1], nil
 }

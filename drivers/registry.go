@@ -112,9 +112,8 @@ func (r *Registry) Choose(ctx context.Context, c Choice, at Place) (Driver, erro
 		}
 		tried = append(tried, name+": "+err.Error())
 	}
-	return nil, fmt.Errorf(
-		"choose a storage driver for %s: %w: %s; driver = \"vfs\" in storage.conf works anywhere, at the price of a full copy per layer",
-		at.Root, errdefs.ErrUnsupported, strings.Join(tried, "; "))
+	return nil, errdefs.Unsupported{What: "choose a storage driver for " + at.Root, Cure: strings.Join(tried, "; ") +
+		`; driver = "vfs" in storage.conf works anywhere, at the price of a full copy per layer`}
 }
 
 // Open opens the driver of that name or alias.

@@ -48,7 +48,7 @@ func subordinate(path, name string) ([]Map, error) {
 		return nil, err
 	}
 	if len(ranges) == 0 {
-		return nil, fmt.Errorf("ranges of user %s in %s: %w", name, path, errdefs.ErrNotFound)
+		return nil, errdefs.Missing{Kind: errdefs.SubIDs, Ref: name, Why: "no line in " + path}
 	}
 	maps := Consecutive(ranges)
 	if err := ValidateMaps(maps); err != nil {

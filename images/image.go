@@ -43,7 +43,7 @@ type Image struct {
 
 // refuse is the error for what can't be done with an image of a read-only store.
 func (i Image) refuse() error {
-	return fmt.Errorf("image %s: %w: it is in the store %s", i.ID, errdefs.ErrReadOnly, filepath.Dir(i.home))
+	return errdefs.OtherStore{Kind: errdefs.Image, ID: i.ID, Store: filepath.Dir(i.home)}
 }
 
 // Digests returns every digest the image answers to, without repeats: Digest, then those

@@ -6,6 +6,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/ident"
 )
 
@@ -53,7 +54,7 @@ func recordsFile(dir string) catalog.File {
 }
 
 var schema = catalog.Schema[Image]{
-	Kind:       "image",
+	Kind:       errdefs.Image,
 	TokenTells: true,
 	ValidID:    ident.Validate,
 	ID:         func(i *Image) string { return i.ID },

@@ -219,7 +219,7 @@ func (tx *ReadTx) CheckUnmounted(ctx context.Context, id string, itselfMay bool)
 		}
 		for _, layer := range chain {
 			if layer.ID == id {
-				return fmt.Errorf("layer %s: %w: %s is mounted", id, errdefs.ErrInUse, m.ID)
+				return errdefs.InUse{Kind: errdefs.Layer, ID: id, By: errdefs.Mount, ByID: m.ID}
 			}
 		}
 	}

@@ -132,7 +132,7 @@ func (tx *ReadTx) CheckChildless(id string) error {
 		return err
 	}
 	if len(children) > 0 {
-		return fmt.Errorf("layer %s: %w by layer %s", id, errdefs.ErrInUse, children[0].ID)
+		return errdefs.InUse{Kind: errdefs.Layer, ID: id, By: errdefs.Layer, ByID: children[0].ID}
 	}
 	return nil
 }

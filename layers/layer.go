@@ -1,7 +1,6 @@
 package layers
 
 import (
-	"fmt"
 	"path/filepath"
 	"time"
 
@@ -71,8 +70,8 @@ func (l Layer) Store() string {
 
 // refuse is the error for what can't be done with a layer of a read-only store.
 func (l Layer) refuse() error {
-	return fmt.Errorf("layer %s: %w: it is in the store %s, whose layers can only be built upon", l.ID,
-		errdefs.ErrReadOnly, filepath.Dir(l.home))
+	return errdefs.OtherStore{Kind: errdefs.Layer, ID: l.ID, Store: filepath.Dir(l.home),
+		Why: "its layers can only be built upon"}
 }
 
 // flagIncomplete marks a layer that a writer of containers/storage is creating or

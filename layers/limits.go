@@ -2,7 +2,6 @@ package layers
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -13,7 +12,7 @@ import (
 func (s *Store) Limitable(ctx context.Context) error {
 	limiter, ok := s.driver.(drivers.Limiter)
 	if !ok {
-		return fmt.Errorf("limits: %w by the %s driver", errdefs.ErrUnsupported, s.driver.Name())
+		return errdefs.Unsupported{What: "limits", By: "by the " + s.driver.Name() + " driver"}
 	}
 	return limiter.Limitable(ctx)
 }

@@ -33,7 +33,7 @@ func (tx *ReadTx) ParentOwners(ctx context.Context, ref string) (uids, gids []in
 			return err
 		}
 		if m.Path == "" {
-			return fmt.Errorf("layer %s: mount: %w", layer.ID, errdefs.ErrNotFound)
+			return errdefs.Missing{Kind: errdefs.Mount + " of layer", Ref: layer.ID}
 		}
 		uids, gids, err = foreignOwners(layer, m.Path)
 		return err

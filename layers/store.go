@@ -9,6 +9,7 @@ import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/ident"
 )
 
@@ -100,7 +101,7 @@ func below(dirs []string) []catalog.Below[Layer] {
 }
 
 var schema = catalog.Schema[Layer]{
-	Kind:     "layer",
+	Kind:     errdefs.Layer,
 	ValidID:  ident.Validate,
 	ID:       func(l *Layer) string { return l.ID },
 	Names:    func(l *Layer) []string { return l.Names },

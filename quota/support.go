@@ -46,12 +46,12 @@ func (c control) supported() error {
 		return fmt.Errorf("%s: %w", c.dir.Name(), err)
 	}
 	if !counts || !enforces {
-		return fmt.Errorf("project quotas at %s: %w: %s", c.dir.Name(), errdefs.ErrUnsupported, c.missing(counts))
+		return errdefs.Unsupported{What: "project quotas at " + c.dir.Name(), Cure: c.missing(counts)}
 	}
 	// Whoever may not read a quota may not set one either.
 	if _, err := c.get(anyProject); errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("project quotas at %s: %w: setting them takes CAP_SYS_ADMIN outside of user namespaces",
-			c.dir.Name(), errdefs.ErrUnsupported)
+		return errdefs.Unsupported{What: "project quotas at " + c.dir.Name(),
+			Cure: "setting them takes CAP_SYS_ADMIN outside of user namespaces"}
 	} else if err != nil {
 		return fmt.Errorf("%s: %w", c.dir.Name(), err)
 	}

@@ -111,8 +111,8 @@ func (s *Store) availableIDs() (uids, gids []idtools.Range, err error) {
 			return nil, nil, err
 		}
 		if len(uids) == 0 || len(gids) == 0 {
-			return nil, nil, fmt.Errorf("user %q: %w in /etc/subuid and /etc/subgid: add a line such as %q to both",
-				user, errdefs.ErrNotFound, user+":2147483647:2147483648")
+			return nil, nil, errdefs.Missing{Kind: errdefs.SubIDs, Ref: user, Why: fmt.Sprintf(
+				"add a line such as %q to /etc/subuid and /etc/subgid", user+":2147483647:2147483648")}
 		}
 		return uids, gids, nil
 	}

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
@@ -32,12 +31,12 @@ func (s *Store) DeleteLayer(ctx context.Context, ref string) error {
 		}
 		for _, image := range users {
 			if image.TopLayer == layer.ID {
-				return fmt.Errorf("layer %s: %w by image %s", layer.ID, errdefs.ErrInUse, image.ID)
+				return errdefs.InUse{Kind: errdefs.Layer, ID: layer.ID, By: errdefs.Image, ByID: image.ID}
 			}
 		}
 		owner, err := c.ByLayer(layer.ID)
 		if err == nil {
-			return fmt.Errorf("layer %s: %w by container %s", layer.ID, errdefs.ErrInUse, owner.ID)
+			return errdefs.InUse{Kind: errdefs.Layer, ID: layer.ID, By: errdefs.Container, ByID: owner.ID}
 		}
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return err
@@ -70,7 +69,7 @@ func (s *Store) DeleteImage(ctx context.Context, ref string, commit bool) (remov
 			return err
 		}
 		if len(users) > 0 {
-			return fmt.Errorf("image %s: %w by container %s", image.ID, errdefs.ErrInUse, users[len(users)-1].ID)
+			return errdefs.InUse{Kind: errdefs.Image, ID: image.ID, By: errdefs.Container, ByID: users[len(users)-1].ID}
 		}
 		if removed, err = roots.UnneededLayers(image, l, i, c); err != nil || !commit {
 			return err
@@ -123,7 +122,7 @@ func (s *Store) Delete(ctx context.Context, ref string) error {
 		}
 		layer, err := l.Lookup(ref)
 		if errors.Is(err, errdefs.ErrNotFound) {
-			return fmt.Errorf("layer, image or container %q: %w", ref, errdefs.ErrNotFound)
+			return notFound(ref)
 		}
 		if err != nil {
 			return err

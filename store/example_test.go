@@ -6,7 +6,7 @@ import (
 	"log"
 	"os"
 
-	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 )
@@ -14,9 +14,9 @@ import (
 // Import a layer tar, mount it and look inside.
 func Example() {
 	ctx := context.Background()
-	cfg, _, err := config.Load(config.Overrides{}) // storage.conf, as Podman reads it
+	settings, err := storageconf.Load(storageconf.Overrides{}) // storage.conf, as Podman reads it
 	check(err)
-	s, err := store.Open(ctx, cfg)
+	s, err := store.Open(ctx, settings.Config)
 	check(err)
 	defer s.Close()
 	tar, err := os.Open("layer.tar.gz")

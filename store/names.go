@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
@@ -87,7 +86,7 @@ func call[R any](fn func(R)) func(R, error) error {
 }
 
 func notFound(ref string) error {
-	return fmt.Errorf("layer, image or container %q: %w", ref, errdefs.ErrNotFound)
+	return errdefs.Missing{Kind: errdefs.AnyObject, Ref: ref}
 }
 
 // SetNames replaces the names of a layer, image or container. A name that another one of

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -33,7 +32,7 @@ func (s *Store) Shutdown(ctx context.Context, force bool) (mounted []string, err
 			mounted = append(mounted, m.ID)
 		}
 		if len(mounted) > 0 && !force {
-			return fmt.Errorf("layer %s: %w: it is mounted", mounted[0], errdefs.ErrInUse)
+			return errdefs.InUse{Kind: errdefs.Layer, ID: mounted[0], By: errdefs.Mount, ByID: mounted[0]}
 		}
 		return tx.UnmountAll(ctx, mounted...)
 	})

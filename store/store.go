@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/shalestore/shale/archive"
@@ -34,33 +32,10 @@ func Open(ctx context.Context, cfg config.Config) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	for _, root := range []struct{ name, path string }{{"graph root", cfg.GraphRoot}, {"run root", cfg.RunRoot}} {
-		if !filepath.IsAbs(root.path) {
-			return nil, fmt.Errorf("%s %q: not an absolute path: %w", root.name, root.path, errdefs.ErrInvalid)
-		}
-	}
-	if err := checkStores(cfg); err != nil {
+	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	return &Store{cfg: cfg}, nil
-}
-
-// checkStores refuses other stores that can't be looked into.
-func checkStores(cfg config.Config) error {
-	if cfg.ImageStore != "" && !filepath.IsAbs(cfg.ImageStore) {
-		return fmt.Errorf("image store %q: not an absolute path: %w", cfg.ImageStore, errdefs.ErrInvalid)
-	}
-	for _, root := range cfg.AdditionalImageStores {
-		switch st, err := os.Stat(root); {
-		case !filepath.IsAbs(root):
-			return fmt.Errorf("additional image store %q: not an absolute path: %w", root, errdefs.ErrInvalid)
-		case err != nil:
-			return fmt.Errorf("additional image store: %w", err)
-		case !st.IsDir():
-			return fmt.Errorf("additional image store %s: not a directory: %w", root, errdefs.ErrInvalid)
-		}
-	}
-	return nil
 }
 
 // Wait returns when the files of all that was deleted so far are removed. A deletion is

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/spf13/cobra"
 )
 
@@ -42,7 +42,7 @@ choose one of the two wherever it goes.`,
 			return p.printJSON(peerOptions(settings))
 		}
 		t := p.newTable("SETTING", "VALUE", "FROM")
-		for _, setting := range settings.Settings() {
+		for _, setting := range settings.List() {
 			t.row(setting.Key, setting.Value, setting.Origin.String())
 		}
 		t.flush()
@@ -52,20 +52,20 @@ choose one of the two wherever it goes.`,
 }
 
 // loadConfig reads the settings, and says on stderr what in them has no effect.
-func (p *program) loadConfig(overrides config.Overrides) (config.Config, error) {
-	settings, warnings, err := config.Load(overrides)
+func (p *program) loadConfig(overrides storageconf.Overrides) (storageconf.Settings, error) {
+	settings, err := storageconf.Load(overrides)
 	if err != nil {
 		return settings, fmt.Errorf("configuration: %w", err)
 	}
-	for _, warning := range warnings {
+	for _, warning := range settings.Warnings {
 		p.log.Warn(warning)
 	}
 	return settings, nil
 }
 
 // overrides is what the global flags say, for config to put on top of the files.
-func (p *program) overrides(changed func(flag string) bool) config.Overrides {
-	overrides := config.Overrides{
+func (p *program) overrides(changed func(flag string) bool) storageconf.Overrides {
+	overrides := storageconf.Overrides{
 		GraphRoot:  p.global.graphRoot,
 		RunRoot:    p.global.runRoot,
 		ImageStore: p.global.imageStore,

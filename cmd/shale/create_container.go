@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -52,7 +52,7 @@ no image; the container's layer has then no parent.`,
 		}
 		options.HostUIDMapping, options.HostGIDMapping = ids.hostUIDs, ids.hostGIDs
 		if flags.Changed("size") {
-			bytes, err := config.ParseSize(*size)
+			bytes, err := storageconf.ParseSize(*size)
 			if err != nil {
 				return fmt.Errorf("--size: %w", err)
 			}

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -27,6 +28,8 @@ type program struct {
 	out    *bufio.Writer
 	log    *logrus.Logger
 	global globalFlags
+
+	settings storageconf.Settings // of the store that was opened
 }
 
 // run executes one command line and returns its exit status: see exitStatus.

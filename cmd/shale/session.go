@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/cmd/internal/urgent"
-	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -42,7 +42,8 @@ func (p *program) openStore(command *cobra.Command) (*store.Store, error) {
 	p.log.Debugf("Driver Name: %s", settings.Driver)
 	p.log.Debugf("Driver Options: %s", settings.DriverOptions())
 	settings.Overlay.StartMountProgram = urgent.Start
-	return store.Open(command.Context(), settings)
+	p.settings = settings
+	return store.Open(command.Context(), settings.Config)
 }
 
 // storeOptions is the configuration as containers-storage's "config" prints it.
@@ -61,7 +62,7 @@ type storeOptions struct {
 	TransientStore  bool              `json:"transient_store,omitempty"`
 }
 
-func peerOptions(settings config.Config) storeOptions {
+func peerOptions(settings storageconf.Settings) storeOptions {
 	options := storeOptions{
 		RunRoot:         settings.RunRoot,
 		GraphRoot:       settings.GraphRoot,
@@ -73,7 +74,7 @@ func peerOptions(settings config.Config) storeOptions {
 		DisableVolatile: settings.DisableVolatile,
 		TransientStore:  settings.TransientStore,
 	}
-	set := settings.Origins()
+	set := settings.Origins
 	if _, isSet := set["storage.options.auto-userns-min-size"]; isSet {
 		options.AutoNsMinSize = settings.AutoUserns.MinSize
 	}
@@ -81,7 +82,7 @@ func peerOptions(settings config.Config) storeOptions {
 		options.AutoNsMaxSize = settings.AutoUserns.MaxSize
 	}
 	const pull = "storage.options.pull_options."
-	for _, setting := range settings.Settings() {
+	for _, setting := range settings.List() {
 		if _, isSet := set[setting.Key]; isSet && strings.HasPrefix(setting.Key, pull) {
 			if options.PullOptions == nil {
 				options.PullOptions = map[string]string{}

@@ -32,7 +32,7 @@ func (p *program) status() *cobra.Command {
 			{Name: "Root", Value: s.GraphRoot()},
 			{Name: "Run Root", Value: s.RunRoot()},
 			{Name: "Driver Name", Value: driver},
-			{Name: "Driver Options", Value: fmt.Sprint(s.Config().DriverOptions())},
+			{Name: "Driver Options", Value: fmt.Sprint(p.settings.DriverOptions())},
 		}, facts...))
 	})
 	return command

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	shaleids "github.com/shalestore/shale/idtools"
@@ -35,7 +35,7 @@ func readLimits(limits *drivers.Limits, options map[string]string) error {
 		var err error
 		switch strings.ToLower(key) {
 		case "size":
-			n, err = config.ParseSize(value)
+			n, err = storageconf.ParseSize(value)
 			limits.Bytes = &n
 		case "inodes":
 			if n, err = strconv.ParseUint(value, 10, 64); err != nil {

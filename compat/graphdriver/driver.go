@@ -9,7 +9,7 @@ import (
 	"sync"
 
 	"github.com/shalestore/shale/archive"
-	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/drivers/overlay"
 	"github.com/shalestore/shale/drivers/vfs"
@@ -67,7 +67,7 @@ func openOwn(name, home string, options graphdriver.Options) (graphdriver.Driver
 		return nil, fmt.Errorf("directory %s: %w: it isn't called %s, as every program that reads this store expects",
 			home, errdefs.ErrInvalid, name)
 	}
-	cfg, _, err := config.Load(config.Overrides{
+	cfg, err := storageconf.Load(storageconf.Overrides{
 		GraphRoot: filepath.Clean(root), RunRoot: options.RunRoot, ImageStore: options.ImageStore,
 		Driver: name, Options: options.DriverOptions, Strict: true,
 	})
@@ -75,7 +75,7 @@ func openOwn(name, home string, options graphdriver.Options) (graphdriver.Driver
 		return nil, err
 	}
 	ctx := context.Background()
-	own, apply, err := store.OpenDriver(ctx, cfg)
+	own, apply, err := store.OpenDriver(ctx, cfg.Config)
 	if err != nil {
 		return nil, err
 	}

@@ -155,8 +155,7 @@ func (o Options) check() error {
 		{"use_composefs", o.UseComposefs},
 	} {
 		if missing.asked {
-			return fmt.Errorf("setting %s: %w by this driver; remove it from storage.conf", missing.setting,
-				errdefs.ErrUnsupported)
+			return errdefs.Unsupported{Setting: missing.setting, By: "by this driver", Cure: "remove it from storage.conf"}
 		}
 	}
 	return checkProgram(o.MountProgram)
@@ -227,7 +226,7 @@ func (d *Driver) everywhere() []string { return slices.Concat(d.homes, d.others)
 func (d *Driver) findOwn(id string) (dir, home string, err error) {
 	dir, home, err = d.find(id)
 	if err == nil && slices.Contains(d.others, home) {
-		return "", "", fmt.Errorf("layer %s: %w: it is in the store %s", id, errdefs.ErrReadOnly, filepath.Dir(home))
+		return "", "", errdefs.OtherStore{Kind: errdefs.Layer, ID: id, Store: filepath.Dir(home)}
 	}
 	return dir, home, err
 }

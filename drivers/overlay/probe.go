@@ -73,22 +73,21 @@ func (d *Driver) supported(ctx context.Context, home string) error {
 	}
 	switch fs.Type {
 	case unix.OVERLAYFS_SUPER_MAGIC, unix.ECRYPTFS_SUPER_MAGIC:
-		return fmt.Errorf(
-			"%s lies on %s: %w: overlayfs can't write on top of it; put the graph root on another file system, or set driver = \"vfs\" in storage.conf",
-			home, backingName(home), errdefs.ErrUnsupported)
+		return errdefs.Unsupported{What: home, By: "on " + backingName(home) + ", which overlayfs can't write on",
+			Cure: `put the graph root on another file system, or set driver = "vfs" in storage.conf`}
 	}
 	if isNetwork(int64(fs.Type)) && d.UserXattr() {
-		return fmt.Errorf(
-			"%s lies on a network file system: %w: overlayfs can't write there in a user namespace; set mount_program = \"/usr/bin/fuse-overlayfs\" in storage.conf",
-			home, errdefs.ErrUnsupported)
+		return errdefs.Unsupported{What: home,
+			By:   "on a network file system, where overlayfs can't write in a user namespace",
+			Cure: `set mount_program = "/usr/bin/fuse-overlayfs" in storage.conf`}
 	}
 	switch ok, err := supportsDType(home); {
 	case err != nil:
 		return err
 	case !ok:
-		return fmt.Errorf(
-			"%s: %w: its file system doesn't tell the types of directory entries (d_type); an XFS needs ftype=1, an ext4 filetype",
-			home, errdefs.ErrUnsupported)
+		return errdefs.Unsupported{What: home,
+			By:   "on a file system that doesn't tell the types of directory entries (d_type)",
+			Cure: "an XFS needs ftype=1, an ext4 filetype"}
 	}
 	err := d.try(ctx, home, nil, func(p probe) error {
 		if err := unix.Mknod(filepath.Join(p.upper, "whiteout"), unix.S_IFCHR, 0); err != nil {

@@ -83,9 +83,9 @@ func (d *Driver) rememberProgram() error {
 	seen := string(said) == "true"
 	switch {
 	case d.opts.MountProgram == "" && seen && d.findProgram() != nil:
-		return fmt.Errorf(
-			"%s: %w without the setting mount_program: the store's layers were made for a mount program, and overlayfs doesn't know its whiteouts; "+
-				"set mount_program = \"/usr/bin/fuse-overlayfs\" in storage.conf", d.homes[0], errdefs.ErrUnsupported)
+		return errdefs.Unsupported{What: d.homes[0], By: "without the setting mount_program: the store's layers were " +
+			"made for a mount program, and overlayfs doesn't know its whiteouts",
+			Cure: `set mount_program = "/usr/bin/fuse-overlayfs" in storage.conf`}
 	case d.opts.MountProgram != "" && !seen:
 		return atomicfile.Write(path, 0o600, false, []byte("true"))
 	}

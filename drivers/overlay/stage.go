@@ -32,8 +32,8 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 
 func (d *Driver) stage(ctx context.Context, parent string, below *staged, opts drivers.StageOptions) (*staged, error) {
 	if opts.Writable && d.opts.ForceMask != nil && d.opts.MountProgram == "" {
-		return nil, fmt.Errorf("overlay: setting force_mask: %w for writable layers without a mount program",
-			errdefs.ErrUnsupported)
+		return nil, errdefs.Unsupported{Setting: "force_mask", By: "for writable layers without a mount program",
+			Cure: "set mount_program too"}
 	}
 	quotas, limits, err := d.bounds(opts)
 	if err != nil {
@@ -152,8 +152,8 @@ func (s *staged) copyContent(ctx context.Context, id string) error {
 		return fmt.Errorf("content of %w", err)
 	}
 	if shown, err := readAdditional(dir); err != nil || shown != "" {
-		return errors.Join(fmt.Errorf("layer %s: %w: its content is in the additional layer store at %s", id,
-			errdefs.ErrReadOnly, shown), err)
+		return errors.Join(errdefs.OtherStore{Kind: errdefs.Layer, ID: id, Store: shown,
+			Why: "an additional layer store"}, err)
 	}
 	homes, err := s.driver.openHomes()
 	if err != nil {
@@ -272,8 +272,8 @@ func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) 
 		return nil, err
 	}
 	if shown, err := readAdditional(dir); err != nil || shown != "" {
-		return nil, errors.Join(fmt.Errorf("%w: the layer's content is in the additional layer store at %s",
-			errdefs.ErrReadOnly, shown), err)
+		return nil, errors.Join(errdefs.OtherStore{Kind: errdefs.Layer, ID: id, Store: shown,
+			Why: "an additional layer store"}, err)
 	}
 	if home != s.home {
 		return nil, fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, s.home)

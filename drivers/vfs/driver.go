@@ -116,16 +116,16 @@ func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions)
 		return nil, fmt.Errorf("vfs: %w", err)
 	}
 	if slices.Contains(d.others, home) && !opts.ReadOnly {
-		return nil, fmt.Errorf("vfs: layer %s: %w: it is in the store %s", id, errdefs.ErrReadOnly, filepath.Dir(home))
+		return nil, errdefs.OtherStore{Kind: errdefs.Layer, ID: id, Store: filepath.Dir(home)}
 	}
 	for _, option := range opts.Options {
 		if option != "ro" {
-			return nil, fmt.Errorf("vfs: mount option %q: %w: the vfs driver mounts nothing", option,
-				errdefs.ErrUnsupported)
+			return nil, errdefs.Unsupported{What: fmt.Sprintf("mount option %q", option), By: "by the vfs driver",
+				Cure: "it mounts nothing"}
 		}
 	}
 	if !opts.IDMap.IsIdentity() {
-		return nil, fmt.Errorf("vfs: mount layer %s with an ID map: %w by the vfs driver", id, errdefs.ErrUnsupported)
+		return nil, errdefs.Unsupported{What: "mount layer " + id + " with an ID map", By: "by the vfs driver"}
 	}
 	if slices.Contains(d.homes, home) {
 		touch(dir)

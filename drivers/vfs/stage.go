@@ -18,7 +18,7 @@ import (
 // layer instead, which holds its own parents' files already.
 func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (drivers.Staged, error) {
 	if opts.Limits.Any() {
-		return nil, fmt.Errorf("vfs: limits: %w by this driver", errdefs.ErrUnsupported)
+		return nil, errdefs.Unsupported{What: "limits", By: "by the vfs driver"}
 	}
 	home := d.homes[len(d.homes)-1]
 	if opts.Writable {

@@ -99,7 +99,7 @@ func Open(dir, key string) (*os.File, error) {
 	}
 	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if os.IsNotExist(err) {
-		return nil, fmt.Errorf("data item %q: %w: %w", key, errdefs.ErrNotFound, fs.ErrNotExist)
+		return nil, fmt.Errorf("%w: %w", errdefs.Missing{Kind: errdefs.DataItem, Ref: key}, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("data item %q: %w", key, err)

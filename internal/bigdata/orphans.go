@@ -2,6 +2,7 @@ package bigdata
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,13 +107,13 @@ func Size(dir, key string) (int64, error) {
 	}
 	info, err := os.Lstat(filepath.Join(dir, name))
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, errdefs.ErrNotFound
+		return 0, errdefs.Missing{Kind: errdefs.DataItem, Ref: key}
 	}
 	if err != nil {
 		return 0, err
 	}
 	if !info.Mode().IsRegular() {
-		return 0, errdefs.ErrInvalid
+		return 0, fmt.Errorf("data item %q: not a regular file: %w", key, errdefs.ErrInvalid)
 	}
 	return info.Size(), nil
 }

@@ -47,7 +47,7 @@ func (x Index) Size(dir, key string) (int64, error) {
 	}
 	size, err := Size(dir, key)
 	if err != nil {
-		return 0, fmt.Errorf("data item %q: %w", key, err)
+		return 0, err
 	}
 	return size, nil
 }
@@ -57,7 +57,7 @@ func (x Index) Digest(key string) (digest.Digest, error) {
 	if d, ok := (*x.Digests)[key]; ok {
 		return d, nil
 	}
-	return "", fmt.Errorf("digest of data item %q: %w", key, errdefs.ErrNotFound)
+	return "", fmt.Errorf("digest of %w", errdefs.Missing{Kind: errdefs.DataItem, Ref: key})
 }
 
 // UserDirectory makes and returns the directory in an owner's home that belongs to the

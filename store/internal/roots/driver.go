@@ -27,7 +27,7 @@ func openDriver(ctx context.Context, cfg config.Config, others []string) (driver
 			SkipMountHome: cfg.Overlay.SkipMountHome,
 			ForceMask:     cfg.Overlay.ForceMask,
 			MountProgram:  cfg.Overlay.MountProgram,
-			FindProgram:   config.FindMountProgram,
+			FindProgram:   cfg.Overlay.FindMountProgram,
 			StartProgram:  cfg.Overlay.StartMountProgram,
 			UseComposefs:  cfg.Overlay.UseComposefs,
 			DisableIDMap:  cfg.Overlay.DisableIDMap,
@@ -44,8 +44,8 @@ func openDriver(ctx context.Context, cfg config.Config, others []string) (driver
 		return nil, err
 	}
 	if _, ok := driver.(drivers.AdditionalLayers); !ok && len(layerStores) > 0 {
-		return nil, errors.Join(fmt.Errorf("setting additionallayerstores: %w by the %s driver", errdefs.ErrUnsupported,
-			driver.Name()), driver.Close())
+		return nil, errors.Join(errdefs.Unsupported{Setting: "additionallayerstores",
+			By: "by the " + driver.Name() + " driver"}, driver.Close())
 	}
 	return driver, nil
 }

@@ -1,4 +1,4 @@
-package config
+package storageconf
 
 import (
 	"errors"
@@ -42,9 +42,9 @@ func Process() (Environment, error) {
 	return Environment{Lookup: os.LookupEnv, Caller: caller, Rootless: rootless}, nil
 }
 
-// FindMountProgram is the path of fuse-overlayfs, found by PATH; "" when the host doesn't
+// findMountProgram is the path of fuse-overlayfs, found by PATH; "" when the host doesn't
 // have it. It stands in for a mount_program that isn't set, where overlayfs doesn't work.
-func FindMountProgram() string {
+func findMountProgram() string {
 	path, err := exec.LookPath("fuse-overlayfs")
 	if err != nil || !filepath.IsAbs(path) {
 		return ""

@@ -1,4 +1,4 @@
-package config
+package storageconf
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/mount"
 )
@@ -100,7 +101,7 @@ func splitOptions(args []string, at Origin) ([]driverOption, error) {
 // decodeOptions sets the typed fields from c.options, of which the last one wins. An
 // option of another driver than the one in use is passed over, except that what a file
 // says must make sense for any driver.
-func (c *Config) decodeOptions() error {
+func (c *Settings) decodeOptions() error {
 	for _, o := range c.options {
 		known, err := true, error(nil)
 		switch driver := o.driver; {
@@ -142,7 +143,7 @@ func (c *Config) decodeOptions() error {
 
 // overlayOption sets one option of the overlay driver; known is false when there is none
 // of that name.
-func (c *Config) overlayOption(o driverOption) (known bool, err error) {
+func (c *Settings) overlayOption(o driverOption) (known bool, err error) {
 	v, to := o.value, &c.Overlay
 	key := "storage.options.overlay." + o.name
 	switch o.name {
@@ -180,12 +181,12 @@ func (c *Config) overlayOption(o driverOption) (known bool, err error) {
 	default:
 		return false, nil
 	}
-	c.origins[key] = o.origin
+	c.Origins[key] = o.origin
 	return true, err
 }
 
 // vfsOption is overlayOption for the vfs driver.
-func (c *Config) vfsOption(o driverOption) (known bool, err error) {
+func (c *Settings) vfsOption(o driverOption) (known bool, err error) {
 	switch o.name {
 	case "ignore_chown_errors":
 		c.VFS.IgnoreChownErrors, err = parseBool(o.value)
@@ -196,12 +197,12 @@ func (c *Config) vfsOption(o driverOption) (known bool, err error) {
 	default:
 		return false, nil
 	}
-	c.origins["storage.options.vfs."+o.name] = o.origin
+	c.Origins["storage.options.vfs."+o.name] = o.origin
 	return true, err
 }
 
 // addImageStores adds the read-only stores of a comma-separated list.
-func (c *Config) addImageStores(o driverOption) error {
+func (c *Settings) addImageStores(o driverOption) error {
 	for path := range strings.SplitSeq(o.value, ",") {
 		if path == "" {
 			continue
@@ -211,14 +212,14 @@ func (c *Config) addImageStores(o driverOption) error {
 			return err
 		}
 		c.AdditionalImageStores = append(c.AdditionalImageStores, path)
-		c.origins["storage.options.additionalimagestores"] = o.origin
+		c.Origins["storage.options.additionalimagestores"] = o.origin
 	}
 	return nil
 }
 
 // addLayerStores adds the layer stores of a comma-separated list, each a path that ":ref"
 // may follow.
-func (c *Config) addLayerStores(o driverOption) error {
+func (c *Settings) addLayerStores(o driverOption) error {
 	for item := range strings.SplitSeq(o.value, ",") {
 		if item == "" {
 			continue
@@ -231,8 +232,8 @@ func (c *Config) addLayerStores(o driverOption) error {
 		if err != nil {
 			return err
 		}
-		c.AdditionalLayerStores = append(c.AdditionalLayerStores, LayerStore{Path: path, WithReference: flagged})
-		c.origins["storage.options.additionallayerstores"] = o.origin
+		c.AdditionalLayerStores = append(c.AdditionalLayerStores, config.LayerStore{Path: path, WithReference: flagged})
+		c.Origins["storage.options.additionallayerstores"] = o.origin
 	}
 	return nil
 }

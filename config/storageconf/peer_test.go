@@ -1,4 +1,4 @@
-package config_test
+package storageconf_test
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
 )
@@ -128,7 +128,7 @@ func TestSameAsContainersStorage(t *testing.T) {
 			for k, v := range tt.env {
 				h.env[k] = v
 			}
-			ours, _, err := h.load(config.Overrides{})
+			ours, _, err := h.load(storageconf.Overrides{})
 			theirs, theirErr := askPeer(t, peer, h)
 			switch {
 			case tt.lenient != "":

@@ -1,4 +1,4 @@
-package config
+package storageconf
 
 import (
 	"errors"
@@ -49,7 +49,7 @@ func FuzzStorageConf(f *testing.F) {
 		}
 		l := loader{env: Environment{Lookup: func(string) (string, bool) {
 			return "", false
-		}}, cfg: Config{origins: map[string]Origin{}}, entries: map[string]entry{}}
+		}}, cfg: Settings{Origins: map[string]Origin{}}, entries: map[string]entry{}}
 		for _, e := range entries {
 			if e.origin.Line < 1 || e.origin.Line > lines {
 				t.Fatalf("%s is said to be on line %d of %d", e.key.name, e.origin.Line, lines)
@@ -78,6 +78,6 @@ func FuzzStorageConf(f *testing.F) {
 			c.Overlay.ForceMask != nil && *c.Overlay.ForceMask > 0o777 || c.AutoUserns.MinSize > c.AutoUserns.MaxSize {
 			t.Fatalf("%+v", c)
 		}
-		c.Settings()
+		c.List()
 	})
 }

@@ -1,4 +1,4 @@
-package config_test
+package storageconf_test
 
 import (
 	"os"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/idtools"
 )
 
@@ -37,8 +38,8 @@ func (h *host) write(path, content string) string {
 	return path
 }
 
-func (h *host) environment() config.Environment {
-	return config.Environment{
+func (h *host) environment() storageconf.Environment {
+	return storageconf.Environment{
 		Lookup:   func(name string) (string, bool) { v, ok := h.env[name]; return v, ok },
 		Root:     h.root,
 		Caller:   idtools.Caller{UID: h.uid, GID: h.uid},
@@ -46,12 +47,13 @@ func (h *host) environment() config.Environment {
 	}
 }
 
-func (h *host) load(o config.Overrides) (config.Config, []config.Warning, error) {
-	return h.environment().Load(o)
+func (h *host) load(o storageconf.Overrides) (storageconf.Settings, []storageconf.Warning, error) {
+	s, err := h.environment().Load(o)
+	return s, s.Warnings, err
 }
 
 // mustLoad fails the test on an error and on a warning.
-func (h *host) mustLoad(o config.Overrides) config.Config {
+func (h *host) mustLoad(o storageconf.Overrides) storageconf.Settings {
 	h.t.Helper()
 	c, warnings, err := h.load(o)
 	if err != nil {
@@ -63,20 +65,20 @@ func (h *host) mustLoad(o config.Overrides) config.Config {
 	return c
 }
 
-func (h *host) origin(c config.Config, key string) string {
-	return strings.TrimPrefix(c.Origins()[key].String(), h.root)
+func (h *host) origin(c storageconf.Settings, key string) string {
+	return strings.TrimPrefix(c.Origins[key].String(), h.root)
 }
 
 func TestDefaultsOfRoot(t *testing.T) {
-	c := newHost(t).mustLoad(config.Overrides{})
+	c := newHost(t).mustLoad(storageconf.Overrides{})
 	if c.GraphRoot != "/var/lib/containers/storage" || c.RunRoot != "/run/containers/storage" {
 		t.Errorf("roots %s and %s", c.GraphRoot, c.RunRoot)
 	}
 	if c.Driver != "" || c.Rootless || c.AutoUserns != (config.AutoUserns{MinSize: 1024, MaxSize: 65536}) {
 		t.Errorf("defaults: %+v", c)
 	}
-	for _, s := range c.Settings() {
-		if s.Origin != (config.Origin{}) {
+	for _, s := range c.List() {
+		if s.Origin != (storageconf.Origin{}) {
 			t.Errorf("%s = %q comes from %s", s.Key, s.Value, s.Origin)
 		}
 	}
@@ -90,7 +92,7 @@ func TestDefaultsOfAnOrdinaryUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.env["XDG_RUNTIME_DIR"] = run
-	c := h.mustLoad(config.Overrides{})
+	c := h.mustLoad(storageconf.Overrides{})
 	if want := filepath.Join(h.root, "home/ann/.local/share/containers/storage"); c.GraphRoot != want {
 		t.Errorf("graph root %s, want %s", c.GraphRoot, want)
 	}
@@ -98,7 +100,7 @@ func TestDefaultsOfAnOrdinaryUser(t *testing.T) {
 		t.Errorf("run root %s, want %s", c.RunRoot, want)
 	}
 	h.env["XDG_DATA_HOME"] = "/data"
-	if c := h.mustLoad(config.Overrides{}); c.GraphRoot != "/data/containers/storage" {
+	if c := h.mustLoad(storageconf.Overrides{}); c.GraphRoot != "/data/containers/storage" {
 		t.Errorf("graph root %s", c.GraphRoot)
 	}
 }
@@ -116,7 +118,7 @@ func TestSearchPathAndDropIns(t *testing.T) {
 		"\n[storage.options]\nsize=\"2g\"\n[storage.options.overlay]\nsync=\"filesystem\"\n")
 	h.write("etc/containers/storage.rootless.conf.d/40.conf", "[storage]\ngraphroot = \"/rootless\"\n")
 	h.write("etc/containers/storage.conf.d/README", "not = [toml")
-	c := h.mustLoad(config.Overrides{})
+	c := h.mustLoad(storageconf.Overrides{})
 	if c.Driver != "overlay" || c.GraphRoot != "/srv/graph" || c.RunRoot != "/run/containers/storage" ||
 		c.Overlay.Size != 1<<30 || c.Overlay.Inodes != 1000 || c.Overlay.Sync != "filesystem" {
 		t.Errorf("got %+v", c)

@@ -1,4 +1,4 @@
-package config_test
+package storageconf_test
 
 import (
 	"errors"
@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/errdefs"
 )
 
@@ -77,7 +78,7 @@ size = "1G"
 	h.write("etc/containers/storage.conf", strings.Replace(string(data), second, "", 1))
 	h.write("etc/containers/storage.conf.d/1.conf", second)
 	h.env["SOMEWHERE"] = "/srv"
-	c := h.mustLoad(config.Overrides{})
+	c := h.mustLoad(storageconf.Overrides{})
 	mask := fs.FileMode(0o750)
 	want := config.Config{
 		GraphRoot: "/srv/store", RunRoot: "/run/0", ImageStore: "/srv/images",
@@ -98,15 +99,15 @@ size = "1G"
 			OSTreeRepos:                             []string{"/a", "/b"},
 			InsecureAllowUnpredictableImageContents: true},
 	}
-	got := reflect.ValueOf(c)
+	got := reflect.ValueOf(c.Config)
 	for i := range got.NumField() {
 		if f := got.Type().Field(i); f.IsExported() && !reflect.DeepEqual(got.Field(i).Interface(),
 			reflect.ValueOf(want).Field(i).Interface()) {
 			t.Errorf("%s is %+v, want %+v", f.Name, got.Field(i), reflect.ValueOf(want).Field(i))
 		}
 	}
-	for _, s := range c.Settings() {
-		if s.Origin == (config.Origin{}) {
+	for _, s := range c.List() {
+		if s.Origin == (storageconf.Origin{}) {
 			t.Errorf("%s = %q has no origin", s.Key, s.Value)
 		}
 	}
@@ -211,7 +212,7 @@ sync = "always"`, `neither "none" nor "filesystem"`},
 			line = ":4: "
 		}
 		path := h.write("etc/containers/storage.conf", head+tt.line+"\n")
-		c, _, err := h.load(config.Overrides{})
+		c, _, err := h.load(storageconf.Overrides{})
 		if !errors.Is(err, errdefs.ErrInvalid) && !errors.Is(err, errdefs.ErrUnsupported) ||
 			!strings.Contains(err.Error(), path+line) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s\ngives %v and %+v, want %q at %s%s", tt.line, err, c.Overlay, tt.want, path, line)
@@ -245,7 +246,7 @@ colour = {light = "grey", dark = "black"}
 [storage.options.pull_options]
 colour = "red"
 `)
-	_, warnings, err := h.load(config.Overrides{})
+	_, warnings, err := h.load(storageconf.Overrides{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +269,7 @@ colour = "red"
 			t.Fatalf("warnings:\n%s\nwant %q as number %d", strings.Join(got, "\n"), want, i)
 		}
 	}
-	_, _, err = h.load(config.Overrides{Strict: true})
+	_, _, err = h.load(storageconf.Overrides{Strict: true})
 	if !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), path+":3: unknown key storage.colour") {
 		t.Errorf("strict: %v", err)
 	}
@@ -294,7 +295,7 @@ func TestAppendedLists(t *testing.T) {
 			h.write("etc/containers/storage.conf.d/"+string(rune('a'+i))+".conf", "[storage]\ndriver_priority = "+f+
 				"\n")
 		}
-		if c := h.mustLoad(config.Overrides{}); !reflect.DeepEqual(c.DriverPriority, tt.want) {
+		if c := h.mustLoad(storageconf.Overrides{}); !reflect.DeepEqual(c.DriverPriority, tt.want) {
 			t.Errorf("%q give %q, want %q", tt.files, c.DriverPriority, tt.want)
 		}
 	}
@@ -306,14 +307,14 @@ func TestParseSize(t *testing.T) {
 		"1.5g": 3 << 29, "2 T": 2 << 40,
 		"1p": 1 << 50, "9007199254740993": 9007199254740993, "9223372036854775807": 1<<63 - 1, "0.5": 0,
 	} {
-		if got, err := config.ParseSize(in); got != want || err != nil {
+		if got, err := storageconf.ParseSize(in); got != want || err != nil {
 			t.Errorf("%q is %d, %v; want %d", in, got, err, want)
 		}
 	}
 	for _, in := range []string{"", " ", "G", "-1", "+1", "1x", "1kk", "1bb", "1kbi", "1  k", "1e3", "0x10", "nan",
 		"inf", "1.2.3", ".", "9223372036854775808",
 		"8192p", "8388608T", "9007199254740993G", "99999999999999999999"} {
-		if got, err := config.ParseSize(in); !errors.Is(err, errdefs.ErrInvalid) {
+		if got, err := storageconf.ParseSize(in); !errors.Is(err, errdefs.ErrInvalid) {
 			t.Errorf("%q is %d, %v", in, got, err)
 		}
 	}

@@ -1,4 +1,4 @@
-package config
+package storageconf
 
 import (
 	"fmt"
@@ -12,11 +12,10 @@ import (
 
 // loader puts the parts of a configuration together.
 type loader struct {
-	env      Environment
-	over     Overrides
-	cfg      Config
-	warnings []Warning
-	entries  map[string]entry // what the files said in the end, by key
+	env     Environment
+	over    Overrides
+	cfg     Settings
+	entries map[string]entry // what the files said in the end, by key
 }
 
 func (l *loader) load() error {
@@ -53,17 +52,17 @@ func (l *loader) readFiles() error {
 			return err
 		}
 		entries, warnings, err := parse(file, data)
-		l.warnings = append(l.warnings, warnings...)
+		l.cfg.Warnings = append(l.cfg.Warnings, warnings...)
 		if err != nil {
 			return err
 		}
-		l.cfg.files = append(l.cfg.files, file)
+		l.cfg.Files = append(l.cfg.Files, file)
 		for _, e := range entries {
 			l.merge(e)
 		}
 	}
-	if l.over.Strict && len(l.warnings) > 0 {
-		return fmt.Errorf("%w: %s", errdefs.ErrInvalid, l.warnings[0])
+	if l.over.Strict && len(l.cfg.Warnings) > 0 {
+		return fmt.Errorf("%w: %s", errdefs.ErrInvalid, l.cfg.Warnings[0])
 	}
 	return nil
 }
@@ -91,7 +90,7 @@ func (l *loader) value(name string) (string, Origin) {
 	return e.text, e.origin
 }
 
-func (l *loader) set(name string, at Origin) { l.cfg.origins[name] = at }
+func (l *loader) set(name string, at Origin) { l.cfg.Origins[name] = at }
 
 func (l *loader) setDriver() error {
 	name, at := l.value("storage.driver")
@@ -132,7 +131,7 @@ func (l *loader) nameDriver(name string, at Origin) error {
 		return nil
 	case "overlay", "vfs":
 	case "overlay2":
-		l.warnings = append(l.warnings, Warning{at, `"overlay2" is an old name of the driver "overlay"`})
+		l.cfg.Warnings = append(l.cfg.Warnings, Warning{at, `"overlay2" is an old name of the driver "overlay"`})
 		name = "overlay"
 	default:
 		if familyDriver(name) {
@@ -157,7 +156,7 @@ func (l *loader) setRoots() error {
 		return err
 	}
 	if old, at := l.value("storage.rootless_storage_path"); old != "" && l.over.GraphRoot == "" {
-		l.warnings = append(l.warnings, Warning{at,
+		l.cfg.Warnings = append(l.cfg.Warnings, Warning{at,
 			"storage.rootless_storage_path is deprecated: use storage.graphroot, which wins over it"})
 		if c.GraphRoot == "" && l.env.ownPaths() {
 			if err := l.rootOfFiles(&c.GraphRoot, "storage.rootless_storage_path"); err != nil {

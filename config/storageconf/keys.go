@@ -1,4 +1,4 @@
-package config
+package storageconf
 
 // kind is the TOML type that the grammar asks for.
 type kind int

@@ -1,9 +1,12 @@
-package config
+package storageconf
 
 import (
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
+
+	"github.com/shalestore/shale/config"
 )
 
 // Setting is one setting in effect, for people to read.
@@ -13,10 +16,11 @@ type Setting struct {
 	Origin Origin
 }
 
-// Settings lists every setting with its value and where that was said, in the order of
+// List lists every setting with its value and where that was said, in the order of
 // storage.conf(5). A key that stands twice in the grammar, as storage.options.size and
 // storage.options.overlay.size do, is listed once, as the driver's.
-func (c Config) Settings() []Setting {
+func (s Settings) List() []Setting {
+	c := s.Config
 	list := []Setting{
 		{Key: "storage.driver", Value: c.Driver},
 		{Key: "storage.driver_priority", Value: strings.Join(c.DriverPriority, ",")},
@@ -42,7 +46,7 @@ func (c Config) Settings() []Setting {
 		{Key: "storage.options.overlay.ignore_chown_errors", Value: strconv.FormatBool(c.Overlay.IgnoreChownErrors)},
 		{Key: "storage.options.overlay.skip_mount_home", Value: strconv.FormatBool(c.Overlay.SkipMountHome)},
 		{Key: "storage.options.overlay.use_composefs", Value: strconv.FormatBool(c.Overlay.UseComposefs)},
-		{Key: "storage.options.overlay.force_mask", Value: c.Overlay.mask()},
+		{Key: "storage.options.overlay.force_mask", Value: mask(c.Overlay.ForceMask)},
 		{Key: "storage.options.overlay.size", Value: bound(c.Overlay.Size)},
 		{Key: "storage.options.overlay.inodes", Value: bound(c.Overlay.Inodes)},
 		{Key: "storage.options.overlay.sync", Value: c.Overlay.Sync},
@@ -50,7 +54,7 @@ func (c Config) Settings() []Setting {
 		{Key: "storage.options.vfs.sync", Value: c.VFS.Sync},
 	}
 	for i := range list {
-		list[i].Origin = c.origins[list[i].Key]
+		list[i].Origin = s.Origins[list[i].Key]
 	}
 	return list
 }
@@ -58,7 +62,7 @@ func (c Config) Settings() []Setting {
 // DriverOptions lists the driver options as they were given, in the form and the order in
 // which containers-storage hands them to its driver and shows them: "overlay.size=10G".
 // Those of drivers that aren't in use are among them.
-func (c Config) DriverOptions() []string {
+func (c Settings) DriverOptions() []string {
 	var list []string
 	for _, o := range c.options {
 		list = append(list, o.String())
@@ -74,25 +78,20 @@ func bound(n uint64) string {
 	return strconv.FormatUint(n, 10)
 }
 
-func (o Overlay) mask() string {
-	if o.ForceMask == nil {
+func mask(mode *fs.FileMode) string {
+	if mode == nil {
 		return ""
 	}
-	return fmt.Sprintf("%04o", uint32(*o.ForceMask))
+	return fmt.Sprintf("%04o", uint32(*mode))
 }
 
-// String is the store as storage.conf has it.
-func (s LayerStore) String() string {
-	if s.WithReference {
-		return s.Path + ":ref"
-	}
-	return s.Path
-}
-
-func joinLayerStores(stores []LayerStore) string {
+func joinLayerStores(stores []config.LayerStore) string {
 	var parts []string
 	for _, s := range stores {
-		parts = append(parts, s.String())
+		if s.WithReference {
+			s.Path += ":ref"
+		}
+		parts = append(parts, s.Path)
 	}
 	return strings.Join(parts, ",")
 }

@@ -1,4 +1,4 @@
-package config
+package storageconf
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 
 // Every key is explained in docs/storage-conf.md, and every setting shown is a key.
 func TestEveryKeyIsDocumented(t *testing.T) {
-	data, err := os.ReadFile("../docs/storage-conf.md")
+	data, err := os.ReadFile("../../docs/storage-conf.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range (Config{}).Settings() {
+	for _, s := range (Settings{}).List() {
 		if !slices.Contains(names, s.Key) {
 			t.Errorf("%s is shown as a setting and isn't a key", s.Key)
 		}

@@ -1,5 +1,5 @@
-// Package config turns storage.conf(5), the environment and the command line into one
-// typed Config.
+// Package storageconf fills a config.Config from storage.conf(5), the environment and the
+// command line.
 //
 // The files and the grammar are those that Podman, Buildah, Skopeo and CRI-O read, so
 // that a host is set up once for all of them. What differs is what happens to a mistake:
@@ -10,10 +10,10 @@
 // Nothing inward sees a string map. The drivers' options, which containers-storage
 // carries as "key=value" strings down to each driver, are decoded here, wherever they
 // came from. This is also the only package that reads the environment: what others want
-// to know of it, they find in Config.
+// to know of it, they find in the Config.
 //
-// Reading the source: config.go has the type and Load; search.go finds the files;
-// parse.go turns one into entries with line numbers; keys.go lists every key; merge.go
-// puts entries, environment and command line together; options.go decodes driver options;
-// settings.go tells where each value came from.
-package config
+// Reading the source: load.go has what comes in and what goes out; search.go finds the
+// files; parse.go turns one into entries with line numbers; keys.go lists every key;
+// merge.go puts entries, environment and command line together; options.go decodes driver
+// options; settings.go tells where each value came from.
+package storageconf
