@@ -48,7 +48,7 @@ func (a *Aside) Ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// LeaveUnsynced makes an Aside an Unsyncer.
+// LeaveUnsynced is Staged.LeaveUnsynced.
 func (a *Aside) LeaveUnsynced() { a.unsynced = true }
 
 // SyncDirs makes the names in directories durable that Commit has changed, unless that is

@@ -10,7 +10,24 @@ import (
 )
 
 // What only some drivers can do is an interface of its own, found by a type assertion on
-// a Driver. Each says what its absence means.
+// a Driver. Each says what its absence means. A driver that has one part of such an
+// interface has the others.
+
+// MountHome is a driver whose layers are mounted beneath a directory of its own, the
+// home, which must be a private mount before anything is mounted there.
+// containers/storage makes such a mount when it starts; one made after ours would hide
+// ours. Without it nothing needs preparing or tidying up.
+type MountHome interface {
+	// PrepareHome makes the home a private mount point of this mount namespace, if it
+	// isn't one. The caller holds storage.lock.
+	PrepareHome(ctx context.Context) error
+	// HomePrepared reports whether PrepareHome has nothing to do; it is cheap.
+	HomePrepared() (bool, error)
+	// ReleaseHome undoes PrepareHome, when no layer is mounted any more.
+	ReleaseHome(ctx context.Context) error
+	// Unmounted tidies up a layer once its mount is gone.
+	Unmounted(ctx context.Context, id string) error
+}
 
 // Upperdir is a driver whose Info.Content holds a layer's changes against its parents in
 // overlayfs form: whiteouts are character devices 0:0 and opaque directories carry an
@@ -27,19 +44,6 @@ type Upperdir interface {
 	UserXattr() bool
 }
 
-// Homer is a driver with a directory that must be a private mount of its own before
-// anything is mounted beneath it. containers/storage makes such a mount when it starts;
-// one made after ours would hide ours. Without it nothing needs preparing.
-type Homer interface {
-	// PrepareHome makes the driver's home a private mount point of this mount namespace,
-	// if it isn't one. The caller holds storage.lock.
-	PrepareHome(ctx context.Context) error
-	// HomePrepared reports whether PrepareHome has nothing to do; it is cheap.
-	HomePrepared() (bool, error)
-	// ReleaseHome undoes PrepareHome, when no layer is mounted any more.
-	ReleaseHome(ctx context.Context) error
-}
-
 // Shifter is a driver that can translate owners while it mounts: a layer's files keep the
 // container's IDs on disk, and one copy serves containers of every mapping. Without it,
 // or where it says no, owners are translated on disk, by Remapper.
@@ -52,43 +56,13 @@ type Shifter interface {
 	ShiftsLayer(ctx context.Context, id string) (bool, error)
 }
 
-// Remapper is a Staged whose owners can be translated on disk, those of everything
-// beneath it included: from is the mapping that the parent's files have, to the one that
-// the layer's shall have. It comes before the layer is filled, and takes minutes for a
-// big layer; when ctx ends it stops, and the staged layer is then good for nothing but
-// Discard. Without it a layer can only have its parent's mapping.
-type Remapper interface {
-	Remap(ctx context.Context, from, to idtools.Mapping) error
-}
-
-// Unsyncer is a Staged whose Commit can leave its syncing to the caller, who syncs the
-// whole file system before anything tells of the layer, or needs nothing of it after a
-// crash. Without it Commit syncs.
-type Unsyncer interface {
-	LeaveUnsynced()
-}
-
 // Stacker is a driver that can stage a layer on one that is still staged itself, so that
 // the layers of an image can be filled side by side. Without it each is committed before
 // the next is staged.
 type Stacker interface {
-	// StageOn is Stage on top of below, a Staged of this driver that will have been
+	// StageOn is Stage on top of lower, a Staged of this driver that will have been
 	// committed as parent when the new one is.
-	StageOn(ctx context.Context, below Staged, parent string, opts StageOptions) (StagedOn, error)
-}
-
-// StagedOn is what a Stacker stages.
-type StagedOn interface {
-	Staged
-	// TakeRoot gives the root directory the owner and mode that the one beneath has by
-	// now, as Stage would have done. It is for layers whose content doesn't say.
-	TakeRoot() error
-}
-
-// AfterUnmount is a driver that tidies up a layer once its mount is gone. Without it
-// nothing is left to tidy.
-type AfterUnmount interface {
-	Unmounted(ctx context.Context, id string) error
+	StageOn(ctx context.Context, lower Staged, parent string, opts StageOptions) (Staged, error)
 }
 
 // Recoverer is a driver that can tell what interrupted processes left behind. Without it
@@ -97,14 +71,14 @@ type Recoverer interface {
 	// Recover removes staged and deleted layers whose process is gone. It skips those of
 	// living processes.
 	Recover(ctx context.Context) error
-}
-
-// Pruner is a driver that can find small leavings which harm nobody and cost too much to
-// look for at every start. Without it there are none.
-type Pruner interface {
-	// Leavings returns their paths, each a file of its own on the driver's file system,
-	// for the caller to remove. The caller holds the layer lock.
-	Leavings(ctx context.Context) ([]string, error)
+	// Leftovers returns the paths of what harms nobody and costs too much to look for at
+	// every start, each a file of its own on the driver's file system, for the caller to
+	// remove. The caller holds the layer lock.
+	Leftovers(ctx context.Context) ([]string, error)
+	// Probes returns the directories in which other programs try out the kernel and that
+	// look like layers, those in use among them. A dead process may have left a mount in
+	// one.
+	Probes(ctx context.Context) ([]string, error)
 }
 
 // PullStager is a driver in which partial pulls are staged: trees that somebody else puts
@@ -136,14 +110,6 @@ type Pull interface {
 	Discard() error
 }
 
-// Prober is a driver in whose home other programs try out the kernel, in directories that
-// look like layers. Without it there are none.
-type Prober interface {
-	// Probes returns these directories, those in use among them. A dead process may have
-	// left a mount in one.
-	Probes(ctx context.Context) ([]string, error)
-}
-
 // Limiter is a driver that can bound what a container's layer holds
 // (StageOptions.Limits), and knows without looking at its files what that is. Without it
 // layers have no limits.
@@ -158,33 +124,20 @@ type Limiter interface {
 	Quota(ctx context.Context, id string) (quota.Limits, quota.Usage, error)
 }
 
-// Placer is a driver that can tell where a layer's content would be in a store, which
-// matters when several have a layer with the same ID. Without it only the first of them
-// can be read.
-type Placer interface {
-	// ContentIn is the directory for a layer with this ID in the store with this graph
-	// root. It needn't exist.
-	ContentIn(root, id string) string
-}
-
-// Examiner is a driver that can tell whether what it keeps of a layer besides its content
-// is as it must be, and put it right. Without it only a layer's existence can be judged.
+// Examiner is a driver that can tell what it keeps of a layer: where, how much, whether
+// it changed, whether it is as it must be; and put that right. Without it only a layer's
+// existence can be judged, it takes what Driver.Usage says, and of several stores that
+// have a layer only the first can be read.
 type Examiner interface {
-	// Examine lists what is wrong with a layer. beneath holds the lists of IDs, nearest
-	// first, that may rightly lie beneath it; there is at least one, which is empty for a
-	// base layer. The caller holds the layer lock, shared at least. Errors are those of
-	// looking only.
-	Examine(ctx context.Context, id string, beneath [][]string) ([]Flaw, error)
-	// Mend makes anew what Examine finds wrong, except what is Lost, for a layer that has
-	// the layers of the list beneath it. These must be sound. What it does is durable.
-	// The caller holds the layer lock exclusively.
-	Mend(ctx context.Context, id string, beneath []string) error
-}
-
-// Footprinter is a driver that can tell what a layer takes on disk, and cheaply whether
-// that is as it was. Without it a layer takes what Driver.Usage says, and has to be
-// measured each time.
-type Footprinter interface {
+	// Examine lists what is wrong with a layer. lower holds the lists of IDs, nearest
+	// first, of which one may rightly lie beneath it; there is at least one, which is
+	// empty for a base layer. The caller holds the layer lock, shared at least. Errors
+	// are those of looking only.
+	Examine(ctx context.Context, id string, lower [][]string) ([]Flaw, error)
+	// Rewrite makes anew what Examine finds wrong, except what is Lost, for a layer that
+	// has the layers of the list beneath it. These must be sound. What it does is
+	// durable. The caller holds the layer lock exclusively.
+	Rewrite(ctx context.Context, id string, lower []string) error
 	// Footprint measures everything that the driver keeps of a layer and that goes with
 	// it: its content, which a walk or a quota tells, copies of what is beneath it, the
 	// driver's own files. Content that only lies elsewhere, in an additional layer store,
@@ -194,6 +147,22 @@ type Footprinter interface {
 	// footprint: its content took the place of another, or it was mounted to be written
 	// to. While the layer is mounted so it says nothing. It costs a few lstat(2).
 	Stamp(ctx context.Context, id string) (string, error)
+	// ContentIn is the directory for a layer with this ID in the store with this graph
+	// root. It needn't exist.
+	ContentIn(root, id string) string
+}
+
+// Flaw is one thing that is wrong with a layer's directory.
+type Flaw struct {
+	// Path is absolute.
+	Path string
+	What string
+	// Lost: the layer's own files are gone, or can't be reached, and Rewrite can't help.
+	Lost bool
+	// Lower is set when everything that the driver keeps agrees on one list of layers
+	// beneath, which exist, and it is none of those that were asked for: then the one who
+	// asked may be wrong.
+	Lower []string
 }
 
 // AdditionalLayers is a driver that can show layers of additional layer stores: file
@@ -223,17 +192,4 @@ type AdditionalLayer interface {
 	// Release ends the use. It can be called twice. A store that can't be told keeps the
 	// layer longer than it must.
 	Release()
-}
-
-// Flaw is one thing that is wrong with a layer's directory.
-type Flaw struct {
-	// Path is absolute.
-	Path string
-	What string
-	// Lost: the layer's own files are gone, or can't be reached, and Mend can't help.
-	Lost bool
-	// Beneath is set when everything that the driver keeps agrees on one list of layers,
-	// which exist, and it is none of those that were asked for: then the one who asked
-	// may be wrong.
-	Beneath []string
 }

@@ -9,18 +9,70 @@ import (
 )
 
 // Driver keeps the files of layers: one directory a layer, stacked on a parent. It knows
-// IDs and directories, and nothing of records, archives or images.
+// IDs and directories, and nothing of records, archives or images. It describes mounts
+// and makes none.
+//
+// # A layer comes
 //
 // A layer is born in two steps, so that its content can be written while nobody holds a
 // lock and so that a crash leaves no half-made layer:
 //
 //	staged, err := d.Stage(ctx, parent, opts)  // a new layer directory, aside, seen by nobody
+//	defer staged.Discard()                     // nothing to do after Commit
 //	... fill staged.Content() ...              // minutes, perhaps; no lock held
 //	... syncfs of its file system ...          // which covers the driver's own small files too
-//	err = staged.Commit(ctx, id)               // under the layer lock: rename into place, fsync both directories
+//	... take the layer lock ...
+//	err = staged.Commit(ctx, id)               // rename into place, fsync both directories
+//	... write the record, release the lock ...
 //
-// and goes in two steps as well: Delete renames it away under the lock, Trash.Empty
-// removes the files afterwards.
+// Who dies before Commit leaves a directory aside, which Recoverer.Recover removes; who
+// dies between Commit and the record leaves a layer that List names and no record does,
+// and that Commit of the same ID moves away.
+//
+// Where next to nothing waits to be written, one syncfs after the record costs less than
+// three syncs before it: LeaveUnsynced tells Commit that the caller will make it, and
+// layers.Draft.SyncOrPostpone decides. The layers of an image come side by side where the
+// driver is a Stacker: each is staged on the one before it, all are filled at once, one
+// syncfs covers them (layers.SyncTogether), and they are committed from the base up:
+//
+//	base, err := d.Stage(ctx, "", opts)
+//	next, err := d.(Stacker).StageOn(ctx, base, "base", opts)
+//	... fill both, syncfs ...
+//	base.LeaveUnsynced()                       // the last one makes the others' names durable with its own
+//	err = base.Commit(ctx, "base")
+//	err = next.Commit(ctx, "next")
+//
+// # A layer is mounted
+//
+// Mounts says how; the caller performs it, counts it and takes it away:
+//
+//	specs, err := d.Mounts(ctx, id, opts)      // none for a driver whose layers are plain directories
+//	for _, s := range specs {
+//		err = mount.Perform(ctx, s)
+//	}
+//	... use info.MountPoint of d.Stat(ctx, id) ...
+//	err = mount.Unmount(info.MountPoint)
+//	err = d.(MountHome).Unmounted(ctx, id)     // if it is one; so is PrepareHome, before the first mount
+//
+// # A layer's content is replaced
+//
+// Children, names and mounts of the layer stay what they are, so the new content is
+// staged whole and takes the place of the old one:
+//
+//	staged, err := d.Stage(ctx, parent, StageOptions{Replaces: id, Content: id})  // a copy, to be changed
+//	... change staged.Content(), syncfs ...
+//	trash, err := staged.Replace(ctx, id)      // under the layer lock: RENAME_EXCHANGE
+//	... write the record, release the lock ...
+//	err = trash.Empty(ctx)
+//
+// # A layer goes
+//
+// in the reverse order, so that no record ever speaks of files that aren't there:
+//
+//	... write the records without it ...       // under the layer lock
+//	trash, err := d.Delete(ctx, id)            // renames it aside
+//	... release the lock, answer ...
+//	err = trash.Empty(ctx)                     // removes the files; Recover does after a crash
 //
 // All methods may be called from several goroutines. Of different processes, only those
 // that hold the store's layer lock may call Commit, Replace and Delete; the other methods
@@ -97,16 +149,31 @@ func (l *Limits) Any() bool {
 	return l != nil && (l.Bytes != nil && *l.Bytes != 0 || l.Inodes != nil && *l.Inodes != 0)
 }
 
-// Staged is a layer directory that is not part of the store yet.
+// Staged is a layer directory that is not part of the store yet. It is used by one
+// goroutine.
 type Staged interface {
 	// Content is the absolute path of the directory to fill. Its own mode and owner are
 	// already those of the parent's root.
 	Content() string
-	// Commit moves the layer into place as id and returns when that is durable (but see
-	// Unsyncer). A directory left there by an interrupted operation is moved away first.
-	// It fails with errdefs.ErrNotFound if the parent changed or went since Stage. The
-	// caller holds the layer lock. After an error the staged layer can still be
-	// discarded.
+	// Remap translates the owners of everything that the layer shows, what is beneath it
+	// included: from is the mapping that the parent's files have, to the one that the
+	// layer's shall have. It comes before the layer is filled, and takes minutes for a
+	// big layer; when ctx ends it stops, and the staged layer is then good for nothing
+	// but Discard. A driver that can't is errdefs.ErrUnsupported: a layer then has its
+	// parent's mapping.
+	Remap(ctx context.Context, from, to idtools.Mapping) error
+	// TakeRoot gives the root directory the owner and mode that the staged layer beneath
+	// has by now, as Stage would have done. It is for layers of a Stacker whose content
+	// doesn't say.
+	TakeRoot() error
+	// LeaveUnsynced has Commit leave its syncing to the caller, who syncs the whole file
+	// system before anything tells of the layer, or needs nothing of it after a crash.
+	LeaveUnsynced()
+	// Commit moves the layer into place as id and returns when that is durable, unless
+	// LeaveUnsynced was called. A directory left there by an interrupted operation is
+	// moved away first. It fails with errdefs.ErrNotFound if the parent changed or went
+	// since Stage. The caller holds the layer lock. After an error the staged layer can
+	// still be discarded.
 	Commit(ctx context.Context, id string) error
 	// Replace is Commit for a layer that exists: the staged content takes the place of
 	// the layer's own content in one rename, while its link, parents and children stay as

@@ -55,7 +55,7 @@ func (s *Store) applyMounted(ctx context.Context, layer Layer, r io.Reader,
 		return 0, err
 	}
 	step.Reached(ctx, "former digests forgotten, of a mounted layer")
-	d := &Draft{store: s, idMap: layer.Mapping(), staged: mountedContent(path)}
+	d := &Draft{store: s, idMap: layer.Mapping(), staged: mountedContent{path: path}}
 	defer d.Close()
 	if err := d.unpack(ctx, r, progress, archive.RemoveWhiteouts); err != nil {
 		return 0, err
@@ -79,15 +79,13 @@ func (s *Store) applyMounted(ctx context.Context, layer Layer, r io.Reader,
 	return d.result.ContentSize, err
 }
 
-// mountedContent stands for a staged layer where a mounted one is filled.
-type mountedContent string
-
-func (m mountedContent) Content() string { return string(m) }
-
-func (m mountedContent) Commit(context.Context, string) error { return errdefs.ErrInvalid }
-
-func (m mountedContent) Replace(context.Context, string) (drivers.Trash, error) {
-	return nil, errdefs.ErrInvalid
+// mountedContent stands for a staged layer where a mounted one is filled, which is never
+// committed.
+type mountedContent struct {
+	drivers.Staged
+	path string
 }
+
+func (m mountedContent) Content() string { return m.path }
 
 func (m mountedContent) Discard() error { return nil }

@@ -34,7 +34,7 @@
 // A record's map tells the owners of the layer's own files. Where the driver translates
 // while mounting (drivers.Shifter), only containers' layers have a map, and what they lie
 // on has none: Mount translates that. Elsewhere the layers beneath have the same map;
-// Prepare and PrepareCopy make it so (drivers.Remapper).
+// Prepare and PrepareCopy make it so (drivers.Staged.Remap).
 //
 // # How a layer goes
 //

@@ -23,6 +23,12 @@ import (
 
 // Draft is a layer in the making, or new content for a layer that exists. Nobody else
 // sees it. A Draft is used by one goroutine.
+//
+// What is in it must be durable before a record tells of it. Sync is right for new
+// content of a layer that exists, and always safe. SyncOrPostpone is for one new layer:
+// it leaves a small one to the save of its record, which then costs two syncs in all.
+// SyncTogether is for the layers of an image, filled side by side and added in one
+// transaction: one sync for all.
 type Draft struct {
 	store *Store
 	opts  CreateOptions
@@ -133,13 +139,7 @@ func (d *Draft) stage(ctx context.Context, opts drivers.StageOptions) (err error
 	if d.beneath == "" || d.opts.Shift || d.under.Equal(d.idMap) {
 		return nil
 	}
-	remapper, ok := d.staged.(drivers.Remapper)
-	if !ok {
-		err = fmt.Errorf("another ID mapping than layer %s has: %w by the driver", d.beneath, errdefs.ErrUnsupported)
-	} else {
-		err = remapper.Remap(ctx, d.under, d.idMap)
-	}
-	if err != nil {
+	if err = d.staged.Remap(ctx, d.under, d.idMap); err != nil {
 		return errors.Join(err, d.staged.Discard())
 	}
 	step.Reached(ctx, "owners translated")
@@ -354,11 +354,8 @@ func (d *Draft) Sync(ctx context.Context) error {
 // once, and so is every layer while others write much; then Commit syncs the names it
 // changes one by one.
 func (d *Draft) SyncOrPostpone(ctx context.Context) error {
-	unsyncer, can := d.staged.(drivers.Unsyncer)
 	if d.opts.Volatile || d.store.cfg.Unsynced {
-		if can {
-			unsyncer.LeaveUnsynced()
-		}
+		d.staged.LeaveUnsynced()
 		d.unsynced = true
 		return ctx.Err()
 	}
@@ -367,9 +364,9 @@ func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 		return err
 	}
 	d.syncer = syncer
-	if d.aside == nil && can && syncer.LittleWaits() {
+	if d.aside == nil && syncer.LittleWaits() {
 		step.Reached(ctx, "layer synced") // or as good as
-	} else if err := d.Sync(ctx); err != nil || !can || !syncer.LittleWaits() {
+	} else if err := d.Sync(ctx); err != nil || !syncer.LittleWaits() {
 		return err
 	}
 	// Now there is little left to write. When there is a recipe it lies beside the layer,
@@ -379,7 +376,7 @@ func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 			return err
 		}
 	}
-	unsyncer.LeaveUnsynced()
+	d.staged.LeaveUnsynced()
 	d.unsynced = true
 	return ctx.Err()
 }

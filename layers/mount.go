@@ -193,7 +193,7 @@ func (s *Store) unmountAt(ctx context.Context, id, path string) error {
 	if err := mount.Unmount(path); err != nil {
 		return err
 	}
-	if tidy, ok := s.driver.(drivers.AfterUnmount); ok {
+	if tidy, ok := s.driver.(drivers.MountHome); ok {
 		return tidy.Unmounted(ctx, id)
 	}
 	return nil

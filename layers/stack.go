@@ -62,9 +62,8 @@ func (d *Draft) stageOn(ctx context.Context, opts drivers.StageOptions) error {
 // durable with its own.
 func SyncTogether(ctx context.Context, drafts []*Draft) error {
 	for _, d := range drafts {
-		on, stacked := d.staged.(drivers.StagedOn)
-		if stacked && d.below != nil && (d.result == nil || !d.result.Root) {
-			if err := on.TakeRoot(); err != nil {
+		if d.below != nil && (d.result == nil || !d.result.Root) {
+			if err := d.staged.TakeRoot(); err != nil {
 				return err
 			}
 		}
@@ -78,10 +77,8 @@ func SyncTogether(ctx context.Context, drafts []*Draft) error {
 		unsynced = drafts
 	}
 	for _, d := range unsynced {
-		if unsyncer, ok := d.staged.(drivers.Unsyncer); ok {
-			unsyncer.LeaveUnsynced()
-			d.unsynced = true
-		}
+		d.staged.LeaveUnsynced()
+		d.unsynced = true
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func (s *Store) Shutdown(ctx context.Context, force bool) (mounted []string, err
 	if err := s.Wait(ctx); err != nil { // it works beneath the home
 		return mounted, err
 	}
-	if homer, ok := r.Driver.(drivers.Homer); ok {
+	if homer, ok := r.Driver.(drivers.MountHome); ok {
 		return mounted, homer.ReleaseHome(ctx)
 	}
 	return mounted, nil

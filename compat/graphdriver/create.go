@@ -99,10 +99,7 @@ func (d *driver[Cleanup, Staged]) UpdateLayerIDMap(id string, toContainer, toHos
 	if err != nil {
 		return translate(err)
 	}
-	remapper, ok := staged.(drivers.Remapper)
-	if !ok {
-		err = fmt.Errorf("layer %s: change owners: %w by the driver", id, errdefs.ErrUnsupported)
-	} else if err = remapper.Remap(ctx, mapping(toContainer), mapping(toHost)); err == nil {
+	if err = staged.Remap(ctx, mapping(toContainer), mapping(toHost)); err == nil {
 		err = staged.Commit(ctx, id)
 	}
 	return translate(errors.Join(err, staged.Discard()))

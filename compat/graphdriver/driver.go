@@ -84,7 +84,7 @@ func openOwn(name, home string, options graphdriver.Options) (graphdriver.Driver
 			return nil, errors.Join(err, own.Close())
 		}
 	}
-	if homer, ok := own.(drivers.Homer); ok {
+	if homer, ok := own.(drivers.MountHome); ok {
 		// The library holds storage.lock, as PrepareHome demands.
 		if err := homer.PrepareHome(ctx); err != nil {
 			return nil, errors.Join(err, own.Close())

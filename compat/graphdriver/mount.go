@@ -62,7 +62,7 @@ func (d *driver[Cleanup, Staged]) unmount(ctx context.Context, id string, info d
 	if err := mount.Unmount(info.MountPoint); err != nil {
 		return err
 	}
-	if tidy, ok := d.own.(drivers.AfterUnmount); ok {
+	if tidy, ok := d.own.(drivers.MountHome); ok {
 		return tidy.Unmounted(ctx, id)
 	}
 	return nil

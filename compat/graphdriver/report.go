@@ -67,7 +67,7 @@ func (d *driver[Cleanup, Staged]) Cleanup() error {
 			return translate(err)
 		}
 	}
-	if homer, ok := d.own.(drivers.Homer); ok {
+	if homer, ok := d.own.(drivers.MountHome); ok {
 		if err := homer.ReleaseHome(ctx); err != nil && !errors.Is(err, errdefs.ErrInUse) {
 			return translate(err)
 		}

@@ -155,7 +155,7 @@ func (b *bench) stat(id string) drivers.Info {
 // mounted mounts a layer and returns where; unmount ends it.
 func (b *bench) mounted(id string, opts drivers.MountOptions) (path string, unmount func()) {
 	b.Helper()
-	if h, ok := b.driver.(drivers.Homer); ok {
+	if h, ok := b.driver.(drivers.MountHome); ok {
 		b.must(h.PrepareHome(b.ctx))
 	}
 	specs, err := b.driver.Mounts(b.ctx, id, opts)
@@ -173,7 +173,7 @@ func (b *bench) mounted(id string, opts drivers.MountOptions) (path string, unmo
 		for _, spec := range slices.Backward(specs) {
 			b.must(mount.Unmount(spec.Target))
 		}
-		if a, ok := b.driver.(drivers.AfterUnmount); ok && len(specs) > 0 {
+		if a, ok := b.driver.(drivers.MountHome); ok && len(specs) > 0 {
 			b.must(a.Unmounted(b.ctx, id))
 		}
 	}

@@ -222,13 +222,13 @@ func status(b *bench) {
 }
 
 func home(b *bench) {
-	h, ok := b.driver.(drivers.Homer)
+	h, ok := b.driver.(drivers.MountHome)
 	if !ok {
 		b.Skip("this driver has no home to prepare")
 	}
 	prepared := func(want bool) {
 		b.Helper()
-		got, err := b.open().(drivers.Homer).HomePrepared() // another process; this one may remember
+		got, err := b.open().(drivers.MountHome).HomePrepared() // another process; this one may remember
 		b.must(err)
 		if got != want {
 			b.Errorf("home prepared: %t, want %t", got, want)

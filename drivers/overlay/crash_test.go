@@ -205,7 +205,7 @@ func afterCrash(t *testing.T, root string, d *overlay.Driver) {
 	}
 	must(t, create(ctx, d, "child", "base"))
 	must(t, create(ctx, d, "new", "child"))
-	left, err := d.Leavings(ctx)
+	left, err := d.Leftovers(ctx)
 	must(t, err)
 	for _, path := range left {
 		must(t, os.Remove(path))

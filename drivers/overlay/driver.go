@@ -155,7 +155,8 @@ func (o Options) check() error {
 		{"use_composefs", o.UseComposefs},
 	} {
 		if missing.asked {
-			return errdefs.Unsupported{Setting: missing.setting, By: "by this driver", Cure: "remove it from storage.conf"}
+			return errdefs.Unsupported{Setting: missing.setting, By: "by this driver",
+				Cure: "remove it from storage.conf"}
 		}
 	}
 	return checkProgram(o.MountProgram)

@@ -19,7 +19,7 @@ import (
 // name leads to it, and that both lists of what lies beneath it say what they should. It
 // doesn't look into the content. A missing merged directory is nothing: releases of
 // containers/storage before 1.50 remove it with every unmount.
-func (d *Driver) Examine(ctx context.Context, id string, beneath [][]string) ([]drivers.Flaw, error) {
+func (d *Driver) Examine(ctx context.Context, id string, lower [][]string) ([]drivers.Flaw, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -34,9 +34,9 @@ func (d *Driver) Examine(ctx context.Context, id string, beneath [][]string) ([]
 	e := examination{driver: d, dir: dir, home: home}
 	e.content()
 	e.shortName(id)
-	e.beneath(ctx, beneath)
+	e.lower(ctx, lower)
 	e.directory("work")
-	if len(beneath[0]) == 0 && !e.stacked() {
+	if len(lower[0]) == 0 && !e.stacked() {
 		e.directory("empty")
 	}
 	return e.flaws, e.err
@@ -111,9 +111,9 @@ func (e *examination) shortName(id string) {
 	}
 }
 
-// beneath compares the two lists of parents with those that may be. Releases before 1.63
+// lower compares the two lists of parents with those that may be. Releases before 1.63
 // write lower alone.
-func (e *examination) beneath(ctx context.Context, right [][]string) {
+func (e *examination) lower(ctx context.Context, right [][]string) {
 	byID, idErr := e.list(ctx, "lower-layers")
 	byLink, linkErr := e.list(ctx, "lower")
 	fits := func(ids []string) bool {
@@ -122,7 +122,7 @@ func (e *examination) beneath(ctx context.Context, right [][]string) {
 	none := errors.Is(idErr, fs.ErrNotExist) && errors.Is(linkErr, fs.ErrNotExist)
 	if none && len(right[0]) > 0 && e.isBase() {
 		e.flaw("empty", "it is that of a layer without a parent, and the layer has %s beneath it", shortened(right[0]))
-		e.flaws[len(e.flaws)-1].Beneath = []string{}
+		e.flaws[len(e.flaws)-1].Lower = []string{}
 		return
 	}
 	if len(right[0]) > 0 && errors.Is(linkErr, fs.ErrNotExist) {
@@ -130,7 +130,7 @@ func (e *examination) beneath(ctx context.Context, right [][]string) {
 	}
 	if idErr == nil && linkErr == nil && slices.Equal(byID, byLink) && !fits(byID) && e.exist(byID) {
 		e.flaw("lower-layers", "%s", e.mismatch(byID, right[0]))
-		e.flaws[len(e.flaws)-1].Beneath = byID
+		e.flaws[len(e.flaws)-1].Lower = byID
 		return
 	}
 	for _, file := range []struct {

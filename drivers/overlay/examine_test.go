@@ -12,7 +12,7 @@ import (
 
 // What is wrong with a layer's small files is named and made anew; the layer mounts again
 // as it did, and so does the one on top of it.
-func TestExamineAndMend(t *testing.T) {
+func TestExamineAndRewrite(t *testing.T) {
 	testutil.Root(t)
 	for name, damage := range map[string]func(root string) error{
 		"nothing": func(string) error { return nil },
@@ -68,16 +68,16 @@ func TestExamineAndMend(t *testing.T) {
 				t.Errorf("found:\n%s", text)
 			}
 			for _, id := range []string{"base", "child"} {
-				must(t, d.Mend(t.Context(), id, beneath[id]))
+				must(t, d.Rewrite(t.Context(), id, beneath[id]))
 			}
 			if text := examine(); flaws > 0 {
-				t.Errorf("after mending:\n%s", text)
+				t.Errorf("after rewriting:\n%s", text)
 			}
 			info, err := d.Stat(t.Context(), "child")
 			if err != nil || len(info.Lower) != 1 || info.Lower[0] != filepath.Join(root, "overlay/base/diff") {
 				t.Errorf("%+v, %v", info, err)
 			}
-			if left, err := d.Leavings(t.Context()); err != nil || len(left) > 0 {
+			if left, err := d.Leftovers(t.Context()); err != nil || len(left) > 0 {
 				t.Errorf("left: %v, %v", left, err)
 			}
 		})
@@ -98,11 +98,11 @@ func TestExamineTellsTheRest(t *testing.T) {
 	testutil.Root(t)
 	root, d := freshStore(t)
 	found, err := d.Examine(t.Context(), "child", [][]string{{"other"}})
-	if err != nil || len(found) != 1 || len(found[0].Beneath) != 1 || found[0].Beneath[0] != "base" {
+	if err != nil || len(found) != 1 || len(found[0].Lower) != 1 || found[0].Lower[0] != "base" {
 		t.Errorf("%+v, %v", found, err)
 	}
 	found, err = d.Examine(t.Context(), "base", [][]string{{"child"}})
-	if err != nil || len(found) != 1 || found[0].Beneath == nil || len(found[0].Beneath) != 0 {
+	if err != nil || len(found) != 1 || found[0].Lower == nil || len(found[0].Lower) != 0 {
 		t.Errorf("%+v, %v", found, err)
 	}
 	must(t, os.RemoveAll(filepath.Join(root, "overlay/child/diff")))

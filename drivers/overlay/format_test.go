@@ -118,7 +118,7 @@ func TestThePeersLayers(t *testing.T) {
 		}
 	}
 	must(t, mount.Unmount(target))
-	if left, err := d.Leavings(t.Context()); err != nil || len(left) > 0 {
+	if left, err := d.Leftovers(t.Context()); err != nil || len(left) > 0 {
 		t.Errorf("leavings %v in a sound store (%v)", left, err)
 	}
 	trash, err := d.Delete(t.Context(), "ours")
@@ -352,7 +352,7 @@ func TestDeleteTakesOnlyItsOwnShortName(t *testing.T) {
 	if _, err := os.Readlink(filepath.Join(root, "overlay/l", string(base))); err != nil {
 		t.Error(err)
 	}
-	left, err := d.Leavings(t.Context())
+	left, err := d.Leftovers(t.Context())
 	must(t, err)
 	if len(left) != 1 {
 		t.Errorf("the deleted layer's own short name was to be left: %v", left)

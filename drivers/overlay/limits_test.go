@@ -261,15 +261,15 @@ func TestQuotaOfReplacedContent(t *testing.T) {
 			must(t, os.Remove(filepath.Join(dir, name)))
 		}
 		must(t, os.RemoveAll(info.Work))
-		must(t, d.Mend(t.Context(), "limited", []string{"base"}))
-		check("mended")
+		must(t, d.Rewrite(t.Context(), "limited", []string{"base"}))
+		check("rewritten")
 
 		s, err = d.Stage(t.Context(), "base", drivers.StageOptions{Writable: true, Content: "limited",
 			Replaces: "limited"})
 		must(t, err)
 		shifted := idtools.Mapping{UIDs: []idtools.Map{{HostID: 1000, Size: 65536}},
 			GIDs: []idtools.Map{{HostID: 1000, Size: 65536}}}
-		must(t, s.(drivers.Remapper).Remap(t.Context(), idtools.Mapping{}, shifted))
+		must(t, s.Remap(t.Context(), idtools.Mapping{}, shifted))
 		must(t, s.Commit(t.Context(), "limited"))
 		must(t, s.Discard())
 		check("owners changed")

@@ -107,10 +107,10 @@ func linkedID(target string) (string, bool) {
 	return id, ok && validateID(id) == nil
 }
 
-// Leavings are the short names that lead to no layer, or to one that has another name by
+// Leftovers are the short names that lead to no layer, or to one that has another name by
 // now, and that are no layer's own. A crash leaves them, and so does containers/storage
 // in an image store. The caller holds the layer lock, under which every name is made.
-func (d *Driver) Leavings(ctx context.Context) (paths []string, err error) {
+func (d *Driver) Leftovers(ctx context.Context) (paths []string, err error) {
 	for _, home := range d.homes {
 		entries, err := os.ReadDir(filepath.Join(home, linkDir))
 		if err != nil {
@@ -133,7 +133,7 @@ func (d *Driver) Leavings(ctx context.Context) (paths []string, err error) {
 			return nil, err
 		}
 		for _, link := range suspects {
-			if !owned[link] { // else it is damaged, and for Mend
+			if !owned[link] { // else it is damaged, and for Rewrite
 				paths = append(paths, filepath.Join(home, linkDir, link))
 			}
 		}

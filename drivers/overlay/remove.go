@@ -51,7 +51,7 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 // bury takes away a layer's symlink, if link is its short name, and its directory.
 func (d *Driver) bury(ctx context.Context, home, id, link string) (*tempdir.Dir, error) {
 	// The link file may be damaged or name what isn't this layer's; then the symlink
-	// stays, for Leavings.
+	// stays, for Leftovers.
 	if link != "" {
 		symlink := filepath.Join(home, linkDir, link)
 		if target, err := os.Readlink(symlink); err == nil && target == linkTarget(id) {

@@ -16,9 +16,9 @@ import (
 // is that one's ID, short name and parents.
 
 // StageOn is Stage on top of a layer that isn't in place yet.
-func (d *Driver) StageOn(ctx context.Context, below drivers.Staged, parent string,
-	opts drivers.StageOptions) (drivers.StagedOn, error) {
-	under, ok := below.(*staged)
+func (d *Driver) StageOn(ctx context.Context, lower drivers.Staged, parent string,
+	opts drivers.StageOptions) (drivers.Staged, error) {
+	under, ok := lower.(*staged)
 	if !ok || under.driver != d {
 		return nil, fmt.Errorf("overlay: stage a layer: %w: not a layer staged by this driver is beneath it",
 			errdefs.ErrInvalid)
@@ -30,24 +30,24 @@ func (d *Driver) StageOn(ctx context.Context, below drivers.Staged, parent strin
 	return s, nil
 }
 
-// findBeneath learns what the layer lies on, and returns the parent's root directory.
-func (s *staged) findBeneath(ctx context.Context) (root string, err error) {
-	if below := s.below; below != nil {
-		s.beneath = chain{ids: append([]string{s.parent}, below.beneath.ids...),
-			links: append([]string{below.link}, below.beneath.links...)}
-		return below.Content(), nil
+// findLower learns what the layer lies on, and returns the parent's root directory.
+func (s *staged) findLower(ctx context.Context) (root string, err error) {
+	if p := s.stagedParent; p != nil {
+		s.lower = chain{ids: append([]string{s.parent}, p.lower.ids...),
+			links: append([]string{p.link}, p.lower.links...)}
+		return p.Content(), nil
 	}
 	dir, _, err := s.driver.find(s.parent)
 	if err != nil {
 		return "", fmt.Errorf("parent %w", err)
 	}
-	s.beneath, err = s.driver.chainOf(ctx, s.parent, dir)
+	s.lower, err = s.driver.chainOf(ctx, s.parent, dir)
 	return filepath.Join(dir, "diff"), err
 }
 
 // TakeRoot gives the root directory the owner and mode of the staged parent's.
 func (s *staged) TakeRoot() error {
-	if s.below == nil {
+	if s.stagedParent == nil {
 		return nil
 	}
 	if err := s.takeRoot(); err != nil {
@@ -57,7 +57,7 @@ func (s *staged) TakeRoot() error {
 }
 
 func (s *staged) takeRoot() error {
-	root, err := rootAttributes(s.below.Content())
+	root, err := rootAttributes(s.stagedParent.Content())
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,8 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 	return s, nil
 }
 
-func (d *Driver) stage(ctx context.Context, parent string, below *staged, opts drivers.StageOptions) (*staged, error) {
+func (d *Driver) stage(ctx context.Context, parent string, stagedParent *staged,
+	opts drivers.StageOptions) (*staged, error) {
 	if opts.Writable && d.opts.ForceMask != nil && d.opts.MountProgram == "" {
 		return nil, errdefs.Unsupported{Setting: "force_mask", By: "for writable layers without a mount program",
 			Cure: "set mount_program too"}
@@ -44,7 +45,8 @@ func (d *Driver) stage(ctx context.Context, parent string, below *staged, opts d
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
-	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, below: below, link: newLink(),
+	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, stagedParent: stagedParent,
+		link:  newLink(),
 		quota: quotas, limits: limits}
 	err = s.build(ctx, opts)
 	if err = s.beyondLimits(err); err != nil {
@@ -64,8 +66,9 @@ type staged struct {
 
 	parent     string
 	parentLink string // proves at Commit that parent is still the same layer
-	beneath    chain
-	below      *staged // the parent, while it isn't in place; nil for one that was in place at Stage
+	lower      chain
+	// stagedParent is the parent while it isn't in place; nil for one that was at Stage.
+	stagedParent *staged
 
 	quota  *quota.Home // nil where nothing is counted
 	limits quota.Limits
@@ -85,15 +88,15 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	outer := attributes{uid: uid, gid: gid, mode: 0o700}
 	root := attributes{uid: uid, gid: gid, mode: 0o555}
 	if s.parent != "" {
-		parentRoot, err := s.findBeneath(ctx)
+		parentRoot, err := s.findLower(ctx)
 		if err != nil {
 			return err
 		}
-		if len(s.beneath.ids) > mount.MaxLower {
+		if len(s.lower.ids) > mount.MaxLower {
 			return fmt.Errorf("on top of %s: %w: it has %d layers beneath it, and the kernel mounts at most %d",
-				s.parent, errdefs.ErrInvalid, len(s.beneath.ids)-1, mount.MaxLower)
+				s.parent, errdefs.ErrInvalid, len(s.lower.ids)-1, mount.MaxLower)
 		}
-		s.parentLink = s.beneath.links[0]
+		s.parentLink = s.lower.links[0]
 		if root, err = rootAttributes(parentRoot); err != nil {
 			return err
 		}
@@ -127,7 +130,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	if s.parent == "" {
 		dirs = append(dirs, "empty")
 	} else {
-		files["lower"], files["lower-layers"] = s.beneath.lowerFile(), s.beneath.lowerLayersFile()
+		files["lower"], files["lower-layers"] = s.lower.lowerFile(), s.lower.lowerLayersFile()
 	}
 	for i, name := range dirs {
 		dirs[i] = filepath.Join(s.path, name)
@@ -179,7 +182,7 @@ func (s *staged) copyContent(ctx context.Context, id string) error {
 // The order is: what lies at id from an interrupted operation goes away, the symlink
 // l/LINK is made, the directory is renamed in. A crash after the first step leaves
 // nothing; after the second, a symlink that leads nowhere, which nobody reads and
-// Leavings lists; after the third, a whole layer without a record. Were the symlink made
+// Leftovers lists; after the third, a whole layer without a record. Were the symlink made
 // last, a crash could leave a layer that releases of containers/storage before 1.63 can't
 // use as a parent.
 func (s *staged) Commit(ctx context.Context, id string) error {

@@ -209,8 +209,8 @@ func (d *Driver) Examine(ctx context.Context, id string, _ [][]string) ([]driver
 	return nil, err
 }
 
-// Mend has nothing that it could mend.
-func (d *Driver) Mend(context.Context, string, []string) error { return nil }
+// Rewrite has nothing that it could rewrite.
+func (d *Driver) Rewrite(context.Context, string, []string) error { return nil }
 
 // List returns the directories that can be layers.
 func (d *Driver) List(ctx context.Context) ([]string, error) {
@@ -258,3 +258,9 @@ func (d *Driver) Recover(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Leftovers has nothing to find: what processes leave behind is in tempdirs.
+func (d *Driver) Leftovers(context.Context) ([]string, error) { return nil, nil }
+
+// Probes has nothing to find: nobody tries anything out here.
+func (d *Driver) Probes(context.Context) ([]string, error) { return nil, nil }

@@ -94,6 +94,9 @@ func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) error {
 	return nil
 }
 
+// TakeRoot has nothing to do: the driver is no Stacker.
+func (s *staged) TakeRoot() error { return nil }
+
 // Commit renames the staged directory in. A crash before that leaves a stale temporary
 // directory, one after it a whole layer without a record.
 func (s *staged) Commit(ctx context.Context, id string) error {

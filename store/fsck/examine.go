@@ -224,7 +224,7 @@ func (c *checker) examine(ctx context.Context, l *layers.ReadTx, layer layers.La
 // elsewhere reports whether the driver knows a layer with this ID, and only in read-only
 // stores.
 func (c *checker) elsewhere(id string) bool {
-	placer, ok := c.Driver.(drivers.Placer)
+	examiner, ok := c.Driver.(drivers.Examiner)
 	places := c.Layers.Config()
 	if !ok || len(places.ReadOnly) == 0 {
 		return false
@@ -233,7 +233,7 @@ func (c *checker) elsewhere(id string) bool {
 		if dir == "" {
 			return false
 		}
-		_, err := os.Lstat(placer.ContentIn(filepath.Dir(dir), id))
+		_, err := os.Lstat(examiner.ContentIn(filepath.Dir(dir), id))
 		return err == nil
 	}
 	return !has(places.Dir) && !has(places.ImageDir) && slices.ContainsFunc(places.ReadOnly, has)
@@ -243,11 +243,11 @@ func (c *checker) elsewhere(id string) bool {
 // beneath, nothing can be said about lists of that.
 func sorted(found []drivers.Flaw, parent string, chainKnown bool) (flaws []flaw) {
 	for _, f := range found {
-		flaw := flaw{kind: smallFiles, path: f.Path, what: f.What, parents: f.Beneath}
+		flaw := flaw{kind: smallFiles, path: f.Path, what: f.What, parents: f.Lower}
 		switch {
 		case f.Lost:
 			flaw.kind = noContent
-		case f.Beneath != nil && (chainKnown || len(f.Beneath) == 0 || f.Beneath[0] != parent):
+		case f.Lower != nil && (chainKnown || len(f.Lower) == 0 || f.Lower[0] != parent):
 			flaw.kind = wrongParent
 		case !chainKnown:
 			continue
@@ -318,5 +318,5 @@ func (c *checker) mend(ctx context.Context, l *layers.ReadTx, id string) error {
 			beneath, fewest = list, len(flaws)
 		}
 	}
-	return e.Mend(ctx, id, beneath)
+	return e.Rewrite(ctx, id, beneath)
 }

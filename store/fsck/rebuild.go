@@ -100,7 +100,7 @@ func (r *repair) sources(ctx context.Context, id string, exact bool) (all []sour
 // has its ID, from its tar-split file only.
 func (r *repair) otherTar(layer layers.Layer) func(context.Context, io.Writer) error {
 	return func(ctx context.Context, w io.Writer) error {
-		placer, ok := r.Driver.(drivers.Placer)
+		examiner, ok := r.Driver.(drivers.Examiner)
 		if !ok {
 			return fmt.Errorf("layer %s: reading it in another store: %w by the driver", layer.ID, errdefs.ErrUnsupported)
 		}
@@ -112,7 +112,7 @@ func (r *repair) otherTar(layer layers.Layer) func(context.Context, io.Writer) e
 			return fmt.Errorf("layer %s: tar-split file: %w", layer.ID, errdefs.ErrNotFound)
 		}
 		defer tarSplit.Close()
-		return archive.Replay(ctx, w, tarSplit, []string{placer.ContentIn(layer.Store(), layer.ID)})
+		return archive.Replay(ctx, w, tarSplit, []string{examiner.ContentIn(layer.Store(), layer.ID)})
 	}
 }
 

@@ -82,8 +82,8 @@ func (c *checker) strays(ctx context.Context, l *layers.ReadTx) (s strays, err e
 	}
 	slices.Sort(s.files)
 	slices.Sort(s.spared)
-	if p, ok := c.Driver.(drivers.Pruner); ok {
-		left, err := p.Leavings(ctx)
+	if p, ok := c.Driver.(drivers.Recoverer); ok {
+		left, err := p.Leftovers(ctx)
 		s.files, errs = append(s.files, left...), append(errs, err)
 	}
 	return s, errors.Join(errs...)
@@ -294,11 +294,11 @@ const probeAge = time.Minute
 // one that asks for ID-mapped mounts is made under no lock at all, when a layer is first
 // created, so only age tells that it was left.
 func (c *checker) probes(ctx context.Context) ([]string, error) {
-	prober, ok := c.Driver.(drivers.Prober)
+	recoverer, ok := c.Driver.(drivers.Recoverer)
 	if !ok {
 		return nil, nil
 	}
-	probes, err := prober.Probes(ctx)
+	probes, err := recoverer.Probes(ctx)
 	old := time.Now().Add(-probeAge)
 	return slices.DeleteFunc(probes, func(dir string) bool {
 		info, err := os.Lstat(dir)

@@ -14,7 +14,7 @@ import (
 // put beneath. Other tools expect it from the first layer on, and a rename can't go from
 // one mount to another, so it mustn't be made while a layer is staged.
 func (r *Roots) PrepareHome(ctx context.Context) error {
-	homer, ok := r.Driver.(drivers.Homer)
+	homer, ok := r.Driver.(drivers.MountHome)
 	if !ok {
 		return nil
 	}
@@ -37,7 +37,7 @@ func (r *Roots) HoldHome(ctx context.Context) (*lockfile.Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	homer, ok := r.Driver.(drivers.Homer)
+	homer, ok := r.Driver.(drivers.MountHome)
 	if !ok {
 		return lock, nil
 	}

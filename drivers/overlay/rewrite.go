@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mend makes a layer's small files and directories anew where they aren't right. Each is
-// made aside and renamed in, so that a crash leaves the old or the new one.
-func (d *Driver) Mend(ctx context.Context, id string, beneath []string) error {
-	if err := d.mend(ctx, id, beneath); err != nil {
-		return fmt.Errorf("overlay: mend layer %s: %w", id, err)
+// Rewrite makes a layer's small files and directories anew where they aren't right. Each
+// is made aside and renamed in, so that a crash leaves the old or the new one.
+func (d *Driver) Rewrite(ctx context.Context, id string, lower []string) error {
+	if err := d.rewrite(ctx, id, lower); err != nil {
+		return fmt.Errorf("overlay: rewrite layer %s: %w", id, err)
 	}
 	return nil
 }
 
-func (d *Driver) mend(ctx context.Context, id string, beneath []string) error {
+func (d *Driver) rewrite(ctx context.Context, id string, lower []string) error {
 	dir, home, err := d.findOwn(id)
 	if err != nil {
 		return err
@@ -33,8 +33,8 @@ func (d *Driver) mend(ctx context.Context, id string, beneath []string) error {
 	if err != nil {
 		return err
 	}
-	m := mending{dir: dir, temp: temp}
-	err = m.all(ctx, d, id, home, beneath)
+	r := rewriting{dir: dir, temp: temp}
+	err = r.all(ctx, d, id, home, lower)
 	if cerr := temp.Close(); err == nil {
 		err = cerr
 	}
@@ -44,54 +44,54 @@ func (d *Driver) mend(ctx context.Context, id string, beneath []string) error {
 	return drivers.SyncDirs(filepath.Join(home, linkDir), dir)
 }
 
-// mending is the repair of one layer.
-type mending struct {
+// rewriting is the repair of one layer.
+type rewriting struct {
 	dir  string
 	temp *tempdir.Dir
 }
 
-func (m mending) all(ctx context.Context, d *Driver, id, home string, beneath []string) error {
-	link, err := readLink(m.dir)
+func (r rewriting) all(ctx context.Context, d *Driver, id, home string, lower []string) error {
+	link, err := readLink(r.dir)
 	if err != nil || d.anothers(home, link, id) {
 		if link, err = nameOf(id, home); err != nil {
 			return err
 		}
-		if err := m.file("link", link); err != nil {
+		if err := r.file("link", link); err != nil {
 			return err
 		}
 		step.Reached(ctx, "overlay: short name written")
 	}
 	symlink := filepath.Join(home, linkDir, link)
 	if target, err := os.Readlink(symlink); err != nil || target != linkTarget(id) {
-		aside := m.temp.Addition()
+		aside := r.temp.Addition()
 		if err := os.Symlink(linkTarget(id), aside); err != nil {
 			return err
 		}
-		if err := m.place(aside, symlink); err != nil {
+		if err := r.place(aside, symlink); err != nil {
 			return err
 		}
 		step.Reached(ctx, "overlay: short name led to its layer")
 	}
-	c := chain{ids: beneath}
-	if c.links, err = d.linksOf(beneath); err != nil {
+	c := chain{ids: lower}
+	if c.links, err = d.linksOf(lower); err != nil {
 		return err
 	}
 	lists := []struct{ name, content string }{{"lower", c.lowerFile()}, {"lower-layers", c.lowerLayersFile()}}
-	if len(beneath) == 0 {
+	if len(lower) == 0 {
 		lists[0].content, lists[1].content = "", ""
 	}
 	for _, list := range lists {
-		if err := m.list(list.name, list.content); err != nil {
+		if err := r.list(list.name, list.content); err != nil {
 			return err
 		}
-		step.Reached(ctx, "overlay: "+list.name+" mended")
+		step.Reached(ctx, "overlay: "+list.name+" rewritten")
 	}
 	dirs := []string{"work", "empty"}
-	if len(beneath) > 0 {
+	if len(lower) > 0 {
 		dirs = dirs[:1]
 	}
 	for _, name := range dirs {
-		if err := m.directory(name); err != nil {
+		if err := r.directory(name); err != nil {
 			return err
 		}
 	}
@@ -128,20 +128,20 @@ func nameOf(id, home string) (string, error) {
 }
 
 // list makes the file have that content, or not exist when there is none.
-func (m mending) list(name, content string) error {
-	path := filepath.Join(m.dir, name)
+func (r rewriting) list(name, content string) error {
+	path := filepath.Join(r.dir, name)
 	found, err := readSmall(path, maxLowerFile)
 	switch {
 	case content == "" && errors.Is(err, fs.ErrNotExist), err == nil && string(found) == content && content != "":
 		return nil
 	case content == "":
-		return m.temp.Take(path)
+		return r.temp.Take(path)
 	}
-	return m.file(name, content)
+	return r.file(name, content)
 }
 
-func (m mending) file(name, content string) error {
-	aside := m.temp.Addition()
+func (r rewriting) file(name, content string) error {
+	aside := r.temp.Addition()
 	if err := writeFile(aside, content); err != nil {
 		return err
 	}
@@ -156,18 +156,18 @@ func (m mending) file(name, content string) error {
 	if err != nil {
 		return err
 	}
-	return m.place(aside, filepath.Join(m.dir, name))
+	return r.place(aside, filepath.Join(r.dir, name))
 }
 
 // place renames what was made aside over what is there, whatever that is. A layer with
 // limits takes in only what is of its project.
-func (m mending) place(aside, path string) error {
+func (r rewriting) place(aside, path string) error {
 	if _, err := quota.Join(aside, filepath.Dir(path)); err != nil {
 		return err
 	}
 	err := unix.Rename(aside, path)
 	if err == unix.EISDIR || err == unix.ENOTDIR || err == unix.EEXIST || err == unix.ENOTEMPTY {
-		if err := m.temp.Take(path); err != nil {
+		if err := r.temp.Take(path); err != nil {
 			return err
 		}
 		err = unix.Rename(aside, path)
@@ -178,14 +178,14 @@ func (m mending) place(aside, path string) error {
 	return nil
 }
 
-func (m mending) directory(name string) error {
-	path := filepath.Join(m.dir, name)
+func (r rewriting) directory(name string) error {
+	path := filepath.Join(r.dir, name)
 	if info, err := os.Lstat(path); err == nil && info.IsDir() {
 		return nil
 	}
-	aside := m.temp.Addition()
-	if err := makeDir(aside, ownerOf(filepath.Join(m.dir, "diff"))); err != nil {
+	aside := r.temp.Addition()
+	if err := makeDir(aside, ownerOf(filepath.Join(r.dir, "diff"))); err != nil {
 		return err
 	}
-	return m.place(aside, path)
+	return r.place(aside, path)
 }
