@@ -27,7 +27,7 @@ run: build # the main job on real input, from a tar to a mounted layer and back
 	go run ./hack/demo -shale bin/shale
 
 test: # everything, in a few minutes; as root more of it than otherwise
-	hack/scratch go run ./hack/test -timeout 15m $(TESTFLAGS) $(WORKSPACE)
+	hack/scratch go run ./hack/test -timeout 15m -tags '$(OURTAGS)' $(TESTFLAGS) $(WORKSPACE)
 	cd tests/graphdriver && GOWORK=off ../../hack/scratch go test -tags '$(OURTAGS)' -bench . -benchtime 1x $(TESTFLAGS) ./...
 	cd tests/layerstore && GOWORK=off ../../hack/scratch go test $(TESTFLAGS) ./...
 	cd hack/bench && GOWORK=off go test -tags '$(PEERTAGS)' $(TESTFLAGS) .
@@ -43,7 +43,7 @@ test-long: # the same, with as many crashes and as long a storm as a release wan
 
 lint: # gofmt, go vet, and staticcheck where the Go proxy can be reached
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
-	go vet $(WORKSPACE)
+	go vet -tags '$(OURTAGS)' $(WORKSPACE)
 	GOWORK=off go build ./...
 	cd hack/bench && GOWORK=off go vet -tags '$(PEERTAGS)' .
 	cd tests/graphdriver && GOWORK=off go vet -tags '$(OURTAGS)' ./...

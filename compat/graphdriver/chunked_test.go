@@ -1,4 +1,4 @@
-package library
+package graphdriver_test
 
 import (
 	"bytes"

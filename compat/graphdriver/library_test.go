@@ -1,6 +1,8 @@
-// Package library lets containers/storage, the library that Podman and the others are
-// made of, work on Shale's overlay driver.
-package library
+// The tests let containers/storage, the library that Podman and the others are made of,
+// work on Shale's overlay driver. They need a build with -tags
+// exclude_graphdriver_overlay; make test gives it.
+
+package graphdriver_test
 
 import (
 	"archive/tar"
