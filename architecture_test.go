@@ -31,6 +31,7 @@ var floors = [][]string{
 	{"tests"},
 	{"cmd"},
 	{"compat"},
+	{"store/fsck", "store/usage"},
 	{"store"},
 	{"store/internal/roots"},
 	{"layers", "images", "containers"},
