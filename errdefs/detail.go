@@ -156,8 +156,8 @@ func (e Unsupported) Error() string {
 // Is makes it an ErrUnsupported.
 func (e Unsupported) Is(target error) bool { return target == ErrUnsupported }
 
-// AttributeTooLarge is an ErrUnsupported for an extended attribute that the file system
-// can't hold. ext4 answers ENOSPC then, with all the room there is (xattr(7), "Filesystem
+// AttributeTooLarge is an ErrInvalid for an extended attribute that the file system can't
+// hold. ext4 answers ENOSPC then, with all the room there is (xattr(7), "Filesystem
 // differences"), so the errno isn't in the chain: it would speak of a full disk.
 type AttributeTooLarge struct {
 	Name string
@@ -165,11 +165,11 @@ type AttributeTooLarge struct {
 }
 
 func (e AttributeTooLarge) Error() string {
-	return fmt.Sprintf("set attribute %q: %d bytes: %v by the file system: too large", e.Name, e.Size, ErrUnsupported)
+	return fmt.Sprintf("set attribute %q: %v: %d bytes are more than the file system holds", e.Name, ErrInvalid, e.Size)
 }
 
-// Is makes it an ErrUnsupported.
-func (e AttributeTooLarge) Is(target error) bool { return target == ErrUnsupported }
+// Is makes it an ErrInvalid.
+func (e AttributeTooLarge) Is(target error) bool { return target == ErrInvalid }
 
 func after(why string) string {
 	if why == "" {

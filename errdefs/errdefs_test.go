@@ -51,8 +51,8 @@ func TestDetailedErrors(t *testing.T) {
 			"lock /l: busy: held by process 7: context canceled"},
 		{errdefs.Unsupported{Setting: "size", By: "by vfs", Cure: "remove it"}, errdefs.ErrUnsupported,
 			"setting size: not supported by vfs: remove it"},
-		{errdefs.AttributeTooLarge{Name: "user.a", Size: 9}, errdefs.ErrUnsupported,
-			`set attribute "user.a": 9 bytes: not supported by the file system: too large`},
+		{errdefs.AttributeTooLarge{Name: "user.a", Size: 9}, errdefs.ErrInvalid,
+			`set attribute "user.a": invalid: 9 bytes are more than the file system holds`},
 	} {
 		err := fmt.Errorf("wrapped: %w", tt.err)
 		for _, class := range classes {
