@@ -3,9 +3,9 @@ package catalog
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/naming"
 )
 
 // CheckFree reports whether a record with this ID and these names could be inserted:
@@ -38,6 +38,16 @@ func (tx *ReadTx[R]) CheckFree(id string, names []string) (R, error) {
 	return none, nil
 }
 
+// ChangeNames changes the names of a record. A name that another record has moves away
+// from there.
+func (tx *WriteTx[R]) ChangeNames(r R, names []string, change naming.Change) error {
+	tx.c.schema.SetNames(&r, naming.Apply(tx.c.schema.Names(&r), names, change))
+	if err := tx.TakeNames(tx.c.schema.Names(&r), tx.c.schema.ID(&r)); err != nil {
+		return err
+	}
+	return tx.Replace(r)
+}
+
 // TakeNames takes names away from all records but the one with this ID, which is about to
 // get them.
 func (tx *WriteTx[R]) TakeNames(names []string, id string) error {
@@ -52,9 +62,7 @@ func (tx *WriteTx[R]) TakeNames(names []string, id string) error {
 		if tx.c.schema.ID(&holder) == id {
 			continue
 		}
-		rest := slices.DeleteFunc(slices.Clone(tx.c.schema.Names(&holder)),
-			func(other string) bool { return other == name })
-		tx.c.schema.SetNames(&holder, rest)
+		tx.c.schema.SetNames(&holder, naming.Without(tx.c.schema.Names(&holder), name))
 		if err := tx.Replace(holder); err != nil {
 			return err
 		}

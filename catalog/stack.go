@@ -7,15 +7,29 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// Reader finds records: those of one catalog, or with a Stack those of several. Its
-// methods are those of ReadTx.
-type Reader[R any] interface {
+// Records are what every transaction lets everybody read: those of one catalog, or with
+// a Stack those of several.
+type Records[R any] interface {
+	// Get finds a record by its whole ID; errdefs.ErrNotFound when there is none.
 	Get(id string) (R, error)
+	// Lookup finds a record by what a person calls it: its ID, a name, the schema's
+	// Alias, or the beginning of only one ID, in this order. Otherwise
+	// errdefs.ErrNotFound.
 	Lookup(ref string) (R, error)
-	Find(kind, value string) ([]R, error)
+	// All returns the records in the order of their files, those of read-only stores
+	// last.
 	All() ([]R, error)
-	Hidden() ([]R, error)
+	// Contradictions are names and IDs that several records have, which readers get over
+	// by a rule. A record without an ID is errdefs.ErrCorrupt.
 	Contradictions() ([]Contradiction, error)
+}
+
+// Reader is Records with what only the package of the kind asks for. Its methods are
+// those of ReadTx.
+type Reader[R any] interface {
+	Records[R]
+	Find(kind, value string) ([]R, error)
+	Hidden() ([]R, error)
 }
 
 // Below is a catalog of another root that is looked into after the store's own.

@@ -5,6 +5,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/bigdata"
 )
 
 // Container is a record of containers.json, or of volatile-containers.json. The order of
@@ -93,7 +94,4 @@ type Options struct {
 }
 
 // Item is a data item of a container.
-type Item struct {
-	Key  string
-	Data []byte
-}
+type Item = bigdata.Item

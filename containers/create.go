@@ -1,7 +1,6 @@
 package containers
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,6 +15,7 @@ import (
 // WriteTx is a change of the containers while nobody else looks or changes.
 type WriteTx struct {
 	ReadTx
+	bigdata.WriteTx[Container]
 	records *catalog.WriteTx[Container]
 }
 
@@ -23,7 +23,7 @@ type WriteTx struct {
 // errdefs.ErrDuplicateID, errdefs.ErrDuplicateName, or errdefs.ErrInvalid for an ID that
 // breaks the grammar. An empty ID is always free.
 func (tx *ReadTx) CheckFree(id string, names []string) error {
-	_, err := tx.records.CheckFree(id, names)
+	_, err := tx.own.CheckFree(id, names)
 	return err
 }
 
@@ -60,37 +60,12 @@ func (tx *WriteTx) Add(opts Options) (Container, error) {
 		c.Flags[FlagVolatile] = true
 		file = volatileFile
 	}
-	for _, item := range opts.BigData {
-		c.items().Enter(item.Key, item.Data, "")
-	}
-	if err := tx.writeNew(c, opts.ID == "", opts.BigData, file); err != nil {
-		return Container{}, fmt.Errorf("container %s: %w", c.ID, err)
+	insert := func(c Container) error { return tx.records.Insert(c, file) }
+	if err := tx.Place(&c, opts.ID == "", opts.BigData, insert); err != nil {
+		return Container{}, err
 	}
 	return c, nil
 }
 
 // Records are the changes of this transaction, to be saved together with others.
 func (tx *WriteTx) Records() catalog.Changes { return tx.records }
-
-// writeNew writes the items and makes the record of a container that has passed all
-// checks. Nothing can be there of one whose ID was drawn just now.
-func (tx *WriteTx) writeNew(c Container, drawn bool, items []Item, file int) error {
-	if !drawn {
-		// What an interrupted creation of the same container left there would otherwise
-		// become this one's.
-		if err := tx.store.removeItems(c.ID); err != nil {
-			return err
-		}
-	}
-	for _, item := range items {
-		if err := bigdata.Write(tx.store.dataDir(c.ID), item.Key, item.Data); err != nil {
-			return errors.Join(err, tx.store.removeItems(c.ID))
-		}
-	}
-	// If the save fails nobody knows whether the record is there, so the items stay;
-	// without a record they are garbage.
-	if err := tx.records.Insert(c, file); err != nil {
-		return errors.Join(err, tx.store.removeItems(c.ID))
-	}
-	return nil
-}

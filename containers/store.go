@@ -6,6 +6,7 @@ import (
 
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/ident"
 )
 
@@ -21,6 +22,7 @@ type Config struct {
 // Store is the containers under one root. It may be used from several goroutines; Stores
 // of the same root, in this process or others, see each other's changes.
 type Store struct {
+	bigdata.Owners[Container]
 	cfg     Config
 	records *catalog.Catalog[Container]
 }
@@ -37,7 +39,11 @@ func Open(cfg Config) *Store {
 	if cfg.Transient {
 		volatileDir = cfg.RunDir
 	}
-	return &Store{cfg: cfg, records: catalog.New(schema, filepath.Join(volatileDir, "containers.lock"),
+	owners := bigdata.NewOwners(errdefs.Container, func(c *Container) bigdata.Owner {
+		return bigdata.Owner{ID: c.ID, Home: filepath.Join(cfg.Dir, c.ID), RunDir: filepath.Join(cfg.RunDir, c.ID),
+			Items: bigdata.Index{Names: &c.BigDataNames, Sizes: &c.BigDataSizes, Digests: &c.BigDataDigests}}
+	})
+	return &Store{Owners: owners, cfg: cfg, records: catalog.New(schema, filepath.Join(volatileDir, "containers.lock"),
 		catalog.File{Path: filepath.Join(cfg.Dir, "containers.json")},
 		catalog.File{Path: filepath.Join(volatileDir, "volatile-containers.json"), Volatile: true})}
 }
@@ -50,18 +56,13 @@ var schema = catalog.Schema[Container]{
 	Names:      func(c *Container) []string { return c.Names },
 	SetNames:   func(c *Container, names []string) { c.Names = names },
 	Keys: func(c *Container) []catalog.Key {
-		keys := []catalog.Key{{Kind: keyLayer, Value: c.LayerID}, {Kind: keyImage, Value: c.ImageID}}
-		for _, name := range c.Names {
-			keys = append(keys, catalog.Key{Kind: keyName, Value: name})
-		}
-		return keys
+		return []catalog.Key{{Kind: keyLayer, Value: c.LayerID}, {Kind: keyImage, Value: c.ImageID}}
 	},
 	Alias: keyLayer,
 }
 
 // The kinds of key that containers are found by, beside their ID.
 const (
-	keyName  = "name"
 	keyLayer = "layer"
 	keyImage = "image"
 )
@@ -70,60 +71,45 @@ const (
 // whose methods several goroutines may call.
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.records.View(ctx, func(tx *catalog.ReadTx[Container]) error {
-		return fn(&ReadTx{store: s, records: tx})
+		read := s.read(tx)
+		return fn(&read)
 	})
 }
 
 // Recall is catalog.Catalog.Recall: fn gets a guess.
 func (s *Store) Recall(fn func(tx *ReadTx)) bool {
-	return s.records.Recall(func(tx *catalog.ReadTx[Container]) { fn(&ReadTx{store: s, records: tx}) })
+	return s.records.Recall(func(tx *catalog.ReadTx[Container]) {
+		read := s.read(tx)
+		fn(&read)
+	})
 }
 
 // Update calls fn with containers.lock held exclusively, and saves what it changed when
 // it returns nil. tx is for one goroutine. It must not be called within View or Update.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	return s.records.Update(ctx, func(tx *catalog.WriteTx[Container]) error {
-		return fn(&WriteTx{ReadTx: ReadTx{store: s, records: tx}, records: tx})
+		read := s.read(&tx.ReadTx)
+		return fn(&WriteTx{ReadTx: read, WriteTx: bigdata.NewWriteTx(read.ReadTx, nil, tx.Replace), records: tx})
 	})
 }
 
-// dataDir is where a container's data items are.
-func (s *Store) dataDir(id string) string { return filepath.Join(s.cfg.Dir, id) }
-
-// runDir is the container's directory in the run root.
-func (s *Store) runDir(id string) string { return filepath.Join(s.cfg.RunDir, id) }
-
-// ReadTx is a look at the containers while nobody changes them.
+// ReadTx is a look at the containers while nobody changes them. Lookup finds a container
+// by the ID of its layer as well.
 type ReadTx struct {
-	store   *Store
-	records reader
+	catalog.Records[Container]
+	bigdata.ReadTx[Container]
+	store *Store
+	own   *catalog.ReadTx[Container]
 }
 
-// reader is what both kinds of transaction of the catalog can do.
-type reader interface {
-	Get(id string) (Container, error)
-	Lookup(ref string) (Container, error)
-	Find(kind, key string) ([]Container, error)
-	All() ([]Container, error)
-	Contradictions() ([]catalog.Contradiction, error)
-	CheckFree(id string, names []string) (Container, error)
+func (s *Store) read(own *catalog.ReadTx[Container]) ReadTx {
+	return ReadTx{Records: own, ReadTx: bigdata.NewReadTx(s.Owners, own.Lookup), store: s, own: own}
 }
-
-// Lookup finds a container by ID, name, the ID of its layer or unique ID prefix, in this
-// order; errdefs.ErrNotFound when there is none.
-func (tx *ReadTx) Lookup(ref string) (Container, error) { return tx.records.Lookup(ref) }
-
-// Get finds a container by its whole ID; errdefs.ErrNotFound when there is none.
-func (tx *ReadTx) Get(id string) (Container, error) { return tx.records.Get(id) }
-
-// All returns the containers in the order of their files: stable ones before volatile
-// ones.
-func (tx *ReadTx) All() ([]Container, error) { return tx.records.All() }
 
 // ByLayer returns the container whose layer has this ID; errdefs.ErrNotFound when it
 // isn't a container's.
 func (tx *ReadTx) ByLayer(id string) (Container, error) {
-	found, err := tx.records.Find(keyLayer, id)
+	found, err := tx.own.Find(keyLayer, id)
 	if err != nil {
 		return Container{}, err
 	}
@@ -135,13 +121,7 @@ func (tx *ReadTx) ByLayer(id string) (Container, error) {
 
 // ByImage returns the containers that were made from the image with this ID; none is no
 // error.
-func (tx *ReadTx) ByImage(id string) ([]Container, error) { return tx.records.Find(keyImage, id) }
-
-// Contradictions are names and IDs that several records have, which readers get over by a
-// rule. A record without an ID is errdefs.ErrCorrupt.
-func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
-	return tx.records.Contradictions()
-}
+func (tx *ReadTx) ByImage(id string) ([]Container, error) { return tx.own.Find(keyImage, id) }
 
 // Settle has the records saved without contradictions.
 func (tx *WriteTx) Settle() error { return tx.records.Settle() }

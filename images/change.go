@@ -2,15 +2,12 @@ package images
 
 import (
 	"errors"
-	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/naming"
 )
 
@@ -105,30 +102,9 @@ func (tx *WriteTx) SetMetadata(ref, metadata string) error {
 	return tx.replace(image)
 }
 
-// SetBigData stores a data item with an image, in place of one that has the same key. A
-// key that no file can be named after, and a manifest's digest that breaks the grammar,
-// are errdefs.ErrInvalid.
-func (tx *WriteTx) SetBigData(ref string, item Item) error {
-	image, err := tx.Lookup(ref)
-	if err != nil {
-		return err
-	}
-	image.items().Enter(item.Key, item.Data, item.Digest)
-	if err := image.settleDigest(); err != nil {
-		return err
-	}
-	if image.ReadOnly {
-		return image.refuse()
-	}
-	if err := bigdata.Write(tx.store.itemsOf(image), item.Key, item.Data); err != nil {
-		return fmt.Errorf("image %s: %w", image.ID, err)
-	}
-	return tx.replace(image)
-}
-
-// MendDigests puts the SHA-256 of a data item in the place of a digest that breaks the
+// RewriteDigests puts the SHA-256 of a data item in the place of a digest that breaks the
 // grammar, which Update saves. The image's own digest is then that of a manifest again.
-func (tx *WriteTx) MendDigests(id string) error {
+func (tx *WriteTx) RewriteDigests(id string) error {
 	image, err := tx.Get(id)
 	if err != nil {
 		return err
@@ -138,9 +114,9 @@ func (tx *WriteTx) MendDigests(id string) error {
 		if d.Validate() == nil {
 			continue
 		}
-		data, err := bigdata.Read(tx.store.itemsOf(image), key)
+		data, err := tx.BigData(image.ID, key)
 		if err != nil {
-			return fmt.Errorf("image %s: %w", id, err)
+			return err
 		}
 		image.BigDataDigests[key] = digest.Canonical.FromBytes(data)
 	}
@@ -164,11 +140,11 @@ func (tx *WriteTx) AddMappedLayer(id, layer string) error {
 		return nil
 	}
 	image.MappedLayers = append(slices.Clone(image.MappedLayers), layer)
-	records, err := tx.recordsOf(image)
-	if err != nil {
+	if err := tx.replace(image); err != nil {
 		return err
 	}
-	if err := records.Replace(image); err != nil {
+	records, err := tx.recordsOf(image)
+	if err != nil {
 		return err
 	}
 	return records.Save()
@@ -206,8 +182,5 @@ func (tx *WriteTx) Delete(id string) (dirs []string, err error) {
 	if err := records.Save(); err != nil {
 		return nil, err
 	}
-	return []string{tx.store.itemsOf(image), tx.store.runDir(id)}, nil
+	return tx.Directories(image), nil
 }
-
-// removeItems removes the data items of an image that has no record.
-func (s *Store) removeItems(id string) error { return os.RemoveAll(s.dataDir(id)) }

@@ -17,6 +17,7 @@ import (
 // WriteTx is a change of the images while nobody else looks or changes.
 type WriteTx struct {
 	ReadTx
+	bigdata.WriteTx[Image]
 	records *catalog.WriteTx[Image] // of the first catalog
 	graph   *catalog.WriteTx[Image] // of the graph root's, where that is another
 }
@@ -53,14 +54,12 @@ func (tx *WriteTx) Create(opts Options) (Image, error) {
 	if _, err := tx.own.CheckFree(image.ID, image.Names); err != nil {
 		return Image{}, err
 	}
-	for _, item := range opts.BigData {
-		image.items().Enter(item.Key, item.Data, item.Digest)
-	}
-	if err := image.settleDigest(); err != nil {
+	if err := tx.Place(&image, false, opts.BigData,
+		func(image Image) error { return tx.records.Insert(image, 0) }); err != nil {
 		return Image{}, err
 	}
-	if err := tx.writeNew(image, opts.BigData); err != nil {
-		return Image{}, errors.Join(fmt.Errorf("image %s: %w", image.ID, err), tx.store.removeItems(image.ID))
+	if err := tx.records.Save(); err != nil {
+		return Image{}, fmt.Errorf("image %s: %w", image.ID, err)
 	}
 	return image, nil
 }
@@ -112,22 +111,4 @@ func (tx *WriteTx) inherit(opts Options) (Options, error) {
 	}
 	opts.BigData = append(items, opts.BigData...)
 	return opts, nil
-}
-
-// writeNew writes items and record of an image that has passed all checks.
-func (tx *WriteTx) writeNew(image Image, items []Item) error {
-	// What an interrupted creation of the same image left there would otherwise become
-	// this one's.
-	if err := tx.store.removeItems(image.ID); err != nil {
-		return err
-	}
-	for _, item := range items {
-		if err := bigdata.Write(tx.store.dataDir(image.ID), item.Key, item.Data); err != nil {
-			return err
-		}
-	}
-	if err := tx.records.Insert(image, 0); err != nil {
-		return err
-	}
-	return tx.records.Save()
 }

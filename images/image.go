@@ -10,6 +10,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/bigdata"
 )
 
 // Image is a record of images.json. The order of its fields is the order of the members
@@ -124,11 +125,6 @@ type Options struct {
 	BigData      []Item
 }
 
-// Item is a data item of an image.
-type Item struct {
-	Key  string
-	Data []byte
-	// Digest is recorded for the item; "" means the SHA-256 of Data. Only a signed Docker
-	// schema 1 manifest has another one.
-	Digest digest.Digest
-}
+// Item is a data item of an image. A manifest's digest that breaks the grammar is
+// errdefs.ErrInvalid wherever one is stored.
+type Item = bigdata.Item

@@ -1,12 +1,14 @@
 package images
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/ident"
 )
 
@@ -26,6 +28,7 @@ type Config struct {
 // Store is the images under one root. It may be used from several goroutines; Stores of
 // the same root, in this process or others, see each other's changes.
 type Store struct {
+	bigdata.Owners[Image]
 	cfg     Config
 	records *catalog.Catalog[Image]
 	graph   *catalog.Catalog[Image] // of GraphDir, or nil
@@ -34,7 +37,8 @@ type Store struct {
 
 // Open returns a Store. It does no I/O.
 func Open(cfg Config) *Store {
-	s := &Store{cfg: cfg, records: catalog.New(schema, lockPath(cfg.Dir), recordsFile(cfg.Dir))}
+	s := &Store{Owners: bigdata.NewOwners(errdefs.Image, cfg.owner), cfg: cfg,
+		records: catalog.New(schema, lockPath(cfg.Dir), recordsFile(cfg.Dir))}
 	if cfg.GraphDir != "" {
 		s.graph = catalog.New(schema, lockPath(cfg.GraphDir), recordsFile(cfg.GraphDir))
 	}
@@ -45,6 +49,18 @@ func Open(cfg Config) *Store {
 		})
 	}
 	return s
+}
+
+// owner tells where what belongs to an image is.
+func (cfg Config) owner(i *Image) bigdata.Owner {
+	o := bigdata.Owner{
+		ID: i.ID, Home: filepath.Join(cmp.Or(i.home, cfg.Dir), i.ID), RunDir: filepath.Join(cfg.RunDir, i.ID),
+		Items: bigdata.Index{Names: &i.BigDataNames, Sizes: &i.BigDataSizes, Digests: &i.BigDataDigests},
+	}
+	if i.ReadOnly {
+		o.ReadOnly = i.refuse()
+	}
+	return o
 }
 
 func lockPath(dir string) string { return filepath.Join(dir, "images.lock") }
@@ -65,9 +81,6 @@ var schema = catalog.Schema[Image]{
 		for _, d := range i.Digests() {
 			keys = append(keys, catalog.Key{Kind: keyDigest, Value: string(d)})
 		}
-		for _, name := range i.Names {
-			keys = append(keys, catalog.Key{Kind: keyName, Value: name})
-		}
 		for _, id := range i.MappedLayers {
 			keys = append(keys, catalog.Key{Kind: keyMappedLayer, Value: id})
 		}
@@ -77,7 +90,6 @@ var schema = catalog.Schema[Image]{
 
 // The kinds of key that images are found by, beside their ID.
 const (
-	keyName        = "name"
 	keyDigest      = "digest"
 	keyTopLayer    = "top layer"
 	keyMappedLayer = "mapped layer"
@@ -88,7 +100,8 @@ const (
 func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.records.View(ctx, func(own *catalog.ReadTx[Image]) error {
 		return catalog.Stack(ctx, own, s.beneath(nil), func(records catalog.Reader[Image]) error {
-			return fn(&ReadTx{store: s, own: own, records: records})
+			read := s.read(own, records)
+			return fn(&read)
 		})
 	})
 }
@@ -97,7 +110,8 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 // into others.
 func (s *Store) Recall(fn func(tx *ReadTx)) bool {
 	return len(s.beneath(nil)) == 0 && s.records.Recall(func(own *catalog.ReadTx[Image]) {
-		fn(&ReadTx{store: s, own: own, records: own})
+		read := s.read(own, own)
+		fn(&read)
 	})
 }
 
@@ -114,7 +128,9 @@ func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 
 func (s *Store) update(ctx context.Context, own, graph *catalog.WriteTx[Image], fn func(tx *WriteTx) error) error {
 	return catalog.Stack(ctx, &own.ReadTx, s.beneath(graph), func(records catalog.Reader[Image]) error {
-		return fn(&WriteTx{ReadTx: ReadTx{store: s, own: &own.ReadTx, records: records}, records: own, graph: graph})
+		tx := &WriteTx{ReadTx: s.read(&own.ReadTx, records), records: own, graph: graph}
+		tx.WriteTx = bigdata.NewWriteTx(tx.ReadTx.ReadTx, (*Image).settleDigest, tx.replace)
+		return fn(tx)
 	})
 }
 
@@ -131,58 +147,33 @@ func (s *Store) beneath(graph *catalog.WriteTx[Image]) []catalog.Below[Image] {
 	return append([]catalog.Below[Image]{second}, s.below...)
 }
 
-// dataDir is where the data items of an image with this ID are, if it is in the store's
-// first catalog.
-func (s *Store) dataDir(id string) string { return filepath.Join(s.cfg.Dir, id) }
-
-// itemsOf is where an image's data items are.
-func (s *Store) itemsOf(i Image) string {
-	if i.home != "" {
-		return filepath.Join(i.home, i.ID)
-	}
-	return s.dataDir(i.ID)
-}
-
-// runDir is the image's directory in the run root.
-func (s *Store) runDir(id string) string { return filepath.Join(s.cfg.RunDir, id) }
-
 // ReadTx is a look at the images while nobody changes them.
 type ReadTx struct {
-	store   *Store
-	own     *catalog.ReadTx[Image] // those of the first catalog
-	records catalog.Reader[Image]  // and all others
+	catalog.Records[Image]
+	bigdata.ReadTx[Image]
+	store *Store
+	own   *catalog.ReadTx[Image] // those of the first catalog
+	all   catalog.Reader[Image]  // and all others
 }
 
-// Lookup finds an image by ID, name or unique ID prefix, in this order;
-// errdefs.ErrNotFound when there is none.
-func (tx *ReadTx) Lookup(ref string) (Image, error) { return tx.records.Lookup(ref) }
-
-// Get finds an image by its whole ID; errdefs.ErrNotFound when there is none.
-func (tx *ReadTx) Get(id string) (Image, error) { return tx.records.Get(id) }
-
-// All returns the images in the order of their files, those of read-only stores last.
-func (tx *ReadTx) All() ([]Image, error) { return tx.records.All() }
+func (s *Store) read(own *catalog.ReadTx[Image], all catalog.Reader[Image]) ReadTx {
+	return ReadTx{Records: all, ReadTx: bigdata.NewReadTx(s.Owners, all.Lookup), store: s, own: own, all: all}
+}
 
 // ByDigest returns the images that answer to a digest; none is no error.
 func (tx *ReadTx) ByDigest(d digest.Digest) ([]Image, error) {
-	return tx.records.Find(keyDigest, string(d))
+	return tx.all.Find(keyDigest, string(d))
 }
 
 // ByTopLayer returns the images whose top layer, or a mapped copy of it, has this ID;
 // none is no error.
 func (tx *ReadTx) ByTopLayer(id string) ([]Image, error) {
-	tops, err := tx.records.Find(keyTopLayer, id)
+	tops, err := tx.all.Find(keyTopLayer, id)
 	if err != nil {
 		return nil, err
 	}
-	mapped, err := tx.records.Find(keyMappedLayer, id)
+	mapped, err := tx.all.Find(keyMappedLayer, id)
 	return append(tops, mapped...), err
-}
-
-// Contradictions are names and IDs that several records have, which readers get over by a
-// rule. A record without an ID is errdefs.ErrCorrupt.
-func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
-	return tx.records.Contradictions()
 }
 
 // Settle has the records saved without contradictions.

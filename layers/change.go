@@ -22,11 +22,7 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 	if err != nil {
 		return err
 	}
-	layer.Names = naming.Apply(layer.Names, names, change)
-	if err := tx.records.TakeNames(layer.Names, layer.ID); err != nil {
-		return err
-	}
-	return tx.records.Replace(layer)
+	return tx.records.ChangeNames(layer, names, change)
 }
 
 // lookupOwn is Lookup for a layer that is going to be changed; errdefs.ErrReadOnly when

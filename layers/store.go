@@ -107,16 +107,12 @@ var schema = catalog.Schema[Layer]{
 	Names:    func(l *Layer) []string { return l.Names },
 	SetNames: func(l *Layer, names []string) { l.Names = names },
 	Keys: func(l *Layer) []catalog.Key {
-		keys := []catalog.Key{
+		return []catalog.Key{
 			{Kind: keyCompressed, Value: string(l.CompressedDigest)},
 			{Kind: keyDiffID, Value: string(l.DiffID)},
 			{Kind: keyTOC, Value: string(l.TOCDigest)},
 			{Kind: keyParent, Value: l.Parent},
 		}
-		for _, name := range l.Names {
-			keys = append(keys, catalog.Key{Kind: keyName, Value: name})
-		}
-		return keys
 	},
 	Hidden:     func(l *Layer) bool { return l.incomplete() },
 	HiddenMark: flagIncomplete,
@@ -124,7 +120,6 @@ var schema = catalog.Schema[Layer]{
 
 // The kinds of key that layers are found by, beside their ID.
 const (
-	keyName       = "name"
 	keyCompressed = "compressed-diff-digest"
 	keyDiffID     = "diff-digest"
 	keyTOC        = "toc-digest"

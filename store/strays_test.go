@@ -10,8 +10,11 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store"
 	"github.com/shalestore/shale/store/fsck"
 )
 
@@ -70,5 +73,41 @@ func TestStrays(t *testing.T) {
 	}
 	if _, err := os.Stat(dir + "/" + id("b") + ".tar-split.gz"); err != nil {
 		t.Error(err)
+	}
+}
+
+// So are those beside the records of images and containers, in both roots.
+func TestStraysOfImagesAndContainers(t *testing.T) {
+	ctx := context.Background()
+	cfg := roots(t)
+	cfg.Driver = "vfs"
+	s := open(t, cfg)
+	importLayer(t, s, id("a"), "", layerTar(t, "f"))
+	if _, err := s.CreateImage(ctx, images.Options{ID: id("b"), TopLayer: id("a"),
+		BigData: []images.Item{{Key: "other", Data: []byte("x")}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("b"), Image: id("b"),
+		BigData: []containers.Item{{Key: "other", Data: []byte("x")}}}); err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, kind := range []string{"images", "containers"} {
+		graph, run := cfg.GraphRoot+"/vfs-"+kind, cfg.RunRoot+"/vfs-"+kind
+		testutil.Tree(t, graph, id("b")+"/stray=x", id("b")+"/.tmp-other1=x", ".tmp-"+kind+".json7=x",
+			"somebody-elses/file=x", id("b")+"/userdata/theirs=x", id("c")+"/other=x")
+		testutil.Tree(t, filepath.Dir(run), filepath.Base(run)+"/"+id("c")+"/userdata/theirs=x")
+		want = append(want, graph+"/.tmp-"+kind+".json7", graph+"/"+id("b")+"/.tmp-other1",
+			graph+"/"+id("b")+"/stray", graph+"/"+id("c"), run+"/"+id("c"))
+	}
+	done, err := fsck.GC(ctx, open(t, cfg), fsck.GCOptions{})
+	var got []string
+	for _, f := range done.Findings {
+		got = append(got, f.ID)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("collected %v, %v\nwant %v", got, err, want)
 	}
 }

@@ -8,6 +8,7 @@ package bigdata
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -109,4 +110,24 @@ func Open(dir, key string) (*os.File, error) {
 		return nil, fmt.Errorf("data item %q: not a regular file: %w", key, errdefs.ErrInvalid)
 	}
 	return f, nil
+}
+
+// Size returns the size of an item in bytes without opening it; errdefs.ErrNotFound when
+// it is missing, errdefs.ErrInvalid when it is no file.
+func Size(dir, key string) (int64, error) {
+	name, err := FileName(key)
+	if err != nil {
+		return 0, err
+	}
+	info, err := os.Lstat(filepath.Join(dir, name))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, errdefs.Missing{Kind: errdefs.DataItem, Ref: key}
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !info.Mode().IsRegular() {
+		return 0, fmt.Errorf("not a regular file: %w", errdefs.ErrInvalid)
+	}
+	return info.Size(), nil
 }

@@ -42,7 +42,7 @@ func (c *checker) checkImages(i *images.ReadTx) {
 			f.inOther(image.ReadOnly)
 			f.fix = c.edit("recorded the digests of its data items anew",
 				func(_ *layers.WriteTx, i *images.WriteTx, _ *containers.WriteTx) error {
-					return i.MendDigests(image.ID)
+					return i.RewriteDigests(image.ID)
 				})
 		}
 		for _, key := range image.BigDataNames {
@@ -109,7 +109,7 @@ func (c *checker) checkContainers(k *containers.ReadTx) {
 				owner)
 		}
 		for _, key := range container.BigDataNames {
-			size, err := k.ItemSize(container.ID, key)
+			size, err := k.ItemSize(container, key)
 			c.checkItem(o, false, key, size, container.BigDataSizes, err)
 		}
 	}
@@ -175,7 +175,7 @@ func (c *checker) items() (all []item) {
 	}
 	for _, k := range c.containers {
 		for _, key := range k.BigDataNames {
-			if path, err := c.Containers.ItemPath(k.ID, key); err == nil {
+			if path, err := c.Containers.ItemPath(k, key); err == nil {
 				all = append(all, item{Object{KindContainer, k.ID}, false, key, path, k.BigDataSizes[key],
 					k.BigDataDigests[key], func(ctx context.Context) (d digest.Digest, err error) {
 						return d, c.Containers.View(ctx, func(tx *containers.ReadTx) error {

@@ -58,7 +58,7 @@ func (c *checker) strays(ctx context.Context, l *layers.ReadTx) (s strays, err e
 		imageOwners[image.ID] = owner{c.Images.Home(image), image.BigDataNames}
 	}
 	for _, container := range c.containers {
-		containerOwners[container.ID] = owner{c.Containers.Home(container.ID), container.BigDataNames}
+		containerOwners[container.ID] = owner{c.Containers.Home(container), container.BigDataNames}
 	}
 	run := c.homes("layers")[len(c.homes("layers"))-1]
 	find := func(home string, owners map[string]owner, files *[]string) error {

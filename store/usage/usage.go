@@ -215,7 +215,7 @@ func (c *relations) report(ctx context.Context, in *roots.Roots, r *Report) erro
 		r.Images = append(r.Images, u)
 	}
 	for _, container := range c.containers {
-		own, err := spaceOf(ctx, in.Containers.Home(container.ID))
+		own, err := spaceOf(ctx, in.Containers.Home(container))
 		if err != nil {
 			return fmt.Errorf("container %s: %w", container.ID, err)
 		}
