@@ -3,21 +3,15 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
-
-// usageError is a command line that makes no sense.
-type usageError struct {
-	message string
-	usage   string // the line to compare with
-}
-
-func (e usageError) Error() string { return e.message }
 
 // advised is an error of which the command knows better than advice what can be done
 // about it.
@@ -28,42 +22,111 @@ type advised struct {
 
 func (e advised) Unwrap() error { return e.error }
 
-// advice says what a person can do about an error, or "" when the error says it all.
-func advice(err error) string {
+// advice says what a person can do about an error of a command, or "" when the error says
+// it all. It goes by the class of the error, never by its words.
+func advice(command *cobra.Command, err error) string {
 	var usage usageError
-	var known advised
+	if errors.As(err, &usage) {
+		return "usage: " + command.UseLine()
+	}
+	text := cure(err)
+	if path := grammarOf(command); path != "shale" {
+		text = strings.ReplaceAll(text, "`shale ", "`"+path+" ")
+	}
+	return text
+}
+
+func cure(err error) string {
+	var (
+		known       advised
+		missing     errdefs.Missing
+		duplicate   errdefs.Duplicate
+		inUse       errdefs.InUse
+		elsewhere   errdefs.OtherStore
+		corrupt     errdefs.CorruptFile
+		locked      errdefs.Locked
+		unsupported errdefs.Unsupported
+		attribute   errdefs.AttributeTooLarge
+	)
 	permission := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	switch {
-	case errors.As(err, &usage):
-		return "usage: " + usage.usage
 	case errors.As(err, &known):
 		return known.advice
-	case (errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)) && !errors.Is(err, errdefs.ErrInvalid):
-		// what is invalid are limits that are too small
-		return "the disk is full: `shale gc` removes what interrupted commands left, deleting images frees more"
+	case isFull(err):
+		return "the disk is full: `shale gc` removes what interrupted commands left, `shale usage` shows what takes the rest"
 	case permission && !errors.Is(err, errdefs.ErrInvalid) && idtools.IsRootless(os.LookupEnv):
 		// of invalid input the input has to change
 		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
-	case errors.Is(err, errdefs.ErrNotFound) && strings.Contains(err.Error(), "data item"):
-		return "`shale list-layer-data`, `shale list-image-data` and `shale list-container-data` list what there is"
-	case errors.Is(err, errdefs.ErrNotFound) && strings.Contains(err.Error(), "/etc/sub"):
-		return "" // it names the file that lacks something
-	case errors.Is(err, errdefs.ErrNotFound):
-		return "`shale layers`, `shale images` and `shale containers` list what there is"
-	case errors.Is(err, errdefs.ErrDuplicateID), errors.Is(err, errdefs.ErrDuplicateName):
-		return "choose another, or delete what holds it first"
-	case errors.Is(err, errdefs.ErrInUse):
-		return "`shale layers --tree` shows what builds on it; `shale unmount` lets go of a mount"
+	case errors.As(err, &missing):
+		return cureMissing(missing)
+	case errors.As(err, &duplicate) && duplicate.Name != "":
+		return fmt.Sprintf("choose another, or take it away there: `shale remove-names --name %s %s`",
+			shellWord(duplicate.Name), shortID(duplicate.Holder))
+	case errors.As(err, &duplicate):
+		return "choose another, or leave --id away and have one drawn"
+	case errors.As(err, &inUse):
+		return cureInUse(inUse)
+	case errors.As(err, &elsewhere):
+		return "change it where it was made: the same with `--graph " + shellWord(elsewhere.Store) + "`"
+	case errors.As(err, &corrupt):
+		return "`shale check` says what is lost; `shale check --repair` makes the file anew of what can be read"
+	case errors.As(err, &locked) && locked.PID > 0:
+		return fmt.Sprintf("process %d is at work there: wait until it is done", locked.PID)
 	case errors.Is(err, errdefs.ErrBusy), errors.Is(err, context.DeadlineExceeded):
 		return "another process is at work on it: try again in a moment"
-	case errors.Is(err, errdefs.ErrReadOnly):
-		return "it lies in an additional store, which is only read: change it where it was made"
-	case errors.Is(err, errdefs.ErrUnsupported) && strings.Contains(err.Error(), "project quotas"):
-		return "" // it says what is missing, and vfs has no limits either
-	case errors.Is(err, errdefs.ErrUnsupported) && strings.Contains(err.Error(), "vfs"):
+	case errors.As(err, &attribute):
+		return "XFS and btrfs have room for large attributes, as ext4 has with the feature ea_inode"
+	case errors.As(err, &unsupported) && unsupported.Cure != "":
+		return "" // it says what to change
+	case errors.Is(err, errdefs.ErrUnsupported):
 		return "`shale status` shows the driver and what it can do"
-	case errors.Is(err, errdefs.ErrUnsupported) && !strings.Contains(err.Error(), "--storage-driver"):
-		return "`shale status` shows the driver and what it can do; --storage-driver vfs works everywhere"
 	}
 	return ""
+}
+
+func cureMissing(missing errdefs.Missing) string {
+	switch missing.Kind {
+	case errdefs.Layer:
+		return "`shale layers` lists what there is"
+	case errdefs.Image:
+		return "`shale images` lists what there is"
+	case errdefs.Container:
+		return "`shale containers` lists what there is"
+	case errdefs.AnyObject:
+		return "`shale layers`, `shale images` and `shale containers` list what there is"
+	}
+	return ""
+}
+
+func cureInUse(inUse errdefs.InUse) string {
+	switch inUse.By {
+	case errdefs.Mount:
+		return fmt.Sprintf("`shale unmount %s` lets go of the mount", shortID(inUse.ByID))
+	case errdefs.Layer:
+		return "`shale layers --tree` shows what stands on it"
+	case errdefs.Image:
+		return fmt.Sprintf("`shale image %s` shows the image", shortID(inUse.ByID))
+	case errdefs.Container:
+		return fmt.Sprintf("`shale container %s` shows the container", shortID(inUse.ByID))
+	}
+	return ""
+}
+
+// grammarOf is how the commands of a command's grammar begin.
+func grammarOf(command *cobra.Command) string {
+	if speaksPeer(command) {
+		return command.Root().Name() + " " + storageVerb
+	}
+	return command.Root().Name()
+}
+
+// shellWord quotes a word for a shell where that is needed.
+func shellWord(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/:.-_@+,=", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

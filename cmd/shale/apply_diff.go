@@ -22,7 +22,7 @@ whiteouts (".wh.name") remove them. LAYER changes as a whole or not at all.`,
 	}
 	file := command.Flags().StringP("file", "f", "", "read the archive from `FILE` instead of standard input")
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		in, err := p.openInput(ctx, *file)
+		in, err := p.openArchive(ctx, *file)
 		if err != nil {
 			return err
 		}

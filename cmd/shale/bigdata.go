@@ -20,49 +20,42 @@ const dataLimit = 1 << 30
 // bigData is the family of commands about the data items of one kind of object. Layers
 // have no sizes and digests: these are nil then.
 type bigData struct {
-	p        *program
 	kind     string // "image"
 	article  string // "an image"
-	complete cobra.CompletionFunc
-	list     func(s *store.Store, ctx context.Context, ref string) ([]string, error)
-	get      func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error)
-	set      func(s *store.Store, ctx context.Context, ref, key string, data io.Reader) error
-	size     func(s *store.Store, ctx context.Context, ref, key string) (int64, error)
-	digest   func(s *store.Store, ctx context.Context, ref, key string) (digest.Digest, error)
+	complete func(*program, *cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective)
+	keys     func(s *store.Store, ctx context.Context, ref string) ([]string, error)
+	read     func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error)
+	keep     func(s *store.Store, ctx context.Context, ref, key string, data io.Reader) error
+	sizeOf   func(s *store.Store, ctx context.Context, ref, key string) (int64, error)
+	digestOf func(s *store.Store, ctx context.Context, ref, key string) (digest.Digest, error)
 }
 
-func (p *program) layerData() bigData {
-	return bigData{
-		p: p, kind: "layer", article: "a layer", complete: p.completeLayers,
-		list: (*store.Store).LayerBigDataNames, get: (*store.Store).LayerBigData, set: (*store.Store).SetLayerBigData,
+var (
+	layerData = bigData{
+		kind: "layer", article: "a layer", complete: (*program).completeLayers,
+		keys: (*store.Store).LayerBigDataNames, read: (*store.Store).LayerBigData, keep: (*store.Store).SetLayerBigData,
 	}
-}
-
-func (p *program) imageData() bigData {
-	return bigData{
-		p: p, kind: "image", article: "an image", complete: p.completeImages,
-		list: (*store.Store).ImageBigDataNames, size: (*store.Store).ImageBigDataSize,
-		digest: (*store.Store).ImageBigDataDigest,
-		get: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
+	imageData = bigData{
+		kind: "image", article: "an image", complete: (*program).completeImages,
+		keys: (*store.Store).ImageBigDataNames, sizeOf: (*store.Store).ImageBigDataSize,
+		digestOf: (*store.Store).ImageBigDataDigest,
+		read: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
 			return inMemory(s.ImageBigData(ctx, ref, key))
 		},
-		set: fromMemory(func(s *store.Store, ctx context.Context, ref, key string, data []byte) error {
+		keep: fromMemory(func(s *store.Store, ctx context.Context, ref, key string, data []byte) error {
 			return s.SetImageBigData(ctx, ref, key, data, "")
 		}),
 	}
-}
-
-func (p *program) containerData() bigData {
-	return bigData{
-		p: p, kind: "container", article: "a container", complete: p.completeContainers,
-		list: (*store.Store).ContainerBigDataNames, size: (*store.Store).ContainerBigDataSize,
-		digest: (*store.Store).ContainerBigDataDigest,
-		get: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
+	containerData = bigData{
+		kind: "container", article: "a container", complete: (*program).completeContainers,
+		keys: (*store.Store).ContainerBigDataNames, sizeOf: (*store.Store).ContainerBigDataSize,
+		digestOf: (*store.Store).ContainerBigDataDigest,
+		read: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
 			return inMemory(s.ContainerBigData(ctx, ref, key))
 		},
-		set: fromMemory((*store.Store).SetContainerBigData),
+		keep: fromMemory((*store.Store).SetContainerBigData),
 	}
-}
+)
 
 func inMemory(data []byte, err error) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(data)), err
@@ -80,15 +73,7 @@ func fromMemory(set func(*store.Store, context.Context, string, string, []byte) 
 	}
 }
 
-func (d bigData) commands() []*cobra.Command {
-	all := []*cobra.Command{d.listCommand(), d.getCommand(), d.setCommand()}
-	if d.size != nil {
-		all = append(all, d.sizeCommand(), d.digestCommand())
-	}
-	return all
-}
-
-func (d bigData) listCommand() *cobra.Command {
+func (d bigData) list(p *program) *cobra.Command {
 	command := &cobra.Command{
 		Use:     "list-" + d.kind + "-data [flags] " + d.placeholder(),
 		Aliases: []string{"list" + d.kind + "data"},
@@ -97,47 +82,44 @@ func (d bigData) listCommand() *cobra.Command {
 			", such as manifests and configs.",
 		Example:           "  shale list-" + d.kind + "-data " + d.sample(),
 		Args:              arguments(1, 1),
-		ValidArgsFunction: d.complete,
+		ValidArgsFunction: d.completion(p),
 	}
-	asJSON := jsonFlag(command)
-	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		keys, err := d.list(s, ctx, args[0])
+	form := p.formatFlags(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		keys, err := d.keys(s, ctx, args[0])
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return d.p.printJSON(nullWhenEmpty(keys))
+		if p.peer && form.json() {
+			return p.printJSON(nullWhenEmpty(keys))
 		}
-		for _, key := range keys {
-			d.p.printf("%s\n", key)
-		}
-		return nil
+		return p.printNames(form, keys)
 	})
 	return command
 }
 
-func (d bigData) getCommand() *cobra.Command {
+func (d bigData) get(p *program) *cobra.Command {
 	command := &cobra.Command{
 		Use:               "get-" + d.kind + "-data [flags] " + d.placeholder() + " KEY",
 		Aliases:           []string{"get" + d.kind + "data"},
 		Short:             "Write a data item of " + d.article,
-		Long:              "Writes a data item to standard output or to --file, as it is.",
-		Example:           "  shale get-" + d.kind + "-data --file item.json " + d.sample() + " item",
+		Long:              "Writes a data item to standard output or to a file, as it is.",
+		Example:           "  shale get-" + d.kind + "-data --" + p.outputName() + " item.json " + d.sample() + " item",
 		Args:              arguments(2, 2),
-		ValidArgsFunction: d.complete,
+		ValidArgsFunction: d.completion(p),
 	}
-	file := command.Flags().StringP("file", "f", "", "write to `FILE` instead of standard output")
-	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		item, err := d.get(s, ctx, args[0], args[1])
+	file := p.outputFlag(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		item, err := d.read(s, ctx, args[0], args[1])
 		if err != nil {
 			return d.missing(ctx, s, args[0], args[1], err)
 		}
 		defer item.Close()
 		if *file == "" {
-			_, err = io.Copy(d.p.out, item)
+			_, err = io.Copy(p.out, item)
 			return err
 		}
-		out, err := d.p.openOutput(*file)
+		out, err := p.openOutput(*file)
 		if err != nil {
 			return err
 		}
@@ -150,7 +132,7 @@ func (d bigData) getCommand() *cobra.Command {
 	return command
 }
 
-func (d bigData) setCommand() *cobra.Command {
+func (d bigData) set(p *program) *cobra.Command {
 	command := &cobra.Command{
 		Use:               "set-" + d.kind + "-data [flags] " + d.placeholder() + " KEY",
 		Aliases:           []string{"set" + d.kind + "data"},
@@ -158,31 +140,32 @@ func (d bigData) setCommand() *cobra.Command {
 		Long:              "Reads a data item from standard input or from --file and keeps it, in place of any\nthat had this key.",
 		Example:           "  shale set-" + d.kind + "-data --file item.json " + d.sample() + " item",
 		Args:              arguments(2, 2),
-		ValidArgsFunction: d.complete,
+		ValidArgsFunction: d.completion(p),
 	}
 	file := command.Flags().StringP("file", "f", "", "read from `FILE` instead of standard input")
-	command.RunE = d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		in, err := d.p.openInput(ctx, *file)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		in, err := p.openInput(ctx, *file)
 		if err != nil {
 			return err
 		}
 		defer in.Close()
-		return d.set(s, ctx, args[0], args[1], in)
+		return d.keep(s, ctx, args[0], args[1], in)
 	})
 	return command
 }
 
-func (d bigData) sizeCommand() *cobra.Command {
-	return factCommand(d, "size", "Prints the size of a data item in bytes.", d.size)
+func (d bigData) size(p *program) *cobra.Command {
+	return factCommand(p, d, "size", "Prints the size of a data item in bytes.", d.sizeOf)
 }
 
-func (d bigData) digestCommand() *cobra.Command {
-	return factCommand(d, "digest", "Prints the digest that was recorded for a data item when it was kept.", d.digest)
+func (d bigData) digest(p *program) *cobra.Command {
+	return factCommand(p, d, "digest", "Prints the digest that was recorded for a data item when it was kept.",
+		d.digestOf)
 }
 
 // factCommand prints what is known of an item without its content.
-func factCommand[T int64 | digest.Digest](d bigData, what, long string, tell func(*store.Store, context.Context, string,
-	string) (T, error)) *cobra.Command {
+func factCommand[T int64 | digest.Digest](p *program, d bigData, what, long string, tell func(*store.Store,
+	context.Context, string, string) (T, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:               "get-" + d.kind + "-data-" + what + " " + d.placeholder() + " KEY",
 		Aliases:           []string{"get" + d.kind + "data" + what},
@@ -190,13 +173,13 @@ func factCommand[T int64 | digest.Digest](d bigData, what, long string, tell fun
 		Long:              long,
 		Example:           "  shale get-" + d.kind + "-data-" + what + " " + d.sample() + " item",
 		Args:              arguments(2, 2),
-		ValidArgsFunction: d.complete,
-		RunE: d.p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		ValidArgsFunction: d.completion(p),
+		RunE: p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 			value, err := tell(s, ctx, args[0], args[1])
 			if err != nil {
 				return d.missing(ctx, s, args[0], args[1], err)
 			}
-			d.p.printf("%v\n", value)
+			p.printf("%v\n", value)
 			return nil
 		}),
 	}
@@ -208,17 +191,27 @@ func (d bigData) missing(ctx context.Context, s *store.Store, ref, key string, e
 	if !errors.Is(err, errdefs.ErrNotFound) {
 		return err
 	}
-	if _, listErr := d.list(s, ctx, ref); listErr != nil {
-		return missingError(fmt.Sprintf("%q: %s not known", ref, d.kind))
+	if _, listErr := d.keys(s, ctx, ref); listErr != nil {
+		return missingError{fmt.Sprintf("%q: %s not known", ref, d.kind), listErr}
 	}
-	return missingError(fmt.Sprintf("%s %q: data item %q does not exist", d.kind, ref, key))
+	return advised{missingError{fmt.Sprintf("%s %q: data item %q does not exist", d.kind, ref, key), err},
+		fmt.Sprintf("`shale list-%s-data %s` lists what there is", d.kind, shellWord(ref))}
 }
 
-// missingError is an errdefs.ErrNotFound in other words.
-type missingError string
+// missingError is an error in other words.
+type missingError struct {
+	text string
+	error
+}
 
-func (e missingError) Error() string   { return string(e) }
-func (missingError) Is(err error) bool { return err == errdefs.ErrNotFound }
+func (e missingError) Error() string { return e.text }
+func (e missingError) Unwrap() error { return e.error }
+
+func (d bigData) completion(p *program) cobra.CompletionFunc {
+	return func(command *cobra.Command, args []string, prefix string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return d.complete(p, command, args, prefix)
+	}
+}
 
 func (d bigData) placeholder() string { return placeholders[d.kind] }
 func (d bigData) sample() string      { return samples[d.kind] }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/store"
@@ -19,22 +21,43 @@ with the layer OTHER.`,
 		Args:              arguments(1, 2),
 		ValidArgsFunction: p.completeLayers,
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		layer, other := layerPair(args)
 		list, err := s.Changes(ctx, layer, other)
 		if err != nil {
 			return err
 		}
-		if *asJSON {
+		if p.peer && form.json() {
 			return p.printJSON(nullWhenEmpty(list))
 		}
+		views := make([]changeView, 0, len(list))
 		for _, change := range list {
-			p.printf("%s %q\n", changeWord(change.Kind), change.Path)
+			views = append(views, viewChange(change))
 		}
-		return nil
+		return show(p, form, views, func(bool) {
+			for _, change := range list {
+				p.printf("%s %q\n", changeWord(change.Kind), change.Path)
+			}
+		})
 	})
 	return command
+}
+
+// changeView is a change in our own JSON. Bytes holds the path where that is no UTF-8,
+// in base64 as JSON has it; Path stands for it then, as far as it can.
+type changeView struct {
+	Kind  string `json:"kind"`
+	Path  string `json:"path"`
+	Bytes []byte `json:"path-base64,omitempty"`
+}
+
+func viewChange(change archive.Change) changeView {
+	view := changeView{Kind: strings.ToLower(changeWord(change.Kind)), Path: change.Path}
+	if !utf8.ValidString(change.Path) {
+		view.Bytes = []byte(change.Path)
+	}
+	return view
 }
 
 func changeWord(kind archive.ChangeKind) string {

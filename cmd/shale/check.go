@@ -15,14 +15,14 @@ import (
 
 func (p *program) check() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "check",
+		Use:   "check [flags]",
 		Short: "Look for damage, and repair it",
 		Long: `Compares everything in the store with what it was: the records with each other and
 with the files that they promise, each layer's files with the tar that it came as (content,
 owners, modes, times, attributes, files too many and too few), manifests and other data with
 their digests; and looks for what interrupted commands have left. Nothing is changed, and
 nobody is kept waiting, so it may run beside other commands. It prints what is wrong, object
-by object, with what --repair would do about it, and exits with status 1 if that is anything.
+by object, with what --repair would do about it, and exits with status 3 if that is anything.
 
 With --repair, small files and records are put right, and a layer is unpacked again from its
 own tar where only attributes were damaged, else from a layer that has the same digest. Only
@@ -44,16 +44,14 @@ store is sound.`,
 	force := flags.BoolP("force", "f", false, "repair, and delete containers too where they are beyond repair")
 	quick := flags.BoolP("quick", "q", false, "read no content: records, links, existence and sizes only")
 	unused := flags.DurationP("max", "m", 24*time.Hour, "age from which a layer that nothing uses counts as forgotten")
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
 		line := p.newProgress("checking", 0)
 		opts := fsck.CheckOptions{Quick: *quick, UnusedAfter: *unused}
 		if *unused <= 0 {
 			opts.UnusedAfter = -1
 		}
-		if line != nil {
-			opts.Progress = func(done, total int64) { line.total = total; line.update(done) }
-		}
+		opts.Progress = line.reportOf()
 		report, err := fsck.Check(ctx, s, opts)
 		line.clear()
 		if err != nil {
@@ -63,6 +61,8 @@ store is sound.`,
 		left := report
 		var failed error
 		if *repair || *force {
+			line = p.newProgress("repairing", 0)
+			opts.Progress = line.reportOf()
 			repaired, failed = fsck.Repair(ctx, s, report, fsck.RepairOptions{CheckOptions: opts, Force: *force})
 			if errors.Is(failed, errdefs.ErrInUse) {
 				failed = advised{failed,
@@ -71,17 +71,27 @@ store is sound.`,
 			line.clear()
 			left = repaired.Left
 		}
-		if *asJSON {
+		if p.peer && form.json() {
 			err = p.printJSON(reportJSON(report, repaired.Done))
 		} else {
-			p.printReport(report)
-			for _, done := range repaired.Done {
-				p.printf("repaired: %s: %s\n", done.Object, done.What)
-			}
+			err = showOne(p, form, checkView{emptyWhenNil(report.Findings), emptyWhenNil(repaired.Done),
+				emptyWhenNil(left.Findings)}, func(bool) {
+				p.printReport(report)
+				for _, done := range repaired.Done {
+					p.printf("repaired: %s: %s\n", done.Object, done.What)
+				}
+			})
 		}
 		return errors.Join(err, failed, verdict(left, *repair || *force, *force))
 	})
 	return command
+}
+
+// checkView is what check and gc have found and done, in our own JSON.
+type checkView struct {
+	Findings []fsck.Finding `json:"findings"`
+	Repaired []fsck.Action  `json:"repaired"`
+	Left     []fsck.Finding `json:"left"` // what is wrong still
 }
 
 // verdict is the error for what is wrong with the store, if anything is, with what can be
@@ -124,7 +134,7 @@ func verdict(left fsck.Report, repaired, force bool) error {
 	if readOnly > 0 {
 		advice = append(advice, "repair an additional store where it was made")
 	}
-	return errors.New(strings.Join(append([]string{strings.Join(parts, ", ")}, advice...), "; "))
+	return findings{advised{errors.New(strings.Join(parts, ", ")), strings.Join(advice, "; ")}}
 }
 
 // printReport prints the findings as containers-storage does, which scripts look for, and

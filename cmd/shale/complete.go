@@ -126,7 +126,7 @@ and names of layers, images and containers.`,
 			case "fish":
 				return command.Root().GenFishCompletion(p.out, true)
 			}
-			return usageError{"there is no completion for " + args[0], command.UseLine()}
+			return usageError("there is no completion for " + args[0])
 		},
 	}
 }

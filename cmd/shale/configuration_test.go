@@ -36,7 +36,7 @@ size = "1G"
 
 func TestConfigOrigins(t *testing.T) {
 	path := confFile(t, conf)
-	got := in(t, "", "config", "--origins")
+	got := in(t, "", "config")
 	if got.status != 0 {
 		t.Fatal(got.stderr)
 	}
@@ -68,7 +68,7 @@ func TestConfigCheck(t *testing.T) {
 	} {
 		path := confFile(t, text)
 		for _, args := range [][]string{{"config", "--check"}, {"config", "--check", path}} {
-			if got := in(t, "", args...); got.status != 1 || !strings.Contains(got.stderr, path+says) {
+			if got := in(t, "", args...); got.status != 3 || !strings.Contains(got.stderr, path+says) {
 				t.Errorf("%v of %q: status %d, %q", args, text, got.status, got.stderr)
 			}
 		}
@@ -79,8 +79,8 @@ func TestConfigCheck(t *testing.T) {
 // no more.
 func TestConfigWarns(t *testing.T) {
 	path := confFile(t, conf+"novelty = 1\n")
-	got := in(t, "", "config")
-	if got.status != 0 || !strings.Contains(got.stderr, path+":13") || !strings.HasPrefix(got.stdout, "{") {
+	got := in(t, "", "config", "--json")
+	if got.status != 0 || !strings.Contains(got.stderr, path+":13") || !strings.HasPrefix(got.stdout, "[") {
 		t.Errorf("status %d, %q, %q", got.status, got.stdout, got.stderr)
 	}
 }
@@ -105,6 +105,6 @@ mount_program = "/bin/true"
 		// would open the store that the file describes.
 		there := &stores{t: t, flags: []string{"--graph", dir + "/root", "--run", dir + "/run", "--storage-driver",
 			"vfs"}}
-		sameOutput(t, []string{"config", text}, in(t, "", "config"), runPeer(t, path, there, "", "config"))
+		sameOutput(t, []string{"config", text}, inAs(t, peerName, "", "config"), runPeer(t, path, there, "", "config"))
 	}
 }

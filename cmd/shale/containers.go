@@ -10,58 +10,69 @@ import (
 
 func (p *program) containers() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "containers",
+		Use:   "containers [flags]",
 		Short: "List containers",
-		Long: `Lists the containers of the store with their names and data items.
-
-At a terminal this is a table; a pipe gets the text that containers-storage prints.`,
+		Long:  `Lists the containers of the store with their names, their images and their data items.`,
 		Example: `  # which containers stand on which image
-  shale containers --json | jq -r '.[] | [.id, .image] | @tsv'`,
+  shale containers --format '{{.ID}} {{.ImageID}}'`,
 		Args: arguments(0, 0),
 	}
-	asJSON := jsonFlag(command)
+	quiet := new(bool)
+	if !p.peer {
+		quiet = p.quietFlag(command, "quiet")
+	}
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
 		list, err := s.Containers(ctx)
+		switch {
+		case err != nil:
+			return err
+		case p.peer && form.json():
+			return p.printJSON(emptyWhenNil(list))
+		case p.peer:
+			p.printPeerContainers(list)
+			return nil
+		case *quiet:
+			for _, container := range list {
+				p.printf("%s\n", container.ID)
+			}
+			return nil
+		}
+		all, err := s.Images(ctx)
 		if err != nil {
 			return err
 		}
-		switch {
-		case *asJSON:
-			return p.printJSON(emptyWhenNil(list))
-		case p.interactive():
-			return p.printContainerTable(ctx, s, list)
+		imageNames := map[string][]string{}
+		for _, image := range all {
+			imageNames[image.ID] = image.Names
 		}
+		views := make([]containerView, 0, len(list))
 		for _, container := range list {
-			p.printf("%s\n", container.ID)
-			for _, name := range container.Names {
-				p.printf("\tname: %s\n", name)
-			}
-			for _, key := range container.BigDataNames {
-				p.printf("\tdata: %s\n", key)
-			}
+			views = append(views, viewContainer(container, imageNames[container.ImageID]))
 		}
-		return nil
+		return show(p, form, views, func(wide bool) { p.printContainerTable(views, wide) })
 	})
 	return command
 }
 
-func (p *program) printContainerTable(ctx context.Context, s *store.Store, list []containers.Container) error {
-	all, err := s.Images(ctx)
-	if err != nil {
-		return err
-	}
-	imageName := map[string]string{}
-	for _, image := range all {
-		imageName[image.ID] = nameOrID(image.Names, image.ID)
-	}
-	t := p.newTable("CONTAINER", "NAME", "IMAGE", "LAYER", "CREATED")
-	for _, container := range list {
-		name := imageName[container.ImageID]
-		if name == "" {
-			name = shortID(container.ImageID)
-		}
-		t.row(shortID(container.ID), firstOf(container.Names), name, shortID(container.LayerID), ago(container.Created))
+func (p *program) printContainerTable(views []containerView, wide bool) {
+	t := p.newTable(wide, "CONTAINER", "NAME", "IMAGE", "LAYER", "CREATED", "+DATA")
+	for _, container := range views {
+		t.row(t.id(container.ID), t.names(container.Names), container.imageOf(), t.id(container.LayerID),
+			ago(container.Created), t.names(container.BigDataNames))
 	}
 	t.flush()
-	return nil
+}
+
+// printPeerContainers prints what containers-storage does.
+func (p *program) printPeerContainers(list []containers.Container) {
+	for _, container := range list {
+		p.printf("%s\n", container.ID)
+		for _, name := range container.Names {
+			p.printf("\tname: %s\n", name)
+		}
+		for _, key := range container.BigDataNames {
+			p.printf("\tdata: %s\n", key)
+		}
+	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/store"
@@ -15,8 +14,8 @@ func (p *program) createContainer() *cobra.Command {
 		Aliases: []string{"createcontainer"},
 		Short:   "Make a container of an image",
 		Long: `Makes a container: a record, and a writable layer on top of IMAGE's topmost one. It
-prints the container's ID and, indented below, its names. An IMAGE of "" stands for
-no image; the container's layer has then no parent.`,
+prints the container's ID. An IMAGE of "" stands for no image; the container's layer
+has then no parent.`,
 		Example: `  # a container, and where its files are
   shale create-container --name web example.com/base:1
   shale mount web
@@ -40,7 +39,7 @@ no image; the container's layer has then no parent.`,
 	auto := flags.Bool("auto-userns", false, "map IDs that no other container has, as many as the image needs")
 	metadata := metadataFlags(command)
 	ids := idMappingFlags(command)
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		options.Image = args[0]
 		var err error
@@ -54,7 +53,7 @@ no image; the container's layer has then no parent.`,
 		if flags.Changed("size") {
 			bytes, err := storageconf.ParseSize(*size)
 			if err != nil {
-				return fmt.Errorf("--size: %w", err)
+				return usageErrorf("--size: %v", err)
 			}
 			options.Limits.Bytes = &bytes
 		}
@@ -68,7 +67,7 @@ no image; the container's layer has then no parent.`,
 		if err != nil {
 			return err
 		}
-		return p.printCreated(*asJSON, container, container.ID, container.Names)
+		return p.printCreated(form, container, viewContainer(container, nil), container.ID, container.Names)
 	})
 	return command
 }

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
-	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
@@ -17,8 +16,8 @@ func (p *program) createImage() *cobra.Command {
 		Use:     "create-image [flags] [LAYER]",
 		Aliases: []string{"createimage"},
 		Short:   "Make an image of a layer and what is below it",
-		Long: `Makes an image whose topmost layer is LAYER, and prints its ID and, indented below,
-its names. Without LAYER, or with "", the image has no files.
+		Long: `Makes an image whose topmost layer is LAYER, and prints its ID. Without LAYER, or
+with "", the image has no files.
 
 With --data the image has its manifest and configuration from the first moment on.
 Podman cannot list its images while there is one without a manifest.`,
@@ -34,14 +33,14 @@ Podman cannot list its images while there is one without a manifest.`,
 	flags.StringVarP((*string)(&options.Digest), "digest", "d", "", "the image can be found by `DIGEST`")
 	data := flags.StringArray("data", nil, "store a file's content as a data item, by `KEY=FILE`; may be repeated")
 	metadata := metadataFlags(command)
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		if len(args) > 0 {
 			options.TopLayer = args[0]
 		}
 		if options.Digest != "" {
 			if _, err := digest.Parse(string(options.Digest)); err != nil {
-				return err
+				return usageErrorf("--digest %s: %v", options.Digest, err)
 			}
 		}
 		var err error
@@ -59,7 +58,7 @@ Podman cannot list its images while there is one without a manifest.`,
 		if err != nil {
 			return err
 		}
-		return p.printCreated(*asJSON, image, image.ID, image.Names)
+		return p.printCreated(form, image, viewImage(image), image.ID, image.Names)
 	})
 	return command
 }
@@ -68,7 +67,7 @@ Podman cannot list its images while there is one without a manifest.`,
 func (p *program) readItem(ctx context.Context, pair string) (images.Item, error) {
 	key, path, found := strings.Cut(pair, "=")
 	if !found || key == "" || path == "" {
-		return images.Item{}, fmt.Errorf("--data %q: %w: KEY=FILE is expected", pair, errdefs.ErrInvalid)
+		return images.Item{}, usageErrorf("--data %q: KEY=FILE is expected", pair)
 	}
 	in, err := p.openInput(ctx, path)
 	if err != nil {

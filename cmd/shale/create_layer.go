@@ -13,15 +13,15 @@ func (p *program) createLayer() *cobra.Command {
 		Use:     "create-layer [flags] [PARENT]",
 		Aliases: []string{"createlayer"},
 		Short:   "Make an empty layer",
-		Long: `Makes an empty layer, on top of PARENT when one is given, and prints its ID and,
-indented below, its names. Mount the layer to fill it.`,
+		Long: `Makes an empty layer, on top of PARENT when one is given, and prints its ID. Mount the
+layer to fill it.`,
 		Example: `  # a writable layer on top of the one named base
   shale create-layer --name work base`,
 		Args:              arguments(0, 1),
 		ValidArgsFunction: p.completeLayers,
 	}
 	wanted := p.layerFlags(command)
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		options, err := wanted.options(args)
 		if err != nil {
@@ -31,7 +31,7 @@ indented below, its names. Mount the layer to fill it.`,
 		if err != nil {
 			return err
 		}
-		return p.printCreated(*asJSON, layer, layer.ID, layer.Names)
+		return p.printCreated(form, layer, viewLayer(layer, layerUsers{}), layer.ID, layer.Names)
 	})
 	return command
 }
@@ -78,9 +78,13 @@ func (f *layerFlags) options(args []string) (layers.CreateOptions, error) {
 	return options, nil
 }
 
-// printCreated says what was made: its record as JSON, or its ID and indented names.
-func (p *program) printCreated(asJSON bool, record any, id string, names []string) error {
-	if asJSON {
+// printCreated says what was made: its record or view, or its ID, to which
+// containers-storage adds the names.
+func (p *program) printCreated(form *format, record, view any, id string, names []string) error {
+	if !p.peer {
+		return showOne(p, form, view, func(bool) { p.printf("%s\n", id) })
+	}
+	if form.json() {
 		return p.printJSON(record)
 	}
 	p.printf("%s\n", id)

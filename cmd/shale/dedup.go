@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
@@ -21,22 +20,23 @@ are shared now.`,
 	}
 	method := command.Flags().String("hash-method", "crc",
 		"compare files that have the same `METHOD`: size, crc or sha256")
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
 		by, ok := map[string]store.DedupBy{"size": store.DedupBySize, "crc": store.DedupByCRC,
 			"sha256": store.DedupBySHA256}[*method]
 		if !ok {
-			return fmt.Errorf("--hash-method %s: there are size, crc and sha256", *method)
+			return usageErrorf("--hash-method %s: there are size, crc and sha256", *method)
 		}
 		shared, err := s.Dedup(ctx, by)
 		if err != nil {
 			return err
 		}
-		if *asJSON {
+		if p.peer && form.json() {
 			return p.printJSON(struct{ Deduped int64 }{shared})
 		}
-		p.printf("Deduplicated %d bytes\n", shared)
-		return nil
+		return showOne(p, form, struct {
+			Shared int64 `json:"shared-bytes"`
+		}{shared}, func(bool) { p.printf("Deduplicated %d bytes\n", shared) })
 	})
 	return command
 }

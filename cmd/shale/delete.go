@@ -45,25 +45,35 @@ then. The commands delete-layer, delete-image and delete-container are the safe 
 	}, (*store.Store).Delete)
 }
 
-// deletion completes one of the three commands that say nothing about what went well.
+// deletion completes one of the commands that say nothing about what went well.
 func (p *program) deletion(command *cobra.Command,
 	remove func(*store.Store, context.Context, string) error) *cobra.Command {
 	command.Args = arguments(1, -1)
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		outcomes := map[string]string{}
+		var list []deletionOutcome
 		var failed error
 		for _, ref := range args {
 			err := remove(s, ctx, ref)
 			outcomes[ref] = errorText(err)
+			list = append(list, deletionOutcome{Ref: ref, Deleted: err == nil, Error: errorText(err)})
 			failed = errors.Join(failed, err)
 		}
-		if *asJSON {
+		if p.peer && form.json() {
 			return errors.Join(p.printJSON(outcomes), failed)
 		}
-		return failed
+		return errors.Join(show(p, form, list, func(bool) {}), failed)
 	})
 	return command
+}
+
+// deletionOutcome is how one deletion fared, in our own JSON.
+type deletionOutcome struct {
+	Ref     string   `json:"ref"`
+	Deleted bool     `json:"deleted"`
+	Layers  []string `json:"layers,omitempty"` // that went, or would go, with an image
+	Error   string   `json:"error,omitempty"`
 }
 
 func (p *program) deleteImage() *cobra.Command {
@@ -71,36 +81,47 @@ func (p *program) deleteImage() *cobra.Command {
 		Use:     "delete-image [flags] IMAGE...",
 		Aliases: []string{"deleteimage"},
 		Short:   "Delete images",
-		Long: `Deletes images, and those of their layers that nothing else stands on; it says on
-stderr which. It refuses to delete an image that a container was made of.`,
+		Long: `Deletes images, and those of their layers that nothing else stands on; it says which.
+It refuses to delete an image that a container was made of.`,
 		Example: `  # what would go?
-  shale delete-image --test example.com/base:1`,
+  shale delete-image --` + map[bool]string{false: "dry-run", true: "test"}[p.peer] + ` example.com/base:1`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeImages,
 	}
-	test := command.Flags().BoolP("test", "t", false, "only say which layers would go")
-	asJSON := jsonFlag(command)
+	name, shorthand := "dry-run", "n"
+	if p.peer {
+		name, shorthand = "test", "t"
+	}
+	test := command.Flags().BoolP(name, shorthand, false, "only say which layers would go")
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		type outcome struct {
 			Layers []string `json:"deleted-layers,omitempty"`
 			Error  string   `json:"error,omitempty"`
 		}
 		outcomes := map[string]outcome{}
+		var list []deletionOutcome
 		var failed error
 		for _, ref := range args {
 			layers, err := s.DeleteImage(ctx, ref, !*test)
 			outcomes[ref] = outcome{layers, errorText(err)}
+			list = append(list, deletionOutcome{ref, err == nil && !*test, layers, errorText(err)})
 			failed = errors.Join(failed, err)
-			if err == nil && !*asJSON {
-				for _, layer := range layers {
-					p.sayf("%s: %s\n", ref, layer)
-				}
-			}
 		}
-		if *asJSON {
+		if p.peer && form.json() {
 			return errors.Join(p.printJSON(outcomes), failed)
 		}
-		return failed
+		return errors.Join(show(p, form, list, func(bool) {
+			for _, o := range list {
+				for _, layer := range o.Layers {
+					if p.peer {
+						p.sayf("%s: %s\n", o.Ref, layer)
+					} else {
+						p.printf("%s: %s\n", p.said(o.Ref), layer)
+					}
+				}
+			}
+		}), failed)
 	})
 	return command
 }

@@ -2,9 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io"
-	"os"
 
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/store"
@@ -16,25 +13,30 @@ func (p *program) diff() *cobra.Command {
 		Use:   "diff [flags] LAYER [OTHER]",
 		Short: "Write what a layer changes as a tar archive",
 		Long: `Writes a tar archive of what LAYER changes, compared with its parent or with the layer
-OTHER, to standard output or to --file. What it deletes is there as whiteouts
+OTHER, to standard output or to a file. What it deletes is there as whiteouts
 (".wh.name").
 
 A layer that came as an archive goes out as the very same tar, compressed as it was
 unless a flag says how to compress it.`,
 		Example: `  # what a container has written, compressed
-  shale diff --zstd --file web.tar.zst web`,
+  shale diff --gzip --` + p.outputName() + ` web.tar.gz web`,
 		Args:              arguments(1, 2),
 		ValidArgsFunction: p.completeLayers,
 	}
 	flags := command.Flags()
-	file := flags.StringP("file", "f", "", "write to `FILE` instead of standard output")
+	file := p.outputFlag(command)
 	plain := flags.BoolP("uncompressed", "u", false, "do not compress")
 	gzip := flags.BoolP("gzip", "c", false, "compress with gzip")
-	zstd := flags.BoolP("zstd", "z", false, "compress with zstd")
-	bzip2 := flags.BoolP("bzip2", "b", false, "bzip2 can only be read; this flag is refused (also --bz2)")
-	xz := flags.BoolP("xz", "x", false, "xz can only be read; this flag is refused")
-	flags.SetNormalizeFunc(alias("bz2", "bzip2"))
-	command.MarkFlagsMutuallyExclusive("uncompressed", "gzip", "zstd", "bzip2", "xz")
+	bzip2, xz, zstd := new(bool), new(bool), new(bool)
+	if p.peer {
+		bzip2 = flags.BoolP("bzip2", "b", false, "bzip2 can only be read; this flag is refused (also --bz2)")
+		xz = flags.BoolP("xz", "x", false, "xz can only be read; this flag is refused")
+		flags.SetNormalizeFunc(alias("bz2", "bzip2"))
+		exclusive(command, "uncompressed", "gzip", "bzip2", "xz")
+	} else {
+		zstd = flags.BoolP("zstd", "z", false, "compress with zstd")
+		exclusive(command, "uncompressed", "gzip", "zstd")
+	}
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		var options store.DiffOptions
 		for _, choice := range []struct {
@@ -65,49 +67,6 @@ unless a flag says how to compress it.`,
 		return out.Close()
 	})
 	return command
-}
-
-// output is where a stream goes: a file made for it, or standard output.
-type output struct {
-	io.Writer
-	file *os.File
-	mine bool // the file was not there before
-}
-
-// openOutput creates path, or takes standard output for "". It won't write an archive to
-// a terminal.
-func (p *program) openOutput(path string) (*output, error) {
-	if path == "" {
-		if p.interactive() {
-			return nil, errors.New("standard output is a terminal: name a file with --file, or redirect it")
-		}
-		return &output{Writer: p.stdout}, nil
-	}
-	_, err := os.Lstat(path)
-	mine := errors.Is(err, os.ErrNotExist)
-	file, err := os.Create(path)
-	if err != nil {
-		return nil, err
-	}
-	return &output{file, file, mine}, nil
-}
-
-func (o *output) Close() error {
-	if o.file == nil {
-		return nil
-	}
-	return o.file.Close()
-}
-
-// abandon closes the file and removes it, if it was made for this.
-func (o *output) abandon() {
-	if o.file == nil {
-		return
-	}
-	o.file.Close()
-	if o.mine {
-		os.Remove(o.file.Name())
-	}
 }
 
 // diffTotal is the length in bytes of the tar to come, when that is known: the layer came

@@ -8,38 +8,47 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// directories are the two commands that say where programs may keep files of their own
-// beside an image or a container.
-func (p *program) directories(kind string) []*cobra.Command {
-	find, findRun, complete := (*store.Store).ImageDirectory, (*store.Store).ImageRunDirectory, p.completeImages
-	if kind == "container" {
-		find, findRun, complete = (*store.Store).ContainerDirectory, (*store.Store).ContainerRunDirectory,
-			p.completeContainers
-	}
-	build := func(middle, long string, find func(*store.Store, context.Context,
-		string) (string, error)) *cobra.Command {
-		name := "get-" + kind + middle + "-dir"
-		return &cobra.Command{
-			Use:               name + " " + placeholders[kind],
-			Aliases:           []string{withoutDashes(name)},
-			Short:             "Show where to keep " + long,
-			Long:              "Makes the directory for " + long + "\nunless it exists, and prints its path.",
-			Example:           "  ls \"$(shale " + name + " " + samples[kind] + ")\"",
-			Args:              arguments(1, 1),
-			ValidArgsFunction: complete,
-			RunE: p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-				path, err := find(s, ctx, args[0])
-				if err != nil {
-					return err
-				}
-				p.printf("%s\n", path)
-				return nil
-			}),
-		}
-	}
-	return []*cobra.Command{
-		build("", "files with this "+kind, find),
-		build("-run", "files with this "+kind+" until the next reboot", findRun),
+// Images and containers have two directories each, where programs may keep files of their
+// own beside them.
+
+func (p *program) imageDirectory() *cobra.Command {
+	return p.directory("image", "", "files with this image", (*store.Store).ImageDirectory, p.completeImages)
+}
+
+func (p *program) imageRunDirectory() *cobra.Command {
+	return p.directory("image", "-run", "files with this image until the next reboot",
+		(*store.Store).ImageRunDirectory, p.completeImages)
+}
+
+func (p *program) containerDirectory() *cobra.Command {
+	return p.directory("container", "", "files with this container", (*store.Store).ContainerDirectory,
+		p.completeContainers)
+}
+
+func (p *program) containerRunDirectory() *cobra.Command {
+	return p.directory("container", "-run", "files with this container until the next reboot",
+		(*store.Store).ContainerRunDirectory, p.completeContainers)
+}
+
+func (p *program) directory(kind, middle, purpose string, find func(*store.Store, context.Context, string) (string,
+	error), complete cobra.CompletionFunc) *cobra.Command {
+	name := "get-" + kind + middle + "-dir"
+	return &cobra.Command{
+		Use:               name + " " + placeholders[kind],
+		Aliases:           []string{withoutDashes(name)},
+		Short:             "Show where to keep " + purpose,
+		Long:              "Makes the directory for " + purpose + "\nunless it exists, and prints its path.",
+		Example:           "  ls \"$(shale " + name + " " + samples[kind] + ")\"",
+		Args:              arguments(1, 1),
+		ValidArgsFunction: complete,
+		RunE: p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+			path, err := find(s, ctx, args[0])
+			if err != nil {
+				return err
+			}
+			p.printf("%s\n", path)
+			return nil
+		}),
 	}
 }
 

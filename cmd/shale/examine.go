@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/layers"
@@ -18,20 +17,31 @@ func (p *program) layer() *cobra.Command {
 		Short: "Show layers",
 		Long:  `Prints what the store knows of each LAYER.`,
 		Example: `  # the digest of the archive it was made of
-  shale layer --json base | jq -r '.[]["diff-digest"]'`,
+  shale layer --format '{{.DiffID}}' base`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeLayers,
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		found, failed := findEach(ctx, args, s.Layer)
-		if *asJSON {
+		if p.peer && form.json() {
 			return errors.Join(p.printJSON(found), failed)
 		}
-		for _, layer := range found {
-			p.printLayer(layer)
+		views := make([]layerView, 0, len(found))
+		if !p.peer && form.template != nil || form.json() {
+			users, err := findLayerUsers(ctx, s)
+			if err != nil {
+				return err
+			}
+			for _, layer := range found {
+				views = append(views, viewLayer(layer, users))
+			}
 		}
-		return failed
+		return errors.Join(show(p, form, views, func(bool) {
+			for _, layer := range found {
+				p.printLayer(layer)
+			}
+		}), failed)
 	})
 	return command
 }
@@ -42,21 +52,31 @@ func (p *program) image() *cobra.Command {
 		Short: "Show images",
 		Long:  `Prints what the store knows of each IMAGE, and how large it is in bytes.`,
 		Example: `  # its topmost layer
-  shale image example.com/base:1 | sed -n 's/^Top Layer: //p'`,
+  shale image --format '{{.TopLayer}}' example.com/base:1`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeImages,
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		found, failed := findEach(ctx, args, s.Image)
-		if *asJSON {
+		if p.peer && form.json() {
 			return errors.Join(p.printJSON(found), failed)
 		}
+		views, sizeErrs := make([]imageView, 0, len(found)), map[string]error{}
 		for _, image := range found {
-			size, err := s.ImageSize(ctx, image.ID)
-			p.printImage(image, size, err)
+			view := viewImage(image)
+			if size, err := s.ImageSize(ctx, image.ID); err == nil {
+				view.Size = &size
+			} else {
+				sizeErrs[image.ID] = err
+			}
+			views = append(views, view)
 		}
-		return failed
+		return errors.Join(show(p, form, views, func(bool) {
+			for _, view := range views {
+				p.printImage(view.Image, view.Size, sizeErrs[view.ID])
+			}
+		}), failed)
 	})
 	return command
 }
@@ -67,25 +87,35 @@ func (p *program) container() *cobra.Command {
 		Short: "Show containers",
 		Long:  `Prints what the store knows of each CONTAINER, and how large its own files are in bytes.`,
 		Example: `  # the layer it writes to
-  shale container web | sed -n 's/^Layer: //p'`,
+  shale container --format '{{.LayerID}}' web`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeContainers,
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		found, failed := findEach(ctx, args, s.Container)
-		if *asJSON {
+		if p.peer && form.json() {
 			return errors.Join(p.printJSON(found), failed)
 		}
+		views, sizeErrs := make([]containerView, 0, len(found)), map[string]error{}
 		for _, container := range found {
 			var names []string
 			if image, err := s.Image(ctx, container.ImageID); err == nil {
 				names = image.Names
 			}
-			size, err := s.ContainerSize(ctx, container.ID)
-			p.printContainer(container, names, size, err)
+			view := viewContainer(container, names)
+			if size, err := s.ContainerSize(ctx, container.ID); err == nil {
+				view.Size = &size
+			} else {
+				sizeErrs[container.ID] = err
+			}
+			views = append(views, view)
 		}
-		return failed
+		return errors.Join(show(p, form, views, func(bool) {
+			for _, view := range views {
+				p.printContainer(view, sizeErrs[view.ID])
+			}
+		}), failed)
 	})
 	return command
 }
@@ -114,7 +144,7 @@ func (p *program) printLayer(layer layers.Layer) {
 		p.printf("Parent: %s\n", layer.Parent)
 	}
 	for _, name := range layer.Names {
-		p.printf("Name: %s\n", name)
+		p.printf("Name: %s\n", p.said(name))
 	}
 	if layer.ReadOnly {
 		p.printf("Read Only: true\n")
@@ -127,10 +157,10 @@ func (p *program) printMaps(kind string, maps []idtools.Map) {
 	}
 }
 
-func (p *program) printImage(image images.Image, size int64, sizeErr error) {
+func (p *program) printImage(image images.Image, size *int64, sizeErr error) {
 	p.printf("ID: %s\n", image.ID)
 	for _, name := range image.Names {
-		p.printf("Name: %s\n", name)
+		p.printf("Name: %s\n", p.said(name))
 	}
 	p.printf("Top Layer: %s\n", image.TopLayer)
 	for _, layer := range image.MappedLayers {
@@ -140,7 +170,7 @@ func (p *program) printImage(image images.Image, size int64, sizeErr error) {
 		p.printf("Digest: %s\n", value)
 	}
 	for _, key := range image.BigDataNames {
-		p.printf("Data: %s\n", key)
+		p.printf("Data: %s\n", p.said(key))
 	}
 	p.printSize(size, sizeErr)
 	if image.ReadOnly {
@@ -148,26 +178,26 @@ func (p *program) printImage(image images.Image, size int64, sizeErr error) {
 	}
 }
 
-func (p *program) printContainer(container containers.Container, imageNames []string, size int64, sizeErr error) {
+func (p *program) printContainer(container containerView, sizeErr error) {
 	p.printf("ID: %s\n", container.ID)
 	for _, name := range container.Names {
-		p.printf("Name: %s\n", name)
+		p.printf("Name: %s\n", p.said(name))
 	}
 	p.printf("Image: %s\n", container.ImageID)
-	for _, name := range imageNames {
-		p.printf("Image name: %s\n", name)
+	for _, name := range container.ImageNames {
+		p.printf("Image name: %s\n", p.said(name))
 	}
-	p.printSize(size, sizeErr)
+	p.printSize(container.Size, sizeErr)
 	p.printf("Layer: %s\n", container.LayerID)
 	for _, key := range container.BigDataNames {
-		p.printf("Data: %s\n", key)
+		p.printf("Data: %s\n", p.said(key))
 	}
 }
 
-func (p *program) printSize(size int64, err error) {
-	if err != nil {
+func (p *program) printSize(size *int64, err error) {
+	if size == nil {
 		p.printf("Size unknown: %v\n", err)
 		return
 	}
-	p.printf("Size: %d\n", size)
+	p.printf("Size: %d\n", *size)
 }

@@ -14,7 +14,7 @@ func (p *program) exists() *cobra.Command {
 		Use:   "exists [flags] ID...",
 		Short: "Ask whether something exists",
 		Long: `Says of each ID or name whether there is a layer, an image or a container of it, and
-exits with status 1 when one is missing.`,
+exits with status 4 when one is missing.`,
 		Example: `  # import the base layer unless it is here
   shale exists --quiet --layer base || shale import-layer --name base --file base.tar`,
 		Args:              arguments(1, -1),
@@ -25,18 +25,21 @@ exits with status 1 when one is missing.`,
 	layer := flags.BoolP("layer", "l", false, "only a layer counts")
 	image := flags.BoolP("image", "i", false, "only an image counts")
 	container := flags.BoolP("container", "c", false, "only a container counts")
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		// What is printed is whether anything of that name exists; the kinds asked for
-		// decide the exit status alone, as in containers-storage.
-		answers := map[string]bool{}
+		// What containers-storage prints is whether anything of that name exists; the kinds
+		// asked for decide its exit status alone.
+		type answer struct {
+			Ref    string `json:"ref"`
+			Exists bool   `json:"exists"`
+		}
+		var answers []answer
 		missing := false
 		for _, ref := range args {
 			any, err := found(s.Exists(ctx, ref))
 			if err != nil {
 				return err
 			}
-			answers[ref] = any
 			wanted := any
 			for _, kind := range []struct {
 				asked bool
@@ -56,21 +59,26 @@ exits with status 1 when one is missing.`,
 				wanted = wanted && is
 			}
 			missing = missing || !wanted
+			answers = append(answers, answer{ref, any && p.peer || wanted})
 		}
-		switch {
-		case *asJSON:
-			if err := p.printJSON(answers); err != nil {
-				return err
+		var err error
+		if p.peer && form.json() {
+			byRef := map[string]bool{}
+			for _, a := range answers {
+				byRef[a.Ref] = a.Exists
 			}
-		case !*quiet:
-			for _, ref := range args {
-				p.printf("%s: %v\n", ref, answers[ref])
-			}
+			err = p.printJSON(byRef)
+		} else if !*quiet || form.json() {
+			err = show(p, form, answers, func(bool) {
+				for _, a := range answers {
+					p.printf("%s: %v\n", p.said(a.Ref), a.Exists)
+				}
+			})
 		}
-		if missing {
-			return errSaid
+		if missing && err == nil {
+			return said(statusNotFound)
 		}
-		return nil
+		return err
 	})
 	return command
 }

@@ -1,5 +1,11 @@
 package main
 
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
 // helpTemplate is what --help prints, for a command and for shale itself; the
 // text/template language and the functions are cobra's.
 const helpTemplate = `{{.Short}}.
@@ -10,19 +16,26 @@ const helpTemplate = `{{.Short}}.
 {{if .HasExample}}
 Example:
 {{.Example}}
-{{end}}{{if .HasParent}}{{if .HasAvailableLocalFlags}}
+{{end}}{{range $group := .Groups}}
+{{.Title}}
+{{range $.Commands}}{{if and (eq .GroupID $group.ID) .IsAvailableCommand}}  {{rpad .Name .NamePadding}}  {{.Short}}
+{{end}}{{end}}{{end}}{{if .HasParent}}{{if .HasAvailableLocalFlags}}
 Flags:
 {{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
 {{end}}{{if .Aliases}}
 Also called: {{range $i, $a := .Aliases}}{{if $i}}, {{end}}{{$a}}{{end}}
 {{end}}
-Global flags, such as --graph DIR, are explained by "shale --help".
-{{else}}{{range $group := .Groups}}
-{{.Title}}
-{{range $.Commands}}{{if and (eq .GroupID $group.ID) .IsAvailableCommand}}  {{rpad .Name .NamePadding}}  {{.Short}}
-{{end}}{{end}}{{end}}
+Global flags, such as --graph DIR, are explained by "{{.Root.Name}} --help".
+{{else}}
 Global flags, before or after the command:
 {{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}
 
-"shale COMMAND --help" tells more about a command.
+"{{.Name}} COMMAND --help" tells more about a command.
 {{end}}`
+
+// speakAs writes the help texts of a command, which call the program shale, for a grammar
+// whose commands begin in another way.
+func speakAs(command *cobra.Command, path string) {
+	command.Long = strings.ReplaceAll(command.Long, `"shale `, `"`+path+` `)
+	command.Example = strings.ReplaceAll(command.Example, "shale ", path+" ")
+}

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/shalestore/shale/idtools"
 	"github.com/spf13/cobra"
 )
@@ -38,10 +35,10 @@ func mapFlags(command *cobra.Command) *idMapFlags {
 func (f *idMapFlags) mapping() (idtools.Mapping, error) {
 	var mapping idtools.Mapping
 	if f.hostUIDs && (f.uidMap != "" || f.subUIDsOf != "") {
-		return mapping, errors.New("--hostuidmap says that user IDs are not mapped: give no map of them as well")
+		return mapping, usageError("--hostuidmap says that user IDs are not mapped: give no map of them as well")
 	}
 	if f.hostGIDs && (f.gidMap != "" || f.subGIDsOf != "") {
-		return mapping, errors.New("--hostgidmap says that group IDs are not mapped: give no map of them as well")
+		return mapping, usageError("--hostgidmap says that group IDs are not mapped: give no map of them as well")
 	}
 	user, group := f.subUIDsOf, f.subGIDsOf
 	if user == "" {
@@ -62,11 +59,11 @@ func (f *idMapFlags) mapping() (idtools.Mapping, error) {
 	}
 	uids, err := idtools.ParseMaps(f.uidMap)
 	if err != nil {
-		return mapping, fmt.Errorf("--uidmap: %w", err)
+		return mapping, usageErrorf("--uidmap: %v", err)
 	}
 	gids, err := idtools.ParseMaps(f.gidMap)
 	if err != nil {
-		return mapping, fmt.Errorf("--gidmap: %w", err)
+		return mapping, usageErrorf("--gidmap: %v", err)
 	}
 	mapping.UIDs = append(mapping.UIDs, uids...)
 	mapping.GIDs = append(mapping.GIDs, gids...)

@@ -12,27 +12,24 @@ import (
 
 func (p *program) images() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "images",
+		Use:   "images [flags]",
 		Short: "List images",
-		Long: `Lists the images of the store with their names, digests and data items.
-
-At a terminal this is a table; a pipe gets the text that containers-storage prints.`,
+		Long:  `Lists the images of the store with their names, digests and data items.`,
 		Example: `  # the names of all images
-  shale images --json | jq -r '.[].names[]?'`,
+  shale images --json | jq -r '.[].names[]'`,
 		Args: arguments(0, 0),
 	}
-	quiet := command.Flags().BoolP("quiet", "q", false, "print IDs only")
-	asJSON := jsonFlag(command)
+	quiet := p.quietFlag(command, "quiet")
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
 		list, err := s.Images(ctx)
 		if err != nil {
 			return err
 		}
-		if *asJSON {
+		if p.peer && form.json() {
 			return p.printJSON(nullWhenEmpty(list))
 		}
-		p.printImages(list, *quiet)
-		return nil
+		return p.printImages(form, list, *quiet)
 	})
 	return command
 }
@@ -46,40 +43,53 @@ func (p *program) imagesByDigest() *cobra.Command {
   shale images-by-digest sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1`,
 		Args: arguments(1, 1),
 	}
-	quiet := command.Flags().BoolP("quiet", "q", false, "print IDs only")
-	asJSON := jsonFlag(command)
+	quiet := p.quietFlag(command, "quiet")
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		wanted, err := digest.Parse(args[0])
 		if err != nil {
-			return fmt.Errorf("%s: %w", args[0], err)
+			return usageErrorf("%s: %v", args[0], err)
 		}
 		list, err := s.ImagesByDigest(ctx, wanted)
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return p.printJSON(emptyWhenNil(list))
-		}
-		p.printImages(list, *quiet)
-		return nil
+		return p.printImages(form, list, *quiet)
 	})
 	return command
 }
 
-func (p *program) printImages(list []images.Image, quiet bool) {
-	if p.interactive() && !quiet {
-		t := p.newTable("IMAGE", "NAME", "TOP LAYER", "CREATED")
+func (p *program) printImages(form *format, list []images.Image, quiet bool) error {
+	switch {
+	case quiet:
 		for _, image := range list {
-			t.row(shortID(image.ID), firstOf(image.Names), shortID(image.TopLayer), ago(image.Created))
+			p.printf("%s\n", image.ID)
+		}
+		return nil
+	case p.peer && form.json():
+		return p.printJSON(emptyWhenNil(list))
+	case p.peer:
+		p.printPeerImages(list)
+		return nil
+	}
+	views := make([]imageView, 0, len(list))
+	for _, image := range list {
+		views = append(views, viewImage(image))
+	}
+	return show(p, form, views, func(wide bool) {
+		t := p.newTable(wide, "IMAGE", "NAME", "TOP LAYER", "CREATED", "+DIGESTS", "+DATA")
+		for _, image := range views {
+			t.row(t.id(image.ID), t.names(image.Names), t.id(image.TopLayer), ago(image.Created),
+				t.list(texts(image.Digests())), t.names(image.BigDataNames))
 		}
 		t.flush()
-		return
-	}
+	})
+}
+
+// printPeerImages prints what containers-storage does.
+func (p *program) printPeerImages(list []images.Image) {
 	for _, image := range list {
 		p.printf("%s\n", image.ID)
-		if quiet {
-			continue
-		}
 		for _, name := range image.Names {
 			p.printf("\tname: %s\n", name)
 		}
@@ -92,10 +102,20 @@ func (p *program) printImages(list []images.Image, quiet bool) {
 	}
 }
 
-// emptyWhenNil makes an empty list print as [], where containers-storage prints it so.
-func emptyWhenNil[T any](list []T) []T {
-	if list == nil {
-		return []T{}
+// texts turns what can be printed into text.
+func texts[T ~string](list []T) []string {
+	var all []string
+	for _, one := range list {
+		all = append(all, string(one))
 	}
-	return list
+	return all
+}
+
+// quietFlag is the flag to print IDs only, which containers-storage calls in two ways.
+func (p *program) quietFlag(command *cobra.Command, name string) *bool {
+	if !p.peer && name != "quiet" {
+		command.Flags().SetNormalizeFunc(alias(name, "quiet"))
+		return command.Flags().BoolP("quiet", "q", false, fmt.Sprintf("print IDs only (also --%s)", name))
+	}
+	return command.Flags().BoolP(name, "q", false, "print IDs only")
 }

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
+	"os"
 
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -14,7 +17,7 @@ func (p *program) importLayer() *cobra.Command {
 		Short:   "Make a layer from a tar archive",
 		Long: `Reads a layer's tar archive, plain or compressed with gzip, zstd, bzip2 or xz, from
 standard input or from --file, and makes a layer of it on top of PARENT. It prints
-the layer's ID and, indented below, its names.
+the layer's ID.
 
 The layer appears when it is whole and on disk. An import that is interrupted leaves
 nothing behind. "shale diff" gives back the very same tar archive, byte for byte.`,
@@ -28,13 +31,16 @@ nothing behind. "shale diff" gives back the very same tar archive, byte for byte
 	}
 	wanted := p.layerFlags(command)
 	file := command.Flags().StringP("file", "f", "", "read the archive from `FILE` instead of standard input")
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		options, err := wanted.options(args)
 		if err != nil {
 			return err
 		}
-		in, err := p.openInput(ctx, *file)
+		if err := knownParent(ctx, s, options.Parent); err != nil {
+			return err
+		}
+		in, err := p.openArchive(ctx, *file)
 		if err != nil {
 			return err
 		}
@@ -45,7 +51,20 @@ nothing behind. "shale diff" gives back the very same tar archive, byte for byte
 		if err != nil {
 			return err
 		}
-		return p.printCreated(*asJSON, layer, layer.ID, layer.Names)
+		return p.printCreated(form, layer, viewLayer(layer, layerUsers{}), layer.ID, layer.Names)
 	})
 	return command
+}
+
+// knownParent tells those of --file who have named a file where a layer is expected, before
+// standard input is waited for.
+func knownParent(ctx context.Context, s *store.Store, parent string) error {
+	if info, err := os.Stat(parent); parent == "" || err != nil || !info.Mode().IsRegular() {
+		return nil // what there is to say is said when the layer is made
+	}
+	_, err := s.Layer(ctx, parent)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return advised{err, "there is a file of that name: an archive to read is named with --file"}
+	}
+	return err
 }

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -54,6 +56,29 @@ func (p *program) openInput(ctx context.Context, path string) (*input, error) {
 		return nil, err
 	}
 	return &input{Reader: waiter, close: func() error { waiter.stop(); return closeFile() }}, nil
+}
+
+// openArchive is openInput for an archive. Nothing at all is none: it is what comes from
+// a pipe whose other end has failed.
+func (p *program) openArchive(ctx context.Context, path string) (*input, error) {
+	if path == "" && terminal(p.stdin) != nil {
+		p.sayf("reading an archive from standard input; --file names a file\n")
+	}
+	in, err := p.openInput(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	start := bufio.NewReader(in.Reader)
+	if _, err := start.Peek(1); err != nil {
+		in.Close()
+		if err == io.EOF {
+			err = fmt.Errorf("%s: %w: it is empty, which no archive is", cmp.Or(path, "standard input"),
+				errdefs.ErrInvalid)
+		}
+		return nil, err
+	}
+	in.Reader = start
+	return in, nil
 }
 
 // waiter reads from a file that may keep it waiting, until its context ends: poll(2)

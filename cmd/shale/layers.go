@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"github.com/shalestore/shale/catalog"
-	"github.com/shalestore/shale/containers"
-	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
@@ -13,25 +11,29 @@ import (
 
 func (p *program) layers() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "layers",
+		Use:   "layers [flags]",
 		Short: "List layers",
 		Long: `Lists the layers of the store, oldest first, with their names and with the images
-and containers that stand on them.
-
-At a terminal this is a table; a pipe gets the text that containers-storage prints.`,
+and containers that stand on them.`,
 		Example: `  # what builds on what
   shale layers --tree`,
 		Args: arguments(0, 0),
 	}
+	if !p.peer {
+		command.Example += `
+
+  # the layers that no image or container stands on
+  shale layers --json | jq -r '.[] | select(.images + .containers == []) | .id'`
+	}
 	tree := command.Flags().BoolP("tree", "t", false, "draw layers below their parents")
-	quick := command.Flags().BoolP("quick", "q", false, "print IDs only")
-	asJSON := jsonFlag(command)
-	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
+	quick := p.quietFlag(command, "quick")
+	form := p.formatFlags(command)
+	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		list, err := s.Layers(ctx)
 		if err != nil {
 			return err
 		}
-		if *asJSON {
+		if p.peer && form.json() {
 			return p.printJSON(nullWhenEmpty(list))
 		}
 		if *quick && !*tree {
@@ -45,49 +47,48 @@ At a terminal this is a table; a pipe gets the text that containers-storage prin
 			return err
 		}
 		switch {
-		case *tree:
+		case *tree && !form.json():
 			mounted, err := s.MountedLayers(ctx)
 			if err != nil {
 				return err
 			}
 			p.printLayerTree(list, users, mounted)
-		case p.interactive():
-			p.printLayerTable(list, users)
-		default:
+			return nil
+		case p.peer:
 			p.printLayers(list, users)
+			return nil
 		}
-		return nil
+		views := make([]layerView, 0, len(list))
+		for _, layer := range list {
+			views = append(views, viewLayer(layer, users))
+		}
+		return show(p, form, views, func(wide bool) { p.printLayerTable(views, users, wide) })
 	})
 	return command
 }
 
-// layerUsers are the images and containers that stand on each layer, by its ID.
-type layerUsers struct {
-	images     map[string][]images.Image
-	containers map[string][]containers.Container
-}
-
-func findLayerUsers(ctx context.Context, s *store.Store) (layerUsers, error) {
-	users := layerUsers{map[string][]images.Image{}, map[string][]containers.Container{}}
-	allImages, err := s.Images(ctx)
-	if err != nil {
-		return users, err
-	}
-	for _, image := range allImages {
-		for _, layer := range append([]string{image.TopLayer}, image.MappedLayers...) {
-			users.images[layer] = append(users.images[layer], image)
+func (p *program) printLayerTable(views []layerView, users layerUsers, wide bool) {
+	t := p.newTable(wide, "LAYER", "NAME", "PARENT", "SIZE", "CREATED", "USED BY", "+DIGEST", "+COMPRESSION")
+	t.numbers(3)
+	for _, layer := range views {
+		size := ""
+		if layer.DiffID != "" {
+			size = bytesText(layer.DiffSize)
 		}
+		var usedBy []string
+		for _, image := range users.images[layer.ID] {
+			usedBy = append(usedBy, "image "+nameOrID(image.Names, image.ID))
+		}
+		for _, container := range users.containers[layer.ID] {
+			usedBy = append(usedBy, "container "+nameOrID(container.Names, container.ID))
+		}
+		t.row(t.id(layer.ID), t.names(layer.Names), t.id(layer.Parent), size, ago(layer.Created), t.list(usedBy),
+			string(layer.DiffID), layer.Compression)
 	}
-	allContainers, err := s.Containers(ctx)
-	if err != nil {
-		return users, err
-	}
-	for _, container := range allContainers {
-		users.containers[container.LayerID] = append(users.containers[container.LayerID], container)
-	}
-	return users, nil
+	t.flush()
 }
 
+// printLayers prints what containers-storage does.
 func (p *program) printLayers(list []layers.Layer, users layerUsers) {
 	for _, layer := range list {
 		p.printf("%s\n", layer.ID)
@@ -121,53 +122,24 @@ func (p *program) printLayerTree(list []layers.Layer, users layerUsers, mounted 
 			node.parent = "(base)"
 		}
 		for _, name := range layer.Names {
-			node.notes = append(node.notes, "name: "+name)
+			node.notes = append(node.notes, "name: "+p.said(name))
 		}
 		if at := mountedAt[layer.ID]; at != "" {
-			node.notes = append(node.notes, "mount: "+at)
+			node.notes = append(node.notes, "mount: "+p.said(at))
 		}
 		for _, image := range users.images[layer.ID] {
 			node.notes = append(node.notes, "image: "+image.ID)
 			for _, name := range image.Names {
-				node.notes = append(node.notes, "image name: "+name)
+				node.notes = append(node.notes, "image name: "+p.said(name))
 			}
 		}
 		for _, container := range users.containers[layer.ID] {
 			node.notes = append(node.notes, "container: "+container.ID)
 			for _, name := range container.Names {
-				node.notes = append(node.notes, "container name: "+name)
+				node.notes = append(node.notes, "container name: "+p.said(name))
 			}
 		}
 		nodes = append(nodes, node)
 	}
 	drawTree(p.out, nodes)
-}
-
-func (p *program) printLayerTable(list []layers.Layer, users layerUsers) {
-	t := p.newTable("LAYER", "NAME", "PARENT", "SIZE", "CREATED", "USED BY")
-	t.numbers(3)
-	for _, layer := range list {
-		size := ""
-		if layer.DiffID != "" {
-			size = bytesText(layer.DiffSize)
-		}
-		var usedBy []string
-		for _, image := range users.images[layer.ID] {
-			usedBy = append(usedBy, "image "+nameOrID(image.Names, image.ID))
-		}
-		for _, container := range users.containers[layer.ID] {
-			usedBy = append(usedBy, "container "+nameOrID(container.Names, container.ID))
-		}
-		t.row(shortID(layer.ID), firstOf(layer.Names), shortID(layer.Parent), size, ago(layer.Created), firstOf(usedBy))
-	}
-	t.flush()
-}
-
-// nullWhenEmpty makes an empty list print as null, as the Go programs that read
-// containers-storage's output expect.
-func nullWhenEmpty[T any](list []T) []T {
-	if len(list) == 0 {
-		return nil
-	}
-	return list
 }

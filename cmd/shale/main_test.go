@@ -28,12 +28,18 @@ type result struct {
 	stdout, stderr string
 }
 
-// in runs a command line in this process.
+// in runs a command line of our own grammar in this process.
 func in(t *testing.T, stdin string, args ...string) result {
+	t.Helper()
+	return inAs(t, "shale", stdin, args...)
+}
+
+// inAs is in for a program that is called by a name of its own.
+func inAs(t *testing.T, name, stdin string, args ...string) result {
 	t.Helper()
 	t.Setenv(asShale, "1") // for an ordinary user this becomes a process in a user namespace
 	var stdout, stderr bytes.Buffer
-	status := run(args, strings.NewReader(stdin), &stdout, &stderr)
+	status := run(append([]string{name}, args...), strings.NewReader(stdin), &stdout, &stderr)
 	return result{status, stdout.String(), stderr.String()}
 }
 
@@ -67,7 +73,7 @@ func newStore(t *testing.T) *stores {
 	s := &stores{t, dir, []string{"--graph", filepath.Join(dir, "root"), "--run", filepath.Join(dir, "run"),
 		"--storage-driver", driver}}
 	t.Cleanup(func() {
-		for _, last := range [][]string{{"wipe"}, {"shutdown", "--force"}} {
+		for _, last := range [][]string{{"wipe", "--yes"}, {"shutdown", "--force"}} {
 			if got := s.try(last...); got.status != 0 {
 				t.Errorf("shale %s: %s", strings.Join(last, " "), got.stderr)
 			}
@@ -76,10 +82,23 @@ func newStore(t *testing.T) *stores {
 	return s
 }
 
+// in is the same store in a part of the test.
+func (s *stores) in(t *testing.T) *stores {
+	part := *s
+	part.t = t
+	return &part
+}
+
 // try runs a command on the store and returns what it did.
 func (s *stores) try(args ...string) result {
 	s.t.Helper()
 	return in(s.t, "", append(s.flags, args...)...)
+}
+
+// asPeer runs a command in the grammar of containers-storage.
+func (s *stores) asPeer(stdin string, args ...string) result {
+	s.t.Helper()
+	return inAs(s.t, peerName, stdin, append(s.flags, args...)...)
 }
 
 // must runs a command that has to succeed, and returns its output.

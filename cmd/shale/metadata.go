@@ -21,8 +21,13 @@ made them.`,
 		ValidArgsFunction: p.completeAny,
 	}
 	quiet := command.Flags().BoolP("quiet", "q", false, "leave out the IDs and names")
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+		type entry struct {
+			Ref      string `json:"ref"`
+			Metadata string `json:"metadata"`
+		}
+		var found []entry
 		texts := map[string]string{}
 		var failed error
 		for _, ref := range args {
@@ -32,18 +37,25 @@ made them.`,
 				continue
 			}
 			texts[ref] = strings.TrimSuffix(text, "\n")
+			found = append(found, entry{ref, texts[ref]})
 		}
-		if *asJSON {
+		switch {
+		case p.peer && form.json():
 			return errors.Join(p.printJSON(texts), failed)
-		}
-		for _, ref := range args {
-			if *quiet {
-				p.printf("%s\n", texts[ref])
-			} else {
-				p.printf("%s: %s\n", ref, texts[ref])
+		case p.peer: // a line for those that failed, too
+			found = nil
+			for _, ref := range args {
+				found = append(found, entry{ref, texts[ref]})
 			}
 		}
-		return failed
+		return errors.Join(show(p, form, found, func(bool) {
+			for _, e := range found {
+				if !*quiet {
+					p.printf("%s: ", p.said(e.Ref))
+				}
+				p.printf("%s\n", e.Metadata)
+			}
+		}), failed)
 	})
 	return command
 }
@@ -62,7 +74,7 @@ func (p *program) setMetadata() *cobra.Command {
 	metadata := metadataFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		if metadata.text == "" && metadata.file == "" {
-			return usageError{"give the new metadata with --metadata or --metadata-file", command.UseLine()}
+			return usageError("give the new metadata with --metadata or --metadata-file")
 		}
 		text, err := metadata.read(ctx, p)
 		if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/shalestore/shale/cmd/internal/urgent"
@@ -23,9 +24,12 @@ With --read-only an image can be mounted, too; nothing can be written to it then
 The flags of ID maps show a layer or, with --read-only, an image with the owners that
 it has in such a container; a layer is then read-only as well.
 
-An ordinary user's mounts live in a user namespace: run this in "shale unshare" to see them.`,
+An ordinary user's mounts live in a user namespace, and it refuses to make one that
+would end with the command: run it in "shale unshare".
+`,
 		Example: `  # list a container's files
-  ls "$(shale mount web)"; shale unmount web
+  m=$(shale mount web) && ls "$m"
+  shale unmount web
 
   # an image with the owners of a container in a user namespace, without a container
   shale mount --read-only --uidmap 0:100000:65536 --gidmap 0:100000:65536 debian`,
@@ -38,17 +42,15 @@ An ordinary user's mounts live in a user namespace: run this in "shale unshare" 
 	readOnly := flags.BoolP("read-only", "r", false,
 		"mount an image, or a layer, so that it can't be changed (also --ro)")
 	flags.SetNormalizeFunc(alias("ro", "read-only"))
-	maps := mapFlags(command)
-	atOnce := urgentFlag(command)
-	asJSON := jsonFlag(command)
-	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
+	maps := &idMapFlags{}
+	if !p.peer {
+		maps = mapFlags(command)
+	}
+	atOnce := p.urgentFlag(command)
+	form := p.formatFlags(command)
+	work := p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		if *atOnce {
 			urgent.Process()
-		}
-		type outcome struct {
-			ID         string `json:"id"`
-			MountPoint string `json:"mountpoint"`
-			Error      string `json:"error"`
 		}
 		mapping, err := maps.mapping()
 		if err != nil {
@@ -58,22 +60,69 @@ An ordinary user's mounts live in a user namespace: run this in "shale unshare" 
 		if *options != "" {
 			wanted.Options = strings.Split(*options, ",")
 		}
-		var outcomes []outcome
+		var outcomes []mountOutcome
 		var failed error
 		for _, ref := range args {
 			at, err := mountOne(ctx, s, ref, wanted)
-			outcomes = append(outcomes, outcome{ref, at, errorText(err)})
+			outcomes = append(outcomes, mountOutcome{ref, at, errorText(err)})
 			failed = errors.Join(failed, err)
 		}
-		if *asJSON {
-			return errors.Join(p.printJSON(outcomes), failed)
-		}
-		for _, o := range outcomes {
-			p.printf("%s\n", o.MountPoint)
-		}
-		return failed
+		return errors.Join(p.printMounts(form, outcomes), failed)
 	})
+	command.RunE = func(command *cobra.Command, args []string) error {
+		if err := p.refuseLostMounts(command); err != nil {
+			return err
+		}
+		return work(command, args)
+	}
 	return command
+}
+
+// mountOutcome is how one mount fared.
+type mountOutcome struct {
+	ID         string `json:"id"`
+	MountPoint string `json:"mountpoint"`
+	Error      string `json:"error"`
+}
+
+// printMounts prints where something was mounted; containers-storage prints an empty line
+// where something was not.
+func (p *program) printMounts(form *format, outcomes []mountOutcome) error {
+	if p.peer && form.json() {
+		return p.printJSON(outcomes)
+	}
+	return show(p, form, outcomes, func(bool) {
+		for _, o := range outcomes {
+			if o.Error == "" || p.peer {
+				p.printf("%s\n", o.MountPoint)
+			}
+		}
+	})
+}
+
+// refuseLostMounts refuses a mount that would be gone with the command: an ordinary user's
+// is made in a user namespace, and whoever then writes below the path that was printed
+// writes beneath it. The vfs driver mounts nothing.
+func (p *program) refuseLostMounts(command *cobra.Command) error {
+	namespace, err := p.namespace()
+	if err != nil {
+		return err
+	}
+	if command.Flags().Lookup("unshare").Changed {
+		return nil // says what is wanted, either way
+	}
+	if needed, err := namespace.Caller.NeedsUserNamespace(); err != nil || !needed {
+		return err
+	}
+	settings, err := p.loadConfig(p.overrides(command.Flags().Changed))
+	if err != nil {
+		return err
+	}
+	if settings.Driver == "vfs" {
+		return nil
+	}
+	return advised{fmt.Errorf("%w: an ordinary user's mounts live in a user namespace, which ends with this command",
+		errdefs.ErrUnsupported), "run it, and what uses the mount, in `" + command.Root().Name() + " unshare`"}
 }
 
 func (p *program) unmount() *cobra.Command {
@@ -89,26 +138,40 @@ are no longer mounted, which is when the last one was taken back.`,
 		ValidArgsFunction: p.completeAny,
 	}
 	force := command.Flags().BoolP("force", "f", false, "unmount at once, however often it was mounted")
-	atOnce := urgentFlag(command)
-	asJSON := jsonFlag(command)
+	atOnce := p.urgentFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		if *atOnce {
 			urgent.Process()
 		}
-		var outcomes []refError
+		type outcome struct {
+			ID        string `json:"id"`
+			Unmounted bool   `json:"unmounted"`
+			Error     string `json:"error,omitempty"`
+		}
+		var outcomes []outcome
 		var failed error
 		for _, ref := range args {
 			gone, err := unmountOne(ctx, s, ref, *force)
-			if gone {
-				p.printf("%s mountpoint unmounted\n", ref)
-			}
-			outcomes = append(outcomes, refError{ref, errorText(err)})
+			outcomes = append(outcomes, outcome{ref, gone, errorText(err)})
 			failed = errors.Join(failed, err)
 		}
-		if *asJSON {
-			return errors.Join(p.printJSON(outcomes), failed)
+		say := func(bool) {
+			for _, o := range outcomes {
+				if o.Unmounted {
+					p.printf("%s mountpoint unmounted\n", p.said(o.ID))
+				}
+			}
 		}
-		return failed
+		if p.peer && form.json() {
+			say(false)
+			var errs []refError
+			for _, o := range outcomes {
+				errs = append(errs, refError{o.ID, o.Error})
+			}
+			return errors.Join(p.printJSON(errs), failed)
+		}
+		return errors.Join(show(p, form, outcomes, say), failed)
 	})
 	return command
 }
@@ -123,29 +186,47 @@ func (p *program) mounted() *cobra.Command {
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeAny,
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		var outcomes []refError
+		type outcome struct {
+			ID    string `json:"id"`
+			Count int    `json:"count"` // how often it was mounted and not unmounted
+			Error string `json:"error,omitempty"`
+		}
+		var outcomes []outcome
 		var failed error
 		for _, ref := range args {
 			times, err := s.Mounted(ctx, ref)
-			if err == nil && times > 0 {
-				p.printf("%s mounted\n", ref)
-			}
-			outcomes = append(outcomes, refError{ref, errorText(err)})
+			outcomes = append(outcomes, outcome{ref, times, errorText(err)})
 			failed = errors.Join(failed, err)
 		}
-		if *asJSON {
-			return errors.Join(p.printJSON(outcomes), failed)
+		say := func(bool) {
+			for _, o := range outcomes {
+				if o.Error == "" && o.Count > 0 {
+					p.printf("%s mounted\n", p.said(o.ID))
+				}
+			}
 		}
-		return failed
+		if p.peer && form.json() {
+			say(false)
+			var errs []refError
+			for _, o := range outcomes {
+				errs = append(errs, refError{o.ID, o.Error})
+			}
+			return errors.Join(p.printJSON(errs), failed)
+		}
+		return errors.Join(show(p, form, outcomes, say), failed)
 	})
 	return command
 }
 
 // urgentFlag adds --urgent, on for commands that hold locks for a moment: an import on all
 // processors makes them wait otherwise.
-func urgentFlag(command *cobra.Command) *bool {
+func (p *program) urgentFlag(command *cobra.Command) *bool {
+	if p.peer {
+		on := true
+		return &on
+	}
 	return command.Flags().Bool("urgent", true,
 		"run before other programs, as far as the caller may (nice -10); --urgent=false takes its turn")
 }

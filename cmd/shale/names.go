@@ -18,19 +18,13 @@ func (p *program) getNames() *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: p.completeAny,
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		names, err := s.Names(ctx, args[0])
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return p.printJSON(emptyWhenNil(names))
-		}
-		for _, name := range names {
-			p.printf("%s\n", name)
-		}
-		return nil
+		return p.printNames(form, names)
 	})
 	return command
 }
@@ -77,7 +71,7 @@ func (p *program) changeNames(command *cobra.Command, usage string, change func(
 	command.Args = arguments(1, -1)
 	command.ValidArgsFunction = p.completeAny
 	given := command.Flags().StringArrayP("name", "n", nil, usage)
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		id, err := s.Lookup(ctx, args[0]) // the reference may be one of the names that go
 		if err != nil {
@@ -86,14 +80,26 @@ func (p *program) changeNames(command *cobra.Command, usage string, change func(
 		if err := change(s, ctx, id, *given...); err != nil {
 			return err
 		}
-		if !*asJSON {
+		if form.word == "table" {
 			return nil
 		}
 		names, err := s.Names(ctx, id)
 		if err != nil {
 			return err
 		}
-		return p.printJSON(names)
+		if p.peer {
+			return p.printJSON(names)
+		}
+		return p.printNames(form, names)
 	})
 	return command
+}
+
+// printNames prints names or keys, one on a line.
+func (p *program) printNames(form *format, names []string) error {
+	return show(p, form, names, func(bool) {
+		for _, name := range names {
+			p.printf("%s\n", p.said(name))
+		}
+	})
 }

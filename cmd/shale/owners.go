@@ -20,29 +20,18 @@ directories only as far as everybody can.`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeLayers,
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		found, failed := findEach(ctx, args, s.Layer)
+		var all []parentOwners
 		for _, layer := range found {
 			uids, gids, err := s.LayerParentOwners(ctx, layer.ID)
 			if err != nil {
 				return errors.Join(failed, err)
 			}
-			if *asJSON {
-				if err := p.printJSON(parentOwners{layer.ID, uids, gids}); err != nil {
-					return err
-				}
-				continue
-			}
-			p.printf("ID: %s\n", layer.ID)
-			if len(uids) > 0 {
-				p.printf("UIDs: %v\n", uids)
-			}
-			if len(gids) > 0 {
-				p.printf("GIDs: %v\n", gids)
-			}
+			all = append(all, parentOwners{layer.ID, uids, gids})
 		}
-		return failed
+		return errors.Join(p.printOwners(form, all, false), failed)
 	})
 	return command
 }
@@ -59,23 +48,18 @@ directories only as far as everybody can.`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeContainers,
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		found, failed := findEach(ctx, args, s.Container)
+		var all []parentOwners
 		for _, container := range found {
 			uids, gids, err := s.ContainerParentOwners(ctx, container.ID)
 			if err != nil {
 				return errors.Join(failed, err)
 			}
-			if *asJSON {
-				if err := p.printJSON(parentOwners{container.ID, uids, gids}); err != nil {
-					return err
-				}
-				continue
-			}
-			p.printf("ID: %s\nUIDs: %v\nGIDs: %v\n", container.ID, uids, gids)
+			all = append(all, parentOwners{container.ID, uids, gids})
 		}
-		return failed
+		return errors.Join(p.printOwners(form, all, true), failed)
 	})
 	return command
 }
@@ -85,4 +69,28 @@ type parentOwners struct {
 	ID   string
 	UIDs []int
 	GIDs []int
+}
+
+// printOwners prints the answers. containers-storage prints a JSON value for each, and
+// leaves out what a layer has none of.
+func (p *program) printOwners(form *format, all []parentOwners, always bool) error {
+	if p.peer && form.json() {
+		form.word = "jsonl"
+	}
+	if !p.peer {
+		for i := range all {
+			all[i].UIDs, all[i].GIDs = emptyWhenNil(all[i].UIDs), emptyWhenNil(all[i].GIDs)
+		}
+	}
+	return show(p, form, all, func(bool) {
+		for _, owners := range all {
+			p.printf("ID: %s\n", owners.ID)
+			if len(owners.UIDs) > 0 || always {
+				p.printf("UIDs: %v\n", owners.UIDs)
+			}
+			if len(owners.GIDs) > 0 || always {
+				p.printf("GIDs: %v\n", owners.GIDs)
+			}
+		}
+	})
 }

@@ -142,12 +142,12 @@ func TestReadingLikePeer(t *testing.T) {
 	testutil.Root(t) // the peer needs more than one ID
 	path := testutil.Peer(t)
 	s := newStore(t)
-	furnish(t, func(stdin string, args ...string) result { return in(t, stdin, append(s.flags, args...)...) })
+	furnish(t, func(stdin string, args ...string) result { return s.asPeer(stdin, args...) })
 	for _, args := range readings {
 		// Theirs comes first: what prints sorted or in the order of a file must not
 		// depend on who looked before.
 		theirs := runPeer(t, path, s, "", args...)
-		sameOutput(t, args, s.try(args...), theirs)
+		sameOutput(t, args, s.asPeer("", args...), theirs)
 	}
 }
 
@@ -157,7 +157,7 @@ func TestWritingLikePeer(t *testing.T) {
 	path := testutil.Peer(t)
 	ours, theirs := newStore(t), newStore(t)
 	both := func(stdin string, args ...string) result {
-		here, there := in(t, stdin, append(ours.flags, args...)...), runPeer(t, path, theirs, stdin, args...)
+		here, there := ours.asPeer(stdin, args...), runPeer(t, path, theirs, stdin, args...)
 		here.stdout, here.stderr = strings.ReplaceAll(here.stdout, ours.dir, "DIR"),
 			strings.ReplaceAll(here.stderr, ours.dir, "DIR")
 		there.stdout, there.stderr = strings.ReplaceAll(there.stdout, theirs.dir, "DIR"),
@@ -202,6 +202,6 @@ func TestPeersStoreReadsTheSame(t *testing.T) {
 	furnish(t, func(stdin string, args ...string) result { return runPeer(t, path, s, stdin, args...) })
 	for _, args := range readings {
 		theirs := runPeer(t, path, s, "", args...)
-		sameOutput(t, args, s.try(args...), theirs)
+		sameOutput(t, args, s.asPeer("", args...), theirs)
 	}
 }

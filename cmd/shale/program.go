@@ -9,47 +9,65 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/shalestore/shale/config/storageconf"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
 // program is one run of shale: its streams and its global flags. There is no other state,
 // so that tests can run many in one process.
 type program struct {
-	args   []string // the command line, without the program's name
+	args   []string // the command line, with the program's name
 	stdin  io.Reader
 	stdout io.Writer // the stream itself, for asking whether it is a terminal; commands print to out
 	stderr io.Writer
 	out    *bufio.Writer
 	log    *logrus.Logger
-	global globalFlags
+	global *globalFlags
+	// peer is the grammar of the commands that this program builds: that of
+	// containers-storage, or our own.
+	peer bool
 
 	settings storageconf.Settings // of the store that was opened
 }
 
-// run executes one command line and returns its exit status: see exitStatus.
+// peerName is the program whose grammar we speak when we are called by its name.
+const peerName = "containers-storage"
+
+// run executes one command line, args[0] being the program's name, and returns its exit
+// status.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{args: args, stdin: stdin, stdout: stdout, stderr: stderr, out: bufio.NewWriterSize(stdout, 64<<10),
-		log: logrus.New()}
+		log: logrus.New(), global: &globalFlags{}, peer: len(args) > 0 && filepath.Base(args[0]) == peerName}
 	p.log.SetOutput(stderr)
 	ctx, stop := untilSignalled(context.Background())
 	defer stop()
 	root := p.rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(args[min(1, len(args)):])
 	command, err := root.ExecuteContextC(ctx)
-	if flushErr := p.out.Flush(); flushErr != nil && (err == nil || errors.Is(err, errSaid)) {
+	var known said
+	if flushErr := p.out.Flush(); flushErr != nil && (err == nil || errors.As(err, &known)) {
 		err = fmt.Errorf("standard output: %w", flushErr)
 	}
-	status := exitStatus(ctx, err)
-	if status != 0 && status != pipeStatus && !errors.Is(err, errSaid) {
+	status := exitStatus(ctx, err, p.peer || speaksPeer(command))
+	if status != 0 && status != pipeStatus && !errors.As(err, &known) {
 		p.complain(command, context.Cause(ctx), err)
 	}
 	return status
+}
+
+// speaksPeer reports whether a command is one of "shale storage".
+func speaksPeer(command *cobra.Command) bool {
+	for ; command != nil; command = command.Parent() {
+		if command.Name() == storageVerb && command.HasParent() {
+			return true
+		}
+	}
+	return false
 }
 
 // signalError is why the context of an interrupted command ended.
@@ -61,10 +79,6 @@ func (e signalError) Error() string {
 	}
 	return "terminated"
 }
-
-// pipeStatus is what a shell reports for a program that dies of SIGPIPE. We end on our
-// own instead, so that undo still runs.
-const pipeStatus = 128 + int(syscall.SIGPIPE)
 
 // untilSignalled returns a context that ends at the first SIGINT or SIGTERM, which lets
 // the command undo what it has begun. The second one kills as usual. SIGPIPE becomes the
@@ -89,41 +103,15 @@ func untilSignalled(parent context.Context) (context.Context, func()) {
 	}
 }
 
-// errSaid is returned by a command that has said on stderr, or by its output, what is
-// wrong; it only sets the exit status.
-var errSaid = errors.New("already said")
-
-// childStatus is the exit status of a program that shale ran in its own place.
-type childStatus int
-
-func (s childStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
-
-// exitStatus is 0 for success, 1 for any failure, wrong usage included, 128 and the
-// signal's number after a signal, and that of the child when one ran in our place.
-func exitStatus(ctx context.Context, err error) int {
-	var signalled signalError
-	var child childStatus
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &child):
-		return int(child)
-	case errors.As(context.Cause(ctx), &signalled):
-		return 128 + int(signalled.Signal)
-	case errors.Is(err, unix.EPIPE):
-		return pipeStatus
-	}
-	return 1
-}
-
 // complain says on stderr what went wrong with which command, and what to do about it
 // where we know.
 func (p *program) complain(command *cobra.Command, cause, err error) {
 	var signalled signalError
 	var child childStatus
-	where := "shale"
-	if command != nil && command.HasParent() {
-		where += ": " + command.Name()
+	root := command.Root()
+	where := root.Name()
+	if command.HasParent() {
+		where += ": " + strings.TrimPrefix(command.CommandPath(), root.Name()+" ")
 	}
 	switch {
 	case errors.As(err, &child):
@@ -133,7 +121,7 @@ func (p *program) complain(command *cobra.Command, cause, err error) {
 		for line := range strings.Lines(err.Error()) { // one for each object that failed
 			fmt.Fprintf(p.stderr, "%s: %s\n", where, strings.TrimSuffix(line, "\n"))
 		}
-		if advice := advice(err); advice != "" {
+		if advice := advice(command, err); advice != "" {
 			fmt.Fprintf(p.stderr, "  %s\n", advice)
 		}
 	}
@@ -144,10 +132,13 @@ func (p *program) complain(command *cobra.Command, cause, err error) {
 func (p *program) printf(format string, args ...any) { fmt.Fprintf(p.out, format, args...) }
 
 // printJSON prints one line of JSON.
-func (p *program) printJSON(value any) error { return json.NewEncoder(p.out).Encode(value) }
+func (p *program) printJSON(value any) error {
+	encoder := json.NewEncoder(p.out)
+	encoder.SetEscapeHTML(p.peer) // which only containers-storage needs
+	return encoder.Encode(value)
+}
 
-// interactive reports whether a person reads standard output. Only then may a command
-// print something else than containers-storage does.
+// interactive reports whether a person reads standard output.
 func (p *program) interactive() bool { return terminal(p.stdout) != nil }
 
 // sayf prints to stderr what is no error.

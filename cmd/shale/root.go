@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -19,6 +20,7 @@ type globalFlags struct {
 	transient  bool
 	debug      bool
 	unshare    bool
+	progress   progressMode
 }
 
 func (g *globalFlags) register(flags *pflag.FlagSet) {
@@ -36,16 +38,7 @@ func (g *globalFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVarP(&g.unshare, "unshare", "U", false, "work in a user namespace (the default for an ordinary user)")
 }
 
-// The groups that help and docs/cli.md put commands in.
-const (
-	groupLayers     = "layers"
-	groupImages     = "images"
-	groupContainers = "containers"
-	groupAny        = "any"
-	groupStore      = "store"
-)
-
-// rootCommand builds the whole command tree. What is not listed here does not exist.
+// rootCommand builds the command tree of the grammar that shale was called in.
 func (p *program) rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "shale [global flags] COMMAND [flags] [arguments]",
@@ -58,24 +51,15 @@ beginning of its ID when nothing else begins so.`,
 		Example: `  # unpack a layer, put a writable one on top, and look inside
   shale import-layer --name base --file base.tar.gz
   shale create-layer --name work base
-  ls $(shale mount work)`,
+  m=$(shale mount work) && ls "$m"`,
+		Version:           buildVersion(),
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 
-		DisableFlagsInUseLine:      true,
-		SuggestionsMinimumDistance: 2,
-		Args: func(command *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return usageError{"which command? `shale --help` lists them", command.UseLine()}
-			}
-			message := fmt.Sprintf("there is no command %q", args[0])
-			if near := command.SuggestionsFor(args[0]); len(near) > 0 {
-				message += "; did you mean " + strings.Join(near, " or ") + "?"
-			}
-			return usageError{message, command.UseLine()}
-		},
-		RunE: func(*cobra.Command, []string) error { return nil }, // Args never lets it run
+		DisableFlagsInUseLine: true,
+		Args:                  noSuchCommand,
+		RunE:                  func(*cobra.Command, []string) error { return nil }, // Args never lets it run
 		PersistentPreRun: func(command *cobra.Command, _ []string) {
 			p.log.SetLevel(logrus.WarnLevel)
 			if p.global.debug {
@@ -83,45 +67,24 @@ beginning of its ID when nothing else begins so.`,
 			}
 		},
 	}
+	p.global.register(root.PersistentFlags())
+	if p.peer {
+		root.Use = strings.Replace(root.Use, "shale", peerName, 1)
+		root.Short, root.Long, root.Example, root.Version = peerShort, peerLong, peerExample, ""
+	} else {
+		root.PersistentFlags().Var(&p.global.progress, "progress",
+			"show on stderr how far long work is: `HOW` is auto, bar, plain, json or none")
+	}
 	root.SetHelpTemplate(helpTemplate)
+	root.SetVersionTemplate("{{.Name}} version {{.Version}}\n")
 	root.SetIn(p.stdin)
 	root.SetOut(p.out)
 	root.SetErr(p.stderr)
 	root.SetHelpCommand(helpCommand())
 	root.SetFlagErrorFunc(func(command *cobra.Command, err error) error {
-		return usageError{err.Error() + "; `" + command.CommandPath() + " --help` lists the flags", command.UseLine()}
+		return usageErrorf("%s; `%s --help` lists the flags", err, command.CommandPath())
 	})
-	p.global.register(root.PersistentFlags())
-	root.AddGroup(
-		&cobra.Group{ID: groupLayers, Title: "Layers:"},
-		&cobra.Group{ID: groupImages, Title: "Images:"},
-		&cobra.Group{ID: groupContainers, Title: "Containers:"},
-		&cobra.Group{ID: groupAny, Title: "Layers, images and containers alike:"},
-		&cobra.Group{ID: groupStore, Title: "The store:"},
-	)
-	add := func(group string, commands ...*cobra.Command) {
-		for _, command := range commands {
-			command.GroupID = group
-			command.DisableFlagsInUseLine = true
-			root.AddCommand(command)
-		}
-	}
-	add(groupLayers,
-		p.createLayer(), p.importLayer(), p.layers(), p.layer(), p.applyDiff(), p.applyStaged(), p.changes(), p.diff(),
-		p.diffSize(),
-		p.copy(), p.mount(), p.unmount(), p.mounted(), p.deleteLayer(), p.layerParentOwners())
-	add(groupLayers, p.layerData().commands()...)
-	add(groupImages, p.createImage(), p.images(), p.imagesByDigest(), p.image(), p.deleteImage())
-	add(groupImages, p.imageData().commands()...)
-	add(groupImages, p.directories("image")...)
-	add(groupContainers, p.createContainer(), p.containers(), p.container(), p.deleteContainer(),
-		p.containerParentOwners())
-	add(groupContainers, p.containerData().commands()...)
-	add(groupContainers, p.directories("container")...)
-	add(groupAny, p.exists(), p.getNames(), p.addNames(), p.removeNames(), p.setNames(), p.metadata(), p.setMetadata(),
-		p.delete())
-	add(groupStore, p.status(), p.configuration(), p.usage(), p.check(), p.gc(), p.dedup(), p.storageLayers(),
-		p.createStorageLayer(), p.shutdown(), p.wipe(), p.unshare(), p.completion(), p.docs(), p.version())
+	p.addVerbs(root, root.Name())
 	return root
 }
 
@@ -134,10 +97,10 @@ func helpCommand() *cobra.Command {
 		RunE: func(command *cobra.Command, args []string) error {
 			about, _, err := command.Root().Find(args)
 			if err != nil {
-				return usageError{err.Error(), command.UseLine()}
+				return usageError(err.Error())
 			}
-			if root := command.Root(); about == root && len(args) > 0 {
-				return root.ValidateArgs(args)
+			if len(args) > 0 && (about == command.Root() || about.Name() == storageVerb && len(args) > 1) {
+				return about.ValidateArgs(args[len(args)-1:])
 			}
 			return about.Help()
 		},
@@ -149,15 +112,63 @@ func arguments(least, most int) cobra.PositionalArgs {
 	return func(command *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return usageError{"too few arguments", command.UseLine()}
+			return usageError("too few arguments")
 		case most >= 0 && len(args) > most:
-			return usageError{fmt.Sprintf("too many arguments: %s", strings.Join(args[most:], " ")), command.UseLine()}
+			return usageErrorf("too many arguments: %s", strings.Join(args[most:], " "))
 		}
 		return nil
 	}
 }
 
-// jsonFlag adds --json, which nearly every command has.
-func jsonFlag(command *cobra.Command) *bool {
-	return command.Flags().BoolP("json", "j", false, "print JSON")
+// exclusive lets one flag of several be set.
+func exclusive(command *cobra.Command, names ...string) {
+	command.PreRunE = func(command *cobra.Command, _ []string) error {
+		var set []string
+		for _, name := range names {
+			if command.Flags().Changed(name) {
+				set = append(set, "--"+name)
+			}
+		}
+		if len(set) > 1 {
+			return usageErrorf("%s: only one of them can be", strings.Join(set, " and "))
+		}
+		return nil
+	}
 }
+
+// noSuchCommand is what is said to a word that is no command.
+func noSuchCommand(command *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return usageErrorf("which command? `%s --help` lists them", command.CommandPath())
+	}
+	message := fmt.Sprintf("there is no command %q", args[0])
+	if answer, known := habits[args[0]]; known && !command.HasParent() && command.Name() != peerName {
+		return usageErrorf("%s: %s", message, answer)
+	}
+	command.SuggestionsMinimumDistance = 2
+	near := slices.DeleteFunc(command.SuggestionsFor(args[0]), func(name string) bool { return deletes[name] })
+	if len(near) > 0 {
+		message += "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	return usageError(message)
+}
+
+// habits are words that people type who come from other programs, and what answers here.
+var habits = map[string]string{
+	"ls":      "`shale layers`, `shale images` and `shale containers` list what there is",
+	"list":    "`shale layers`, `shale images` and `shale containers` list what there is",
+	"ps":      "`shale containers` lists containers",
+	"du":      "`shale usage` shows what takes how much space",
+	"df":      "`shale usage` shows what takes how much space",
+	"dive":    "`shale layers --tree` shows what stands on what, `shale changes LAYER` what a layer changes",
+	"tree":    "`shale layers --tree` draws the layers",
+	"inspect": "`shale layer`, `shale image` and `shale container` show one of them",
+	"info":    "`shale status` shows where the store is and what its driver can do",
+	"fsck":    "`shale check` looks for damage",
+	"copy":    "`shale cp` copies files into a layer, or out of one",
+	"rm":      "`shale delete-container`, `shale delete-image` and `shale delete-layer` delete one of them",
+}
+
+// deletes are the commands that are suggested to nobody who mistypes.
+var deletes = map[string]bool{"delete": true, "delete-layer": true, "delete-image": true, "delete-container": true,
+	"gc": true, "wipe": true, "remove-names": true, "set-names": true, "shutdown": true}

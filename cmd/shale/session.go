@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/shalestore/shale/cmd/internal/urgent"
-	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -44,51 +42,4 @@ func (p *program) openStore(command *cobra.Command) (*store.Store, error) {
 	settings.Overlay.StartMountProgram = urgent.Start
 	p.settings = settings
 	return store.Open(command.Context(), settings.Config)
-}
-
-// storeOptions is the configuration as containers-storage's "config" prints it.
-type storeOptions struct {
-	RunRoot         string            `json:"runroot,omitempty"`
-	GraphRoot       string            `json:"root,omitempty"`
-	ImageStore      string            `json:"imagestore,omitempty"`
-	Driver          string            `json:"driver,omitempty"`
-	DriverPriority  []string          `json:"driver-priority,omitempty"`
-	DriverOptions   []string          `json:"driver-options,omitempty"`
-	RootAutoNsUser  string            `json:"root_auto_ns_user,omitempty"`
-	AutoNsMinSize   uint32            `json:"auto_userns_min_size,omitempty"`
-	AutoNsMaxSize   uint32            `json:"auto_userns_max_size,omitempty"`
-	PullOptions     map[string]string `json:"PullOptions"`
-	DisableVolatile bool              `json:"disable-volatile,omitempty"`
-	TransientStore  bool              `json:"transient_store,omitempty"`
-}
-
-func peerOptions(settings storageconf.Settings) storeOptions {
-	options := storeOptions{
-		RunRoot:         settings.RunRoot,
-		GraphRoot:       settings.GraphRoot,
-		ImageStore:      settings.ImageStore,
-		Driver:          settings.Driver,
-		DriverPriority:  settings.DriverPriority,
-		DriverOptions:   settings.DriverOptions(),
-		RootAutoNsUser:  settings.AutoUserns.User,
-		DisableVolatile: settings.DisableVolatile,
-		TransientStore:  settings.TransientStore,
-	}
-	set := settings.Origins
-	if _, isSet := set["storage.options.auto-userns-min-size"]; isSet {
-		options.AutoNsMinSize = settings.AutoUserns.MinSize
-	}
-	if _, isSet := set["storage.options.auto-userns-max-size"]; isSet {
-		options.AutoNsMaxSize = settings.AutoUserns.MaxSize
-	}
-	const pull = "storage.options.pull_options."
-	for _, setting := range settings.List() {
-		if _, isSet := set[setting.Key]; isSet && strings.HasPrefix(setting.Key, pull) {
-			if options.PullOptions == nil {
-				options.PullOptions = map[string]string{}
-			}
-			options.PullOptions[strings.TrimPrefix(setting.Key, pull)] = setting.Value
-		}
-	}
-	return options
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
@@ -9,7 +10,7 @@ import (
 
 func (p *program) shutdown() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "shutdown",
+		Use:   "shutdown [flags]",
 		Short: "Let go of the store's mounts",
 		Long: `Gives back what the store holds of the host. It refuses while layers are mounted,
 unless told to unmount them.`,
@@ -18,35 +19,15 @@ unless told to unmount them.`,
 		Args: arguments(0, 0),
 	}
 	force := command.Flags().BoolP("force", "f", false, "unmount what is mounted first")
-	return p.silent(command, func(s *store.Store, ctx context.Context) error {
-		_, err := s.Shutdown(ctx, *force)
-		return err
-	})
-}
-
-func (p *program) wipe() *cobra.Command {
-	command := &cobra.Command{
-		Use:   "wipe",
-		Short: "Delete everything",
-		Long:  `Deletes all containers, all images and all layers, without asking.`,
-		Example: `  # start afresh
-  shale wipe`,
-		Args: arguments(0, 0),
-	}
-	return p.silent(command, (*store.Store).Wipe)
-}
-
-// silent completes a command that says nothing, or "" with --json, when all went well.
-func (p *program) silent(command *cobra.Command, work func(*store.Store, context.Context) error) *cobra.Command {
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
-		if err := work(s, ctx); err != nil {
-			return err
-		}
-		if *asJSON {
+		mounted, err := s.Shutdown(ctx, *force)
+		if p.peer && err == nil && form.json() {
 			return p.printJSON("")
 		}
-		return nil
+		return errors.Join(err, showOne(p, form, struct {
+			Mounted []string `json:"mounted"`
+		}{emptyWhenNil(mounted)}, func(bool) {}))
 	})
 	return command
 }

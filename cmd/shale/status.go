@@ -11,14 +11,14 @@ import (
 
 func (p *program) status() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "status",
+		Use:   "status [flags]",
 		Short: "Show where the store is and what its driver can do",
-		Long:  `Says on stderr where the store is, which driver it uses, and what that can do here.`,
+		Long:  `Says where the store is, which driver it uses, and what that can do here.`,
 		Example: `  # for programs
   shale status --json`,
 		Args: arguments(0, 0),
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
 		facts, err := s.Status(ctx)
 		if err != nil {
@@ -28,7 +28,12 @@ func (p *program) status() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.printFacts(*asJSON, append([]drivers.Property{
+		view := statusView{Root: s.GraphRoot(), RunRoot: s.RunRoot(), Driver: driver,
+			Options: emptyWhenNil(p.settings.DriverOptions()), Properties: map[string]string{}}
+		for _, fact := range facts {
+			view.Properties[fact.Name] = fact.Value
+		}
+		return p.printFacts(form, view, append([]drivers.Property{
 			{Name: "Root", Value: s.GraphRoot()},
 			{Name: "Run Root", Value: s.RunRoot()},
 			{Name: "Driver Name", Value: driver},
@@ -38,34 +43,31 @@ func (p *program) status() *cobra.Command {
 	return command
 }
 
-// printFacts prints on stderr, as containers-storage does, or pairs in JSON on standard
-// output.
-func (p *program) printFacts(asJSON bool, facts []drivers.Property) error {
-	if asJSON {
+type statusView struct {
+	Root       string            `json:"root"`
+	RunRoot    string            `json:"run-root"`
+	Driver     string            `json:"driver"`
+	Options    []string          `json:"driver-options"`
+	Properties map[string]string `json:"properties"` // what the driver can do, and is told by the kernel
+}
+
+// printFacts prints one fact on a line. containers-storage does so on stderr; its JSON is a
+// list of pairs.
+func (p *program) printFacts(form *format, view any, facts []drivers.Property) error {
+	if p.peer && form.json() {
 		pairs := make([][2]string, 0, len(facts))
 		for _, fact := range facts {
 			pairs = append(pairs, [2]string{fact.Name, fact.Value})
 		}
 		return p.printJSON(pairs)
 	}
-	for _, fact := range facts {
-		p.sayf("%s: %s\n", fact.Name, fact.Value)
+	say := p.printf
+	if p.peer {
+		say = p.sayf
 	}
-	return nil
-}
-
-func (p *program) version() *cobra.Command {
-	command := &cobra.Command{
-		Use:   "version",
-		Short: "Show the version",
-		Long:  `Says on stderr which version of Shale this is, and which one of Go compiled it.`,
-		Example: `  # for programs
-  shale version --json`,
-		Args: arguments(0, 0),
-	}
-	asJSON := jsonFlag(command)
-	command.RunE = func(*cobra.Command, []string) error {
-		return p.printFacts(*asJSON, store.Version())
-	}
-	return command
+	return showOne(p, form, view, func(bool) {
+		for _, fact := range facts {
+			say("%s: %s\n", fact.Name, fact.Value)
+		}
+	})
 }

@@ -18,19 +18,13 @@ them or not. "shale check" tells which of them belong to nothing.`,
   shale storage-layers | wc -l`,
 		Args: arguments(0, 0),
 	}
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
 		ids, err := fsck.DriverLayers(ctx, s)
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return p.printJSON(append([]string{}, ids...)) // [] when there are none, other than the rest
-		}
-		for _, id := range ids {
-			p.printf("%s\n", id)
-		}
-		return nil
+		return p.printNames(form, ids)
 	})
 	return command
 }
@@ -48,7 +42,7 @@ try out "shale check" and "shale gc", which removes it.`,
 	}
 	wanted := p.layerFlags(command)
 	command.Flags().Lookup("name").Hidden = true // nothing would remember it
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		options, err := wanted.options(args)
 		if err != nil {
@@ -58,11 +52,7 @@ try out "shale check" and "shale gc", which removes it.`,
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return p.printJSON(id)
-		}
-		p.printf("%s\n", id)
-		return nil
+		return showOne(p, form, id, func(bool) { p.printf("%s\n", id) })
 	})
 	return command
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -8,15 +9,28 @@ import (
 	"unicode/utf8"
 )
 
-// table lines up columns for a person at a terminal. It keeps its rows until flush.
+// table lines up columns for a person. It keeps its rows until flush. A wide one has the
+// columns whose head begins with "+" as well, and what the others shorten in full.
 type table struct {
 	out   io.Writer
+	wide  bool
 	rows  [][]string
 	right map[int]bool // columns of numbers
+	cut   int          // columns of every row that are shown
 }
 
-func (p *program) newTable(heads ...string) *table {
-	return &table{out: p.out, rows: [][]string{heads}, right: map[int]bool{}}
+func (p *program) newTable(wide bool, heads ...string) *table {
+	t := &table{out: p.out, wide: wide, right: map[int]bool{}, cut: len(heads)}
+	for c, head := range heads {
+		if strings.HasPrefix(head, "+") {
+			heads[c] = head[1:]
+			if !wide {
+				t.cut = min(t.cut, c)
+			}
+		}
+	}
+	t.row(heads...)
+	return t
 }
 
 // numbers has the cells of these columns end at the same place, rather than begin there.
@@ -26,7 +40,35 @@ func (t *table) numbers(columns ...int) {
 	}
 }
 
-func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
+func (t *table) row(cells ...string) { t.rows = append(t.rows, cells[:t.cut]) }
+
+// id is an ID, as much of it as the table has room for.
+func (t *table) id(id string) string {
+	if t.wide {
+		return id
+	}
+	return shortID(id)
+}
+
+// names are some names from anywhere.
+func (t *table) names(names []string) string {
+	quoted := make([]string, 0, len(names))
+	for _, name := range names {
+		quoted = append(quoted, printable(name))
+	}
+	return t.list(quoted)
+}
+
+// list is the first of some texts and how many more there are, or all of them.
+func (t *table) list(all []string) string {
+	switch {
+	case len(all) == 0:
+		return ""
+	case t.wide || len(all) == 1:
+		return strings.Join(all, ",")
+	}
+	return fmt.Sprintf("%s +%d", all[0], len(all)-1)
+}
 
 func (t *table) flush() {
 	widths := map[int]int{}
@@ -61,22 +103,16 @@ func shortID(id string) string {
 	return id
 }
 
-// firstOf is the first of some names, and how many more there are.
-func firstOf(names []string) string {
-	switch len(names) {
-	case 0:
+// firstName is the first of some names, or "".
+func firstName(names []string) string {
+	if len(names) == 0 {
 		return ""
-	case 1:
-		return printable(names[0])
 	}
-	return fmt.Sprintf("%s +%d", printable(names[0]), len(names)-1)
+	return printable(names[0])
 }
 
 func nameOrID(names []string, id string) string {
-	if len(names) > 0 {
-		return printable(names[0])
-	}
-	return shortID(id)
+	return cmp.Or(firstName(names), shortID(id))
 }
 
 // printable keeps names, which come from anywhere, from moving the cursor or the columns.
@@ -86,6 +122,14 @@ func printable(name string) string {
 		return quoted
 	}
 	return name
+}
+
+// said is a name as a line of output may hold it. containers-storage prints it as it is.
+func (p *program) said(name string) string {
+	if p.peer {
+		return name
+	}
+	return printable(name)
 }
 
 // ago says how long ago something was, in one unit.

@@ -57,7 +57,7 @@ func (p *program) reenter(command *cobra.Command) (done bool, err error) {
 	namespace.Warn = func(err error) { p.log.Debug(err) }
 	p.log.Debug("entering a user namespace")
 	return true, asChildStatus(namespace.Reexec(context.WithoutCancel(command.Context()),
-		append([]string{os.Args[0]}, p.args...)))
+		p.args))
 }
 
 // namespace is a user namespace for whoever runs this.

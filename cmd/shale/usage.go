@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,16 +41,18 @@ With --json a list of objects of each kind, and the sums, in bytes.`,
 	by := command.Flags().String("sort", "size", "sort by `COLUMN`: size, unique, shared, freed, inodes or name")
 	top := command.Flags().Int("top", 0, "show the first `N` of each kind, instead of all")
 	fresh := command.Flags().Bool("fresh", false, "look through all layers, whatever is known of them")
-	asJSON := jsonFlag(command)
+	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		order, ok := usageOrders[*by]
 		if !ok {
-			return fmt.Errorf("--sort %s: there are %s", *by, strings.Join(slices.Sorted(maps.Keys(usageOrders)), ", "))
+			return usageErrorf("--sort %s: there are %s", *by, strings.Join(slices.Sorted(maps.Keys(usageOrders)), ", "))
 		}
 		if *top < 0 {
-			return fmt.Errorf("--top %d: that is less than none", *top)
+			return usageErrorf("--top %d: that is less than none", *top)
 		}
+		line := p.newProgress("measuring", 0)
 		report, err := usage.Of(ctx, s, usage.Options{Fresh: *fresh})
+		line.clear()
 		if err != nil && report.Layers == nil {
 			return err
 		}
@@ -64,11 +67,7 @@ With --json a list of objects of each kind, and the sums, in bytes.`,
 				*list = []usage.Usage{}
 			}
 		}
-		if *asJSON {
-			return cmp.Or(err, p.printJSON(report))
-		}
-		p.printUsage(report, counts)
-		return err
+		return errors.Join(showOne(p, form, report, func(wide bool) { p.printUsage(report, counts, wide) }), err)
 	})
 	return command
 }
@@ -76,7 +75,7 @@ With --json a list of objects of each kind, and the sums, in bytes.`,
 func usageKinds(command *cobra.Command, args []string) error {
 	for _, arg := range args {
 		if !slices.Contains(command.ValidArgs, arg) {
-			return usageError{fmt.Sprintf("%q: there are containers, images and layers", arg), command.UseLine()}
+			return usageErrorf("%q: there are containers, images and layers", arg)
 		}
 	}
 	return nil
@@ -93,7 +92,7 @@ var usageOrders = map[string]func(a, b usage.Usage) int{
 	"name":   func(a, b usage.Usage) int { return cmp.Compare(nameOrID(a.Names, a.ID), nameOrID(b.Names, b.ID)) },
 }
 
-func (p *program) printUsage(report usage.Report, counts [3]int) {
+func (p *program) printUsage(report usage.Report, counts [3]int, wide bool) {
 	for _, part := range []struct {
 		head string
 		list []usage.Usage
@@ -101,10 +100,10 @@ func (p *program) printUsage(report usage.Report, counts [3]int) {
 		if len(part.list) == 0 {
 			continue
 		}
-		t := p.newTable(part.head, "NAME", "SIZE", "UNIQUE", "SHARED", "INODES", "FREED", "")
+		t := p.newTable(wide, part.head, "NAME", "SIZE", "UNIQUE", "SHARED", "INODES", "FREED", "")
 		t.numbers(2, 3, 4, 5, 6)
 		for _, u := range part.list {
-			t.row(shortID(u.ID), firstOf(u.Names), bytesCell(u.Total), bytesCell(u.Unique), bytesCell(u.Shared),
+			t.row(t.id(u.ID), t.names(u.Names), bytesCell(u.Total), bytesCell(u.Unique), bytesCell(u.Shared),
 				grouped(u.Total.Inodes), bytesCell(u.Freed), usageNote(u))
 		}
 		t.flush()

@@ -176,7 +176,7 @@ func (s store) export(path string) error {
 		return err
 	}
 	began := time.Now()
-	if _, err := s.shale("diff", "--zstd", "--file", path, layer); err != nil {
+	if _, err := s.shale("diff", "--zstd", "--output", path, layer); err != nil {
 		return err
 	}
 	info, err := os.Stat(path)
@@ -248,12 +248,12 @@ func (d *demo) replay(s store, base sourceTar) error {
 
 // empty deletes all that a store holds, and looks whether it let go of everything.
 func (s store) empty() error {
-	for _, command := range [][]string{{"unmount", "--force", "work"}, {"wipe"}, {"shutdown"}} {
+	for _, command := range [][]string{{"unmount", "--force", "work"}, {"wipe", "--yes"}, {"shutdown"}} {
 		if _, err := s.shale(command...); err != nil {
 			return err
 		}
 	}
-	left, err := s.shale("layers")
+	left, err := s.shale("layers", "--quiet")
 	if err != nil {
 		return err
 	}

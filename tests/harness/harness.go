@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,19 +24,23 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// Tool is one of the two binaries.
-type Tool struct{ Name, Path string }
+// Tool is one of the two binaries, and the words before a command in the grammar that both
+// of them speak.
+type Tool struct {
+	Name, Path string
+	Before     []string
+}
 
 // Shale is the binary under test.
 func Shale(t testing.TB) Tool {
 	t.Helper()
-	return Tool{"shale", testutil.Shale(t)}
+	return Tool{"shale", testutil.Shale(t), []string{"storage"}}
 }
 
 // Peer is containers-storage, which the format comes from.
 func Peer(t testing.TB) Tool {
 	t.Helper()
-	return Tool{"peer", testutil.Peer(t)}
+	return Tool{"peer", testutil.Peer(t), nil}
 }
 
 // Root is a store's place. Its methods may be called by several goroutines at once, as
@@ -62,7 +67,7 @@ func (r Root) Command(ctx context.Context, tool Tool, args ...string) *exec.Cmd 
 	if driver == "" {
 		driver = "overlay"
 	}
-	all := []string{"--graph", r.Graph, "--run", r.Run, "--storage-driver", driver}
+	all := append(slices.Clone(tool.Before), "--graph", r.Graph, "--run", r.Run, "--storage-driver", driver)
 	for _, option := range r.Options {
 		all = append(all, "--storage-opt", option)
 	}

@@ -250,7 +250,7 @@ func (s *storm) everybody() []step {
 			layer, _, _ = strings.Cut(layer, "\n")
 			path := filepath.Join(s.host.dir, name)
 			defer os.Remove(path)
-			return s.all(ctx, []string{"shale", "diff", "--file", path, layer})
+			return s.all(ctx, []string{"shale", "diff", "--output", path, layer})
 		}},
 	}
 	for _, tool := range []string{"shale", "podman"} {
@@ -318,7 +318,7 @@ func (s *storm) aftermath(t *testing.T) {
 		t.Errorf("images: podman %d, shale %d, made and not deleted %d:\n%v\n%v", len(theirs), len(ours), len(s.images)+
 			1, theirs, ours)
 	}
-	layers := h.all("shale", "layers", "--quick")
+	layers := h.all("shale", "layers", "--quiet")
 	slices.Sort(layers)
 	var dirs []string
 	entries, err := os.ReadDir(filepath.Join(h.graph, "overlay"))
@@ -337,7 +337,7 @@ func (s *storm) aftermath(t *testing.T) {
 		h.run("podman", "rmi", ref(name))
 	}
 	h.run("shale", "delete-image", "localhost/base:latest")
-	if left := append(h.all("shale", "layers"), h.all("podman", "images", "--all", "--quiet")...); len(left) != 0 {
+	if left := append(h.all("shale", "layers", "--quiet"), h.all("podman", "images", "--all", "--quiet")...); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 	h.sound()

@@ -23,9 +23,9 @@ func TestPodmanImageInShale(t *testing.T) {
 	if got := h.all("shale", "images", "--quiet"); !slices.Equal(got, []string{id}) {
 		t.Fatalf("shale images: %v, want %s", got, id)
 	}
-	top := h.all("shale", "layers")[0]
+	top := h.all("shale", "layers", "--quiet")[0]
 	exported := filepath.Join(h.dir, "exported.tar")
-	h.run("shale", "diff", "--uncompressed", "--file", exported, top)
+	h.run("shale", "diff", "--uncompressed", "--output", exported, top)
 	data, err := os.ReadFile(exported)
 	if err != nil || digestOf(data) != digestOf(base) {
 		t.Errorf("exported %s, want %s: %v", digestOf(data), digestOf(base), err)
@@ -52,7 +52,7 @@ func TestPodmanImageInShale(t *testing.T) {
 	if left := h.all("podman", "images", "--quiet", "--all"); len(left) != 0 {
 		t.Errorf("podman images after shale delete-image: %v", left)
 	}
-	if left := h.all("shale", "layers"); len(left) != 0 {
+	if left := h.all("shale", "layers", "--quiet"); len(left) != 0 {
 		t.Errorf("layers left: %v", left)
 	}
 	h.sound()
@@ -136,7 +136,7 @@ func TestShaleImageInTheTools(t *testing.T) {
 	for _, name := range []string{"stepwise", "built", "committed", "back", "made"} {
 		h.run("podman", "rmi", "localhost/"+name)
 	}
-	if left := append(h.all("shale", "layers"), h.all("shale", "images")...); len(left) != 0 {
+	if left := append(h.all("shale", "layers", "--quiet"), h.all("shale", "images")...); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 	h.sound()
@@ -164,7 +164,7 @@ func TestMappedPodmanContainer(t *testing.T) {
 	h.run("shale", "unmount", h.layerOf("mapped"))
 	h.run("podman", "rm", "mapped")
 	h.run("shale", "delete-image", "localhost/made:latest")
-	if left := h.all("shale", "layers"); len(left) != 0 {
+	if left := h.all("shale", "layers", "--quiet"); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 	h.sound()

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 
@@ -11,9 +10,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func (p *program) copy() *cobra.Command {
+func (p *program) cp() *cobra.Command { return p.copyFiles("cp", "") }
+
+func (p *program) peerCopy() *cobra.Command { return p.copyFiles("copy", "o") }
+
+func (p *program) copyFiles(name, shorthand string) *cobra.Command {
 	command := &cobra.Command{
-		Use:   "copy [flags] [LAYER:]PATH... [LAYER:]PATH",
+		Use:   name + " [flags] [LAYER:]PATH... [LAYER:]PATH",
 		Short: "Copy files into a layer, or out of one",
 		Long: `Copies files and directories to the last argument. A PATH without LAYER is one of the
 host. Owners are translated from the mapping of one layer to that of the other; --chown
@@ -22,16 +25,18 @@ sets them.
 A file gets the target's name, or keeps its own below a target that ends in "/". What
 is in a directory goes into the target, which is made if it is missing.`,
 		Example: `  # a configuration, owned by the layer's user 100
-  shale copy --chown 100:100 nginx.conf web:/etc/nginx/
+  shale ` + name + ` --chown 100:100 nginx.conf web:/etc/nginx/
 
   # a whole directory, from one layer to another
-  shale copy build:/out release:/usr/share/app`,
+  shale ` + name + ` build:/out release:/usr/share/app`,
 		Args:              arguments(2, -1),
 		ValidArgsFunction: p.completeLayers,
 	}
-	owner := command.Flags().StringP("chown", "o", "",
+	owner := command.Flags().StringP("chown", shorthand, "",
 		"make `UID[:GID]` the owner of the copies; GID is UID when it isn't given")
-	jsonFlag(command) // accepted as containers-storage does; there is nothing to print
+	if p.peer {
+		p.formatFlags(command) // which changes nothing there either
+	}
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		var options store.CopyOptions
 		if *owner != "" {
@@ -70,7 +75,7 @@ func parseOwner(value string) (archive.Owner, error) {
 	for i, text := range []string{uid, gid} {
 		id, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return archive.Owner{}, fmt.Errorf("--chown %s: %q is no numeric ID; names are known only inside the layer",
+			return archive.Owner{}, usageErrorf("--chown %s: %q is no numeric ID; names are known only inside the layer",
 				value, text)
 		}
 		ids[i] = uint32(id)
