@@ -19,14 +19,22 @@ func (r *repair) delete(ctx context.Context, findings []Finding) {
 	var gone []Object
 	var refused map[Object]error
 	err := r.UpdateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
-		d := cascade{layersTx: l, imagesTx: i, containersTx: c, force: r.opts.Force, refused: map[Object]error{}}
+		d := cascade{layersTx: l, imagesTx: i, containersTx: c, opts: r.opts, mounted: map[string]bool{},
+			refused: map[Object]error{}}
+		mounted, err := l.MountedLayers(ctx)
+		if err != nil {
+			return err
+		}
+		for _, m := range mounted {
+			d.mounted[m.ID] = true
+		}
 		for _, f := range findings {
 			if err := d.condemn(f); err != nil {
 				return err
 			}
 		}
 		refused = d.refused
-		err := d.carryOut(ctx)
+		err = d.carryOut(ctx)
 		gone = d.gone
 		return err
 	})
@@ -52,7 +60,8 @@ type cascade struct {
 	layersTx     *layers.WriteTx
 	imagesTx     *images.WriteTx
 	containersTx *containers.WriteTx
-	force        bool
+	opts         RepairOptions
+	mounted      map[string]bool
 
 	layers, images, containers []string // to be deleted; layers from the top down
 	mapped                     [][2]string
@@ -60,10 +69,11 @@ type cascade struct {
 	gone                       []Object
 }
 
-// condemn adds an object and all that needs it, or nothing, if among that is a container
-// and nobody has allowed that it goes.
+// condemn adds an object and all that needs it, or nothing, if among that is something
+// that must stay: see keeps, and a container that nobody has allowed to go.
 func (d *cascade) condemn(f Finding) error {
-	plan := cascade{layersTx: d.layersTx, imagesTx: d.imagesTx, containersTx: d.containersTx, force: d.force}
+	plan := cascade{layersTx: d.layersTx, imagesTx: d.imagesTx, containersTx: d.containersTx, opts: d.opts,
+		mounted: d.mounted}
 	var err error
 	switch f.Kind {
 	case KindLayer:
@@ -108,6 +118,9 @@ func (d *cascade) layer(id string) error {
 	if err != nil {
 		return err
 	}
+	if why := d.keeps(layer); why != "" {
+		return fmt.Errorf("layer %s: %w: %s", id, errdefs.ErrInUse, why)
+	}
 	children, err := d.layersTx.Children(layer.ID)
 	if err != nil {
 		return err
@@ -145,6 +158,22 @@ func (d *cascade) layer(id string) error {
 	return nil
 }
 
+// keeps says why a layer is never deleted, however damaged it is: it is mounted; or, short
+// of force, somebody has given it a name, or may have written into it what is nowhere
+// else.
+func (d *cascade) keeps(layer layers.Layer) string {
+	switch {
+	case d.mounted[layer.ID]:
+		return "it is mounted"
+	case d.opts.Force:
+	case len(layer.Names) > 0:
+		return fmt.Sprintf("it has the name %q", layer.Names[0])
+	case layer.DiffID == "" && layer.TOCDigest == "" && !d.opts.DeleteAsPeer:
+		return "what it holds is nowhere else"
+	}
+	return ""
+}
+
 func (d *cascade) image(id string) error {
 	if slices.Contains(d.images, id) {
 		return nil
@@ -164,6 +193,9 @@ func (d *cascade) image(id string) error {
 			return err
 		}
 	}
+	if !d.opts.DeleteAsPeer {
+		return nil // its layers are sound, unless a finding says otherwise
+	}
 	// The image's layers that nobody else needs go with it, as they do when it is
 	// deleted.
 	alone, err := roots.UnneededLayers(image, d.layersTx, d.imagesTx, d.containersTx)
@@ -172,11 +204,15 @@ func (d *cascade) image(id string) error {
 }
 
 func (d *cascade) container(id string, why error) error {
-	if _, err := d.containersTx.Get(id); err != nil {
+	container, err := d.containersTx.Get(id)
+	if err != nil {
 		return err
 	}
-	if !d.force {
+	if !d.opts.Force {
 		return why
+	}
+	if d.mounted[container.LayerID] {
+		return fmt.Errorf("container %s: %w: it is mounted", id, errdefs.ErrInUse)
 	}
 	if !slices.Contains(d.containers, id) {
 		d.containers = append(d.containers, id)

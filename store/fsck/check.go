@@ -19,9 +19,13 @@ type CheckOptions struct {
 	// Quick reads no content: records, links, existence and sizes only.
 	Quick bool
 	// UnusedAfter is how old a layer may become that no image and no container uses,
-	// before it counts as forgotten. 0 means 24 hours: an image is recorded after its
-	// layers. A negative value means at once.
+	// before a note says so. 0 means 24 hours: an image is recorded after its layers. A
+	// negative value means at once.
 	UnusedAfter time.Duration
+	// DeleteAsPeer takes for damage what containers-storage does, and has it deleted: such a
+	// layer, unless it is mounted or has a name, or one with such a layer on it; and a layer
+	// that lacks a data item. The layers of an image then go with it.
+	DeleteAsPeer bool
 	// Workers is how many layers are read at the same time; 0 means as many as there are
 	// processors, up to four.
 	Workers int
@@ -38,11 +42,7 @@ type CheckOptions struct {
 // Damage is no error. A file of records that can't be read is a finding, and then the
 // only one: without it nothing can be said about the others.
 func Check(ctx context.Context, s *store.Store, opts CheckOptions) (Report, error) {
-	r, err := s.Roots(ctx)
-	if err != nil {
-		return Report{}, err
-	}
-	return check(ctx, r, opts, learned{})
+	return check(ctx, s, opts, learned{})
 }
 
 // learned is what earlier rounds of a repair have found out.
@@ -67,28 +67,39 @@ type checker struct {
 	lost       []string        // the kinds of which records were lost
 	unrecorded map[string]bool // layers whose files are there and whose record isn't
 	unreadable map[string]bool // layers whose content can't be looked at
+	mounted    map[string]bool // layers that are listed as mounted
 
 	mu sync.Mutex // guards the report while content is read
 	Report
 }
 
 func newChecker(r *roots.Roots, opts CheckOptions, l learned) (*checker, error) {
-	c := &checker{Roots: r, opts: opts, learned: l, unrecorded: map[string]bool{}, unreadable: map[string]bool{}}
+	c := &checker{Roots: r, opts: opts, learned: l, unrecorded: map[string]bool{}, unreadable: map[string]bool{},
+		mounted: map[string]bool{}}
 	var err error
 	c.lost, err = c.lostKinds()
 	return c, err
 }
 
-func check(ctx context.Context, r *roots.Roots, opts CheckOptions, l learned) (Report, error) {
+func check(ctx context.Context, s *store.Store, opts CheckOptions, l learned) (Report, error) {
+	report, blocked, err := misplaced(s.Config())
+	if err != nil || blocked {
+		return report, err
+	}
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return report, err
+	}
 	c, err := newChecker(r, opts, l)
 	if err != nil {
-		return Report{}, err
+		return report, err
 	}
+	c.Report = report
 	stale, err := c.stale(ctx)
 	if err != nil {
 		return c.Report, err
 	}
-	if err := c.readRecords(ctx); err != nil || !c.Empty() {
+	if err := c.readRecords(ctx); err != nil || len(c.Of(KindRecords)) > 0 {
 		return c.Report, err
 	}
 	if err := c.survey(ctx); err != nil {
@@ -121,6 +132,9 @@ func (c *checker) survey(ctx context.Context) error {
 			return err
 		}
 		if err := c.checkStrays(ctx, l); err != nil {
+			return err
+		}
+		if err := c.checkMounts(ctx, l); err != nil {
 			return err
 		}
 		if err := c.contradictions(l, i, k); err != nil {
@@ -175,29 +189,38 @@ func (c *checker) chain(id string) (chain []*layers.Layer) {
 	return chain
 }
 
-// unused reports the layers that nothing uses and that are older than whoever makes an
-// image takes.
+// unused notes the layers that nothing uses and that are older than whoever makes an image
+// takes. They are no damage: somebody may be at work on them.
 func (c *checker) unused() {
-	used := map[string]bool{}
-	use := func(id string) {
+	used, kept := map[string]bool{}, map[string]bool{} // kept: by DeleteAsPeer
+	use := func(in map[string]bool, id string) {
 		for _, layer := range c.chain(id) {
-			used[layer.ID] = true
+			in[layer.ID] = true
 		}
 	}
 	for _, image := range c.images {
-		use(image.TopLayer)
+		use(used, image.TopLayer)
 		for _, id := range image.MappedLayers {
-			use(id)
+			use(used, id)
 		}
 	}
 	for _, container := range c.containers {
-		use(container.LayerID)
+		use(used, container.LayerID)
+	}
+	for _, layer := range c.layers {
+		if len(layer.Names) > 0 || c.mounted[layer.ID] {
+			use(kept, layer.ID)
+		}
 	}
 	age := cmp.Or(c.opts.UnusedAfter, 24*time.Hour)
 	limit := time.Now().Add(-max(age, 0))
 	for _, layer := range c.layers {
-		if !layer.ReadOnly && !used[layer.ID] && (age < 0 || layer.Created.Before(limit)) {
+		switch {
+		case layer.ReadOnly, used[layer.ID], age >= 0 && !layer.Created.Before(limit):
+		case c.opts.DeleteAsPeer && !kept[layer.ID]:
 			c.add(KindLayer, layer.ID, RemedyDelete, "layer not referenced by any images or containers").soft = true
+		default:
+			c.note(KindLayer, layer.ID, "no image and no container uses it")
 		}
 	}
 }

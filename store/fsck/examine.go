@@ -44,7 +44,7 @@ var flawRemedies = map[flawKind]Remedy{
 	brokenChain: RemedyDelete,
 	noContent:   RemedyRebuild,
 	noTarSplit:  RemedyRebuild,
-	noItem:      RemedyDelete,
+	noItem:      RemedyDelete, // as the peer
 }
 
 // cacheItem is a data item that containers/storage makes again when it is missing
@@ -91,14 +91,15 @@ func (c *checker) layerFlaw(layer layers.Layer, flaw flaw, misled map[string]boo
 			what = "parent layer " + flaw.key + ": " + what
 		}
 	case noItem:
-		if flaw.key == cacheItem {
+		// The content is sound. containers-storage makes its cache again.
+		if !c.opts.DeleteAsPeer || flaw.key == cacheItem {
 			remedy = RemedyForget
 		}
 		what = describeItem(flaw.key, "%s", what)
 	case noContent:
 		c.unreadable[layer.ID] = true
 	}
-	if flaw.kind == noContent && layer.DiffID == "" || c.hopeless[Object{KindLayer, layer.ID}] {
+	if flaw.kind == noContent && layer.DiffID == "" || c.hopeless[Object{KindLayer, layer.ID}] && flaw.kind != noItem {
 		remedy = RemedyDelete
 	}
 	f := c.add(KindLayer, layer.ID, remedy, "%s", what)

@@ -44,16 +44,18 @@ type Collected struct {
 // can make them again. Where a file of records is empty, nothing that may be of its kind
 // is garbage.
 func GC(ctx context.Context, s *store.Store, opts GCOptions) (Collected, error) {
+	report, err := check(ctx, s, CheckOptions{Quick: true}, learned{})
+	if err != nil {
+		return Collected{}, err
+	}
+	for _, f := range report.Findings {
+		if f.Remedy == RemedySalvage || f.Remedy == RemedyAside {
+			return Collected{}, fmt.Errorf("%s: %w", f, errdefs.ErrCorrupt)
+		}
+	}
 	r, err := s.Roots(ctx)
 	if err != nil {
 		return Collected{}, err
-	}
-	report, err := check(ctx, r, CheckOptions{Quick: true}, learned{})
-	if err != nil {
-		return Collected{}, err
-	}
-	if damaged := report.Of(KindRecords); len(damaged) > 0 {
-		return Collected{}, fmt.Errorf("%s: %w", damaged[0], errdefs.ErrCorrupt)
 	}
 	c, err := newChecker(r, CheckOptions{}, learned{})
 	if err != nil {

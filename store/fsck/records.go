@@ -45,7 +45,7 @@ func (c *checker) readRecords(ctx context.Context) error {
 			return c.Containers.View(ctx, func(tx *containers.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
 		}, c.Containers.Salvage},
 	} {
-		if records.kind == "mounts" && !c.Empty() {
+		if records.kind == "mounts" && len(c.Of(KindRecords)) > 0 {
 			continue // it lies under the lock of the layers, whose records can't be read
 		}
 		err := records.read()

@@ -45,12 +45,19 @@ type Action struct {
 // error tells of everything that it failed at; where a layer is in use that is
 // errdefs.ErrInUse.
 func Repair(ctx context.Context, s *store.Store, report Report, opts RepairOptions) (Repaired, error) {
-	opened, err := s.Roots(ctx)
-	if err != nil {
-		return Repaired{}, err
-	}
-	r := &repair{Roots: opened, opts: opts, givenUp: map[Object]bool{}}
+	r := &repair{opts: opts, givenUp: map[Object]bool{}}
 	r.hopeless, r.content = map[Object]bool{}, map[string]bool{}
+	// What is in the place of a directory may keep the store from being opened.
+	r.fix(ctx, report.only(func(f Finding) bool { return f.Remedy == RemedyAside && r.canDo(f) }).Findings)
+	var err error
+	if r.Roots, err = s.Roots(ctx); err != nil {
+		return r.Repaired, errors.Join(append(r.errs, err)...)
+	}
+	if len(r.Done) > 0 {
+		if report, err = check(ctx, s, opts.CheckOptions, r.learned); err != nil {
+			return r.Repaired, err
+		}
+	}
 	const rounds = 6 // each makes something visible that was hidden before: records, then chains, then content
 	for range rounds {
 		for _, f := range report.Of(KindLayer) {
@@ -64,7 +71,7 @@ func Repair(ctx context.Context, s *store.Store, report Report, opts RepairOptio
 		if ctx.Err() != nil {
 			return r.Repaired, ctx.Err()
 		}
-		if report, err = check(ctx, r.Roots, opts.CheckOptions, r.learned); err != nil {
+		if report, err = check(ctx, s, opts.CheckOptions, r.learned); err != nil {
 			return r.Repaired, errors.Join(append(r.errs, err)...)
 		}
 	}
@@ -112,6 +119,7 @@ func (r *repair) round(ctx context.Context, todo Report) {
 		is Remedy
 		do func(context.Context, []Finding)
 	}{
+		{RemedyAside, r.fix},
 		{RemedySalvage, r.salvage},
 		{RemedyToken, r.fix},
 		{RemedyAdopt, r.adopt},

@@ -9,6 +9,8 @@ import (
 // Report is what Check has found. An empty one says that the store is sound.
 type Report struct {
 	Findings []Finding `json:"findings"`
+	// Notes are findings that are no damage, and that nothing needs to be done about.
+	Notes []Finding `json:"notes,omitempty"`
 }
 
 // Finding is one thing that is wrong, or left over, and belongs to one object.
@@ -16,6 +18,8 @@ type Finding struct {
 	Object
 	// ReadOnly objects lie in additional stores, where nothing can be repaired.
 	ReadOnly bool `json:"read-only,omitempty"`
+	// Names are those of the object, if it has a record.
+	Names []string `json:"names,omitempty"`
 	// What says it in words, after those of containers/storage where it knows the damage.
 	What string `json:"what"`
 	// Path is the file concerned, where What doesn't tell; absolute.
@@ -85,6 +89,8 @@ const (
 	RemedyDelete Remedy = "delete"
 	// RemedySalvage keeps the records that can be read, and a copy of the file as it was.
 	RemedySalvage Remedy = "keep what can be read"
+	// RemedyAside moves what is in the place of something else to a name beside it.
+	RemedyAside Remedy = "move aside"
 	// RemedyToken writes a new token into a lock file.
 	RemedyToken Remedy = "write a token"
 )
@@ -145,6 +151,11 @@ func (r Report) Objects() []Object {
 		}
 	}
 	return all
+}
+
+// note adds what is no damage.
+func (r *Report) note(kind Kind, id, format string, args ...any) {
+	r.Notes = append(r.Notes, Finding{Object: Object{kind, id}, What: fmt.Sprintf(format, args...)})
 }
 
 func (r *Report) add(kind Kind, id string, remedy Remedy, format string, args ...any) *Finding {

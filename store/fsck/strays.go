@@ -227,26 +227,7 @@ func (c *checker) checkStrays(ctx context.Context, l *layers.ReadTx) error {
 	for _, path := range s.spared {
 		c.add(KindFile, path, RemedyDiscard, "it belongs to nothing that is recorded, and records were lost").force = true
 	}
-	return l.MountTable().View(ctx, func(mounts *catalog.MountsTx) error {
-		all, err := mounts.All()
-		for _, m := range all {
-			if c.byID[m.ID] == nil && !slices.ContainsFunc(incomplete, func(l layers.Layer) bool { return l.ID == m.ID }) {
-				c.add(KindLayer, m.ID, RemedyForget, "it is listed as mounted, and there is no such layer").fix =
-					c.forgetMount(m.ID)
-			}
-		}
-		return err
-	})
-}
-
-func (c *checker) forgetMount(id string) func(context.Context) (string, error) {
-	return func(ctx context.Context) (string, error) {
-		return "took it off the list of mounts", c.Layers.Update(ctx, func(tx *layers.WriteTx) error {
-			return tx.MountTable().Update(ctx, func(mounts *catalog.MountsWriteTx) error {
-				return mounts.Set(catalog.Mountpoint{ID: id})
-			})
-		})
-	}
+	return nil
 }
 
 // stale lists the temporary directories and lock files of processes that are gone. No lock
