@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/lockfile"
 )
 
@@ -20,6 +21,8 @@ type Catalog[R any] struct {
 	// readOnly catalogs belong to another store: nothing of them is made or written here,
 	// their lock file included.
 	readOnly bool
+
+	gauge fsat.Gauge
 
 	mu    sync.Mutex // guards state while it is checked and loaded
 	state *state     // what the files held when the lock was last given back; nil when nothing is known
@@ -39,6 +42,9 @@ func NewReadOnly[R any](schema Schema[R], lock string, files ...File) *Catalog[R
 	c.readOnly = true
 	return c
 }
+
+// Gauge tells how much waits to be written where the records are.
+func (c *Catalog[R]) Gauge() *fsat.Gauge { return &c.gauge }
 
 // View runs fn with the lock shared. The transaction is over when fn returns: after that
 // its methods only return errors. While it waits for the lock View ends with ctx's error

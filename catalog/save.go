@@ -71,6 +71,7 @@ func (tx *WriteTx[R]) SyncBefore(fs *fsat.Syncer) { tx.after = append(tx.after, 
 
 // edition is what one transaction wants to have in its files.
 type edition struct {
+	gauge *fsat.Gauge
 	after []*fsat.Syncer
 	files []*nextFile
 	// inPlace is called for each file that is.
@@ -117,7 +118,7 @@ func (tx *WriteTx[R]) stage() (*edition, error) {
 	}
 	tx.st.token = token
 	step.Reached(tx.ctx, string(tx.c.schema.Kind)+" token written")
-	e := &edition{after: tx.after, inPlace: func() {
+	e := &edition{gauge: &tx.c.gauge, after: tx.after, inPlace: func() {
 		step.Reached(tx.ctx, string(tx.c.schema.Kind)+" records written")
 	}}
 	for i, f := range tx.c.files {
@@ -162,6 +163,7 @@ func prepare(path string, fill func(*bufio.Writer) error) (*atomicfile.Next, err
 func publish(editions []*edition) error {
 	var barrier fsat.Barrier
 	for _, e := range editions {
+		barrier.Gauge = e.gauge
 		for _, fs := range e.after {
 			barrier.AddFS(fs)
 		}

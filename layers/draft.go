@@ -364,9 +364,10 @@ func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 		return err
 	}
 	d.syncer = syncer
-	if d.aside == nil && syncer.LittleWaits() {
+	littleWaits := func() bool { return d.store.records.Gauge().LittleWaits(syncer) }
+	if d.aside == nil && littleWaits() {
 		step.Reached(ctx, "layer synced") // or as good as
-	} else if err := d.Sync(ctx); err != nil || !syncer.LittleWaits() {
+	} else if err := d.Sync(ctx); err != nil || !littleWaits() {
 		return err
 	}
 	// Now there is little left to write. When there is a recipe it lies beside the layer,

@@ -19,6 +19,7 @@ func TestWriteBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer fs.Close()
+	var gauge fsat.Gauge
 	b := &writeBehind{path: loop.Dir}
 	file, err := os.Create(filepath.Join(loop.Dir, "file"))
 	if err != nil {
@@ -39,7 +40,7 @@ func TestWriteBehind(t *testing.T) {
 		if err := b.wait(); err != nil {
 			t.Fatal(err)
 		}
-		return fs.LittleWaits()
+		return gauge.LittleWaits(fs)
 	}
 	write(enough / 2)
 	if written() {

@@ -12,6 +12,8 @@ import (
 // that single syncs are over sooner. The zero Barrier is empty. It is used by one
 // goroutine.
 type Barrier struct {
+	Gauge *Gauge // may be nil
+
 	whole []*Syncer // to be synced as a whole whatever waits
 	parts []part
 	calm  []*Syncer // of the file systems that a Sync has synced as a whole
@@ -63,7 +65,7 @@ func (b *Barrier) Sync() error {
 			continue
 		}
 		fs := one.in(b.calm)
-		if fs == nil && p.fs != nil && p.fs.LittleWaits() {
+		if fs == nil && p.fs != nil && b.Gauge.LittleWaits(p.fs) {
 			fs = p.fs
 		}
 		if several := slices.ContainsFunc(parts[i+1:], func(o part) bool { return o.dev == p.dev }); !several ||

@@ -16,34 +16,35 @@ import (
 // the next file system on the same device does.
 func TestLittleWaits(t *testing.T) {
 	loop := testutil.NewLoop(t, "ext4", 256)
+	var gauge fsat.Gauge
 	for range 2 {
-		littleWaits(t, loop.Dir)
+		littleWaits(t, &gauge, loop.Dir)
 		if err := loop.Format(); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func littleWaits(t *testing.T, dir string) {
+func littleWaits(t *testing.T, gauge *fsat.Gauge, dir string) {
 	t.Helper()
 	s, err := fsat.NewSyncer(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if !s.LittleWaits() {
+	if !gauge.LittleWaits(s) {
 		t.Error("something waits on a new file system")
 	}
 	if err := os.WriteFile(filepath.Join(dir, "large"), make([]byte, 64<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s.LittleWaits() {
+	if gauge.LittleWaits(s) {
 		t.Error("nothing waits after a write of 64 MiB")
 	}
 	if err := s.Sync(); err != nil {
 		t.Fatal(err)
 	}
-	if !s.LittleWaits() {
+	if !gauge.LittleWaits(s) {
 		t.Error("something waits after a sync")
 	}
 }
@@ -94,7 +95,7 @@ func TestBarrierOfSingleSyncs(t *testing.T) {
 	if err := b.Sync(); err != nil || len(synced) > 0 {
 		t.Errorf("%v, %v", err, synced)
 	}
-	if !whole.LittleWaits() {
+	if none := (*fsat.Gauge)(nil); !none.LittleWaits(whole) {
 		t.Error("nothing was synced")
 	}
 }

@@ -2,11 +2,13 @@ package fsat
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
 
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,16 +17,23 @@ import (
 // few flushes of its cache take it.
 const maxWaiting = 16 << 20
 
-// LittleWaits reports whether next to nothing waits to be written to the file system
-// being watched, so that a Sync writes what its caller has written and little more. In
-// doubt it says no.
-func (s *Syncer) LittleWaits() bool { return littleWaits(s.dev) }
+// Gauge asks how much waits to be written. The question comes with every change of a
+// store, so the answer's place is remembered: whoever asks often keeps a Gauge. The zero
+// Gauge can be used, by several goroutines, and so can nil, which remembers nothing.
+type Gauge struct {
+	mu   sync.Mutex
+	dev  uint64
+	file *os.File // of sysfs, for dev; to have it open keeps nothing from being unmounted
+}
 
-// littleWaits asks ext4 for the blocks that it has promised but not chosen yet, which is
-// all that is new, and for other file systems the kernel for what waits on all of them
-// together.
-func littleWaits(dev uint64) bool {
-	if text, ok := delayedBlocks(dev); ok {
+// LittleWaits reports whether next to nothing waits to be written to the file system that
+// s watches, so that a Sync writes what its caller has written and little more. In doubt
+// it says no.
+//
+// ext4 tells of the blocks that it has promised but not chosen yet, which is all that is
+// new. For other file systems the kernel is asked for what waits on all of them together.
+func (g *Gauge) LittleWaits(s *Syncer) bool {
+	if text, ok := g.delayedBlocks(s.dev); ok {
 		// Documentation/ABI/testing/sysfs-fs-ext4; the block size is 4096 as a rule, and
 		// never more than a page.
 		blocks, err := strconv.Atoi(string(bytes.TrimSpace(text)))
@@ -47,44 +56,44 @@ func littleWaits(dev uint64) bool {
 	return kib < maxWaiting>>10
 }
 
-// gauges are the files of sysfs that were asked before, by device: the question comes
-// with every change of a store. To have one open keeps nothing from being unmounted.
-var gauges sync.Map // uint64 → *os.File
-
 // delayedBlocks reads the number from sysfs, where the device has an ext4.
-func delayedBlocks(dev uint64) ([]byte, bool) {
-	if gauge, ok := gauges.Load(dev); ok {
-		if text, err := readGauge(gauge.(*os.File)); err == nil {
-			return text, true
+func (g *Gauge) delayedBlocks(dev uint64) ([]byte, bool) {
+	if g == nil {
+		g = &Gauge{}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.file != nil {
+		if g.dev == dev {
+			if text, err := readGauge(g.file); err == nil {
+				return text, true
+			}
+			// ENODEV: that file system is gone. The device may have another.
 		}
-		// ENODEV: that file system is gone. The device may have another.
-		gauges.CompareAndDelete(dev, gauge)
-		gauge.(*os.File).Close()
+		g.file.Close()
+		g.file = nil
 	}
 	var name [256]byte
-	n, err := unix.Readlink("/sys/dev/block/"+strconv.Itoa(int(unix.Major(dev)))+":"+strconv.Itoa(int(unix.Minor(dev))),
-		name[:])
+	n, err := unix.Readlink(fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(dev), unix.Minor(dev)), name[:])
 	if err != nil {
 		return nil, false
 	}
-	gauge, err := os.Open("/sys/fs/ext4/" + filepath.Base(string(name[:n])) + "/delayed_allocation_blocks")
+	file, err := os.Open("/sys/fs/ext4/" + filepath.Base(string(name[:n])) + "/delayed_allocation_blocks")
 	if err != nil {
 		return nil, false
 	}
-	text, err := readGauge(gauge)
+	text, err := readGauge(file)
 	if err != nil {
-		gauge.Close()
+		file.Close()
 		return nil, false
 	}
-	if _, others := gauges.LoadOrStore(dev, gauge); others {
-		gauge.Close()
-	}
+	g.dev, g.file = dev, file
 	return text, true
 }
 
 // readGauge reads the file anew, with one call where ReadAt makes two.
-func readGauge(gauge *os.File) ([]byte, error) {
-	conn, err := gauge.SyscallConn()
+func readGauge(file *os.File) ([]byte, error) {
+	conn, err := file.SyscallConn()
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +107,7 @@ func readGauge(gauge *os.File) ([]byte, error) {
 
 // readProc reads a short file that the kernel makes up.
 func readProc(path string) ([]byte, error) {
-	fd, err := openPath(path, unix.O_RDONLY)
+	fd, err := openat.At(unix.AT_FDCWD, path, unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
