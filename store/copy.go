@@ -8,13 +8,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"github.com/shalestore/shale/store/internal/roots"
 	"golang.org/x/sys/unix"
 )
@@ -160,7 +160,7 @@ func copyBetween(ctx context.Context, from, to *visited, opts CopyOptions) error
 		return err
 	}
 	target, pack := to.path, func(w io.Writer) error {
-		return archive.WriteTreeDiff(ctx, w, viaProc(source), "", archive.DiffOptions{IDMap: from.mapping})
+		return archive.WriteTreeDiff(ctx, w, openat.ProcPath(source), "", archive.DiffOptions{IDMap: from.mapping})
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -186,7 +186,7 @@ func copyBetween(ctx context.Context, from, to *visited, opts CopyOptions) error
 		w.CloseWithError(err)
 		packed <- err
 	}()
-	_, err = archive.Apply(ctx, viaProc(dir), r, nil, archive.ApplyOptions{IDMap: to.mapping, Owner: opts.Owner})
+	_, err = archive.Apply(ctx, openat.ProcPath(dir), r, nil, archive.ApplyOptions{IDMap: to.mapping, Owner: opts.Owner})
 	r.CloseWithError(err)
 	if perr := <-packed; err == nil {
 		err = perr
@@ -194,12 +194,9 @@ func copyBetween(ctx context.Context, from, to *visited, opts CopyOptions) error
 	return err
 }
 
-// viaProc names an open directory for functions that take a path.
-func viaProc(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
-
 // packFile writes a tar of one file, under another name.
 func packFile(w io.Writer, fd int, name string, mapping idtools.Mapping) error {
-	file, err := os.Open(viaProc(fd))
+	file, err := os.Open(openat.ProcPath(fd))
 	if err != nil {
 		return err
 	}
@@ -234,25 +231,26 @@ func packFile(w io.Writer, fd int, name string, mapping idtools.Mapping) error {
 // portableAttributes reads the extended attributes that mean the same anywhere: a file
 // system's own, ACLs and labels don't.
 func portableAttributes(fd int) (map[string]string, error) {
-	const most = 64 << 10 // XATTR_LIST_MAX and XATTR_SIZE_MAX, limits.h
-	buffer := make([]byte, most)
-	n, err := unix.Flistxattr(fd, buffer)
-	if err == unix.ENOTSUP {
-		return nil, nil
-	}
+	file, r := xattr.Open(fd), xattr.NewReader()
+	names, err := r.List(file)
 	if err != nil {
-		return nil, fmt.Errorf("list extended attributes: %w", err)
+		return nil, err
 	}
 	records := map[string]string{}
-	for _, name := range strings.FieldsFunc(string(buffer[:n]), func(r rune) bool { return r == 0 }) {
-		if !strings.HasPrefix(name, "user.") && name != "security.capability" {
+	for len(names) > 0 {
+		var raw []byte
+		raw, names = xattr.Next(names)
+		name := string(raw)
+		if !strings.HasPrefix(name, "user.") && name != xattr.Capability {
 			continue
 		}
-		n, err := unix.Fgetxattr(fd, name, buffer)
+		value, there, err := r.Get(file, name)
 		if err != nil {
-			return nil, fmt.Errorf("extended attribute %s: %w", name, err)
+			return nil, err
 		}
-		records["SCHILY.xattr."+name] = string(buffer[:n])
+		if there {
+			records["SCHILY.xattr."+name] = string(value)
+		}
 	}
 	return records, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,12 +35,11 @@ func rootAttributes(diff string) (attributes, error) {
 }
 
 func readOverride(path string) (attributes, bool) {
-	buf := make([]byte, 128)
-	n, err := unix.Getxattr(path, overrideXattr, buf)
-	if err != nil {
+	value, there, err := xattr.NewReader().Get(xattr.Path(path), overrideXattr)
+	if err != nil || !there {
 		return attributes{}, false
 	}
-	fields := strings.Split(string(buf[:n]), ":")
+	fields := strings.Split(string(value), ":")
 	if len(fields) < 3 {
 		return attributes{}, false
 	}
@@ -53,7 +53,7 @@ func readOverride(path string) (attributes, bool) {
 // override writes a into the xattr of a directory.
 func (a attributes) override(path string) error {
 	value := fmt.Sprintf("%d:%d:%04o:dir", a.uid, a.gid, a.mode)
-	if err := unix.Setxattr(path, overrideXattr, []byte(value), 0); err != nil {
+	if err := xattr.Path(path).Set(overrideXattr, []byte(value), 0); err != nil {
 		return fmt.Errorf("set %s on %s: %w", overrideXattr, path, err)
 	}
 	return nil

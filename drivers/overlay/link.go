@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -181,7 +181,7 @@ func ownNames(ctx context.Context, home string) (map[string]bool, error) {
 // readSmall reads a file of at most limit bytes; a longer one is errdefs.ErrCorrupt.
 // Whoever wrote it, it is a regular file or it isn't read.
 func readSmall(path string, limit int) ([]byte, error) {
-	fd, err := fsat.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	fd, err := openat.At(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("%s: %w: it is a symlink", path, errdefs.ErrCorrupt)
 	}

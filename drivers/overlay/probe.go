@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/tempdir"
+	"github.com/shalestore/shale/internal/xattr"
 	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ import (
 // it exists.
 func (d *Driver) UserXattr() bool {
 	d.facts.userXattr.Do(func() {
-		err := unix.Lsetxattr(d.homes[0], "trusted.overlay.shale", nil, unix.XATTR_REPLACE)
+		err := xattr.Path(d.homes[0]).Set("trusted.overlay.shale", nil, unix.XATTR_REPLACE)
 		d.facts.userXattrs = err == unix.EPERM
 	})
 	return d.facts.userXattrs
@@ -151,7 +152,7 @@ func (d *Driver) tryNativeDiff(ctx context.Context) (yes bool, why string, err e
 		if err := os.WriteFile(filepath.Join(p.lower[1], "f"), []byte{1}, 0o700); err != nil {
 			return err
 		}
-		return unix.Setxattr(filepath.Join(p.lower[0], "opaque"), d.xattr("opaque"), []byte("y"), 0)
+		return xattr.Path(filepath.Join(p.lower[0], "opaque")).Set(d.xattr("opaque"), []byte("y"), 0)
 	}, func(p probe) error {
 		// A file made in the opaque directory copies it up. The copy isn't opaque itself:
 		// the directory below is, already.
@@ -182,8 +183,8 @@ func (d *Driver) tryNativeDiff(ctx context.Context) (yes bool, why string, err e
 }
 
 func hasXattr(path, name string) bool {
-	n, err := unix.Lgetxattr(path, name, nil)
-	return err == nil && n >= 0
+	_, err := xattr.Path(path).Size(name)
+	return err == nil
 }
 
 // probe is a set of directories to try an overlay mount in.

@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/mount"
 	"github.com/shalestore/shale/quota"
@@ -306,7 +307,7 @@ func writeFiles(dir string, files map[string]string) error {
 // and is set when this one did.
 func writeNew(path, content string, asIs *bool) error {
 	const mode = 0o644
-	fd, err := fsat.Open(path, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, mode)
+	fd, err := openat.Create(unix.AT_FDCWD, path, unix.O_WRONLY, mode)
 	if err != nil {
 		return err
 	}

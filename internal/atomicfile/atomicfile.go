@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,7 +93,7 @@ func create(path string, perm fs.FileMode) (*Next, error) {
 	dir, base := filepath.Split(path)
 	for range 10_000 {
 		aside := dir + ".tmp-" + base + strconv.FormatUint(uint64(rand.Uint32()), 10)
-		fd, err := fsat.Open(aside, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL, uint32(perm))
+		fd, err := openat.Create(unix.AT_FDCWD, aside, unix.O_RDWR, uint32(perm))
 		switch {
 		case err == nil:
 			return &Next{path: path, aside: aside, fd: fd}, nil

@@ -2,24 +2,19 @@ package fsat
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"strconv"
 
+	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
 // The order in which attributes are set matters: chown clears setuid bits and file
 // capabilities, chmod changes the mask of an ACL, and everything changes times.
 
-// dirAttributes finishes a directory, after its content: a default ACL would be
-// inherited, and a new entry changes mtime.
-func (c *copier) dirAttributes(from, to int, st *unix.Stat_t) error {
-	return c.setAttributes(to, from, st)
-}
-
 // setAttributes copies owner, mode, times as in st, and the extended attributes of from
-// unless that is -1.
+// unless that is -1. A directory's come after its content: a default ACL would be
+// inherited, and a new entry changes mtime.
 func (c *copier) setAttributes(to, from int, st *unix.Stat_t) error {
 	if err := unix.Fchown(to, int(st.Uid), int(st.Gid)); err != nil {
 		return err
@@ -28,12 +23,12 @@ func (c *copier) setAttributes(to, from int, st *unix.Stat_t) error {
 		return err
 	}
 	if from >= 0 {
-		if err := copyXattrs("/proc/self/fd/"+strconv.Itoa(from), "/proc/self/fd/"+strconv.Itoa(to), true); err != nil {
+		if err := c.copyXattrs(xattr.Open(from), xattr.Open(to)); err != nil {
 			return err
 		}
 	}
 	times := []unix.Timespec{st.Atim, st.Mtim}
-	return unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(to), times, 0)
+	return unix.UtimesNanoAt(unix.AT_FDCWD, openat.ProcPath(to), times, 0)
 }
 
 // namedAttributes does the same for what can't be opened without a side effect: symlinks,
@@ -49,62 +44,37 @@ func (c *copier) namedAttributes(from, to int, name string, st *unix.Stat_t) err
 			return err
 		}
 	}
-	if err := copyXattrs(fdPath(from, name), fdPath(to, name), false); err != nil {
+	if err := c.copyXattrs(xattr.At(from, name), xattr.At(to, name)); err != nil {
 		return err
 	}
 	return unix.UtimesNanoAt(to, name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// copyXattrs copies all extended attributes that this process may see. follow says
-// whether the paths are magic links to open files, or end in the very name that is meant.
-func copyXattrs(from, to string, follow bool) error {
-	list, get, set := unix.Llistxattr, unix.Lgetxattr, unix.Lsetxattr
-	if follow {
-		list, get, set = unix.Listxattr, unix.Getxattr, unix.Setxattr
-	}
-	names, err := sized(func(buf []byte) (int, error) { return list(from, buf) })
-	if errors.Is(err, unix.EOPNOTSUPP) || len(names) == 0 && err == nil {
-		return nil
-	}
+// copyXattrs copies all extended attributes that this process may see.
+func (c *copier) copyXattrs(from, to xattr.File) error {
+	names, err := c.xattrs.List(from)
 	if err != nil {
 		return err
 	}
-	for name := range bytes.SplitSeq(bytes.TrimSuffix(names, []byte{0}), []byte{0}) {
-		attr := string(name)
-		value, err := sized(func(buf []byte) (int, error) { return get(from, attr, buf) })
-		if errors.Is(err, unix.ENODATA) {
+	for len(names) > 0 {
+		var raw []byte
+		raw, names = xattr.Next(names)
+		name := string(raw)
+		value, there, err := c.xattrs.Get(from, name)
+		if err != nil {
+			return err
+		}
+		if !there {
 			continue // gone meanwhile
 		}
-		if err != nil {
-			return xattrError("read", attr, err)
-		}
-		if err := set(to, attr, value, 0); err != nil {
-			if have, gerr := sized(func(buf []byte) (int, error) {
-				return get(to, attr, buf)
-			}); gerr == nil && bytes.Equal(have, value) {
+		if err := to.Set(name, value, 0); err != nil {
+			if have, there, gerr := xattr.NewReader().Get(to, name); there && gerr == nil && bytes.Equal(have, value) {
 				continue // a label that the kernel assigns and nobody may set
 			}
-			return xattrError("set", attr, err)
+			return xattrError(name, err)
 		}
 	}
 	return nil
 }
 
-// sized calls an xattr function first with a small buffer and then with one of the size
-// it asks for; the kernel's limit for a value and for a list is 64 KiB.
-func sized(call func([]byte) (int, error)) ([]byte, error) {
-	buf := make([]byte, 256)
-	n, err := call(buf)
-	if errors.Is(err, unix.ERANGE) {
-		buf = make([]byte, 64<<10)
-		n, err = call(buf)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return buf[:n], nil
-}
-
-func xattrError(verb, attr string, err error) error {
-	return fmt.Errorf("%s xattr %s: %w", verb, attr, err)
-}
+func xattrError(name string, err error) error { return fmt.Errorf("set xattr %s: %w", name, err) }

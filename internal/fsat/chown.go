@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,12 +44,13 @@ func ChownTree(ctx context.Context, dir string, owners Owners) error {
 	if err := ctx.Err(); err != nil {
 		return err // with nothing changed: a tree that is half done can't be done again
 	}
-	top, err := openPath(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	top, err := openat.At(unix.AT_FDCWD, dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer unix.Close(top)
-	c := &chowner{top: top, owners: owners, links: map[inode]*linked{}, queue: []string{""}}
+	c := &chowner{top: top, owners: owners, links: map[inode]*linked{}, queue: []string{""},
+		xattrs: sync.Pool{New: func() any { return xattr.NewReader() }}}
 	c.wake.L = &c.mu
 	stop := context.AfterFunc(ctx, func() { c.fail(ctx.Err()) })
 	defer stop()
@@ -73,6 +76,7 @@ func ChownTree(ctx context.Context, dir string, owners Owners) error {
 type chowner struct {
 	top    int
 	owners Owners
+	xattrs sync.Pool // of readers
 
 	mu    sync.Mutex // guards what follows
 	wake  sync.Cond
@@ -150,7 +154,7 @@ func (c *chowner) work() {
 // dir changes the entries of a directory and returns those that are directories
 // themselves.
 func (c *chowner) dir(rel string) (found []string, err error) {
-	fd, err := openDeep(c.top, rel)
+	fd, err := openDir(c.top, rel)
 	if err == unix.EXDEV {
 		return nil, nil // a mount point
 	}
@@ -158,7 +162,7 @@ func (c *chowner) dir(rel string) (found []string, err error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	err = readDir(fd, func(name string, _ uint8) error {
+	err = eachName(fd, func(name string) error {
 		if err := c.stopped(); err != nil {
 			return err
 		}
@@ -218,7 +222,7 @@ func (c *chowner) link(dir int, rel, name string, st *unix.Stat_t) error {
 	}
 	c.times = append(c.times, dirTimes{rel, parent.Atim, parent.Mtim})
 	at, base := filepath.Split(first.path)
-	from, err := openDeep(c.top, at)
+	from, err := openDir(c.top, at)
 	if err != nil {
 		return err
 	}
@@ -235,10 +239,9 @@ func (c *chowner) link(dir int, rel, name string, st *unix.Stat_t) error {
 func (c *chowner) restoreTimes() error {
 	for i := len(c.times) - 1; i >= 0; i-- {
 		t := c.times[i]
-		fd, err := openDeep(c.top, t.path)
+		fd, err := openDir(c.top, t.path)
 		if err == nil {
-			err = unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), []unix.Timespec{t.atime, t.mtime},
-				0)
+			err = unix.UtimesNanoAt(unix.AT_FDCWD, openat.ProcPath(fd), []unix.Timespec{t.atime, t.mtime}, 0)
 			unix.Close(fd)
 		}
 		if err != nil {
@@ -257,9 +260,10 @@ func (c *chowner) change(dir int, name string, st *unix.Stat_t) error {
 	}
 	moves := uid != st.Uid || gid != st.Gid
 	symlink := st.Mode&unix.S_IFMT == unix.S_IFLNK
-	var attrs []xattr
+	file := xattr.At(dir, name)
+	var attrs []attribute
 	if !symlink {
-		if attrs, err = c.ownerAttrs(fdPath(dir, name), moves); err != nil {
+		if attrs, err = c.ownerAttrs(file, moves); err != nil {
 			return err
 		}
 	}
@@ -277,56 +281,52 @@ func (c *chowner) change(dir int, name string, st *unix.Stat_t) error {
 		return nil
 	}
 	for _, attr := range attrs {
-		if err := unix.Lsetxattr(fdPath(dir, name), attr.name, attr.value, 0); err != nil {
-			return xattrError("set", attr.name, err)
+		if err := file.Set(attr.name, attr.value, 0); err != nil {
+			return xattrError(attr.name, err)
 		}
 	}
 	return nil
 }
 
-type xattr struct {
+type attribute struct {
 	name  string
 	value []byte
 }
 
-const (
-	capabilityXattr = "security.capability"
-	accessACL       = "system.posix_acl_access"
-	defaultACL      = "system.posix_acl_default"
-)
-
 // ownerAttrs returns the attributes of a file that name IDs, or that get lost if it moves
 // to another owner, as they are to be afterwards.
-func (c *chowner) ownerAttrs(path string, moves bool) ([]xattr, error) {
-	names, err := sized(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
-	if errors.Is(err, unix.EOPNOTSUPP) || err == nil && len(names) == 0 {
-		return nil, nil
-	}
+func (c *chowner) ownerAttrs(file xattr.File, moves bool) ([]attribute, error) {
+	r := c.xattrs.Get().(*xattr.Reader)
+	defer c.xattrs.Put(r)
+	names, err := r.List(file)
 	if err != nil {
-		return nil, fmt.Errorf("list xattrs: %w", err)
+		return nil, err
 	}
-	var attrs []xattr
-	for raw := range bytes.SplitSeq(bytes.TrimSuffix(names, []byte{0}), []byte{0}) {
+	var attrs []attribute
+	for len(names) > 0 {
+		var raw []byte
+		raw, names = xattr.Next(names)
 		name := string(raw)
-		if name != capabilityXattr && name != accessACL && name != defaultACL {
+		if name != xattr.Capability && name != xattr.AccessACL && name != xattr.DefaultACL {
 			continue
 		}
-		value, err := sized(func(buf []byte) (int, error) { return unix.Lgetxattr(path, name, buf) })
+		value, there, err := r.Get(file, name)
 		// EOVERFLOW: a capability of a root that has no ID here
-		if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOVERFLOW) {
+		if !there && err == nil || errors.Is(err, unix.EOVERFLOW) {
 			continue
 		}
 		if err != nil {
-			return nil, xattrError("read", name, err)
+			return nil, err
 		}
+		value = bytes.Clone(value)
 		changed := false
-		if name == capabilityXattr {
+		if name == xattr.Capability {
 			changed = translateCapability(value, c.owners.UID) || moves
 		} else {
 			changed = translateACL(value, c.owners)
 		}
 		if changed {
-			attrs = append(attrs, xattr{name, value})
+			attrs = append(attrs, attribute{name, value})
 		}
 	}
 	return attrs, nil

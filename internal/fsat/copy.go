@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,24 +22,24 @@ import (
 // Sockets are copied as sockets that nobody listens on. Inode flags and project IDs are
 // not copied. After an error dst holds a part of the tree; the caller removes it.
 func CopyTree(ctx context.Context, src, dst string) error {
-	from, err := openPath(src, unix.O_RDONLY|unix.O_DIRECTORY)
+	from, err := openat.At(unix.AT_FDCWD, src, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: src, Err: err}
 	}
 	defer unix.Close(from)
-	to, err := openPath(dst, unix.O_RDONLY|unix.O_DIRECTORY)
+	to, err := openat.At(unix.AT_FDCWD, dst, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: dst, Err: err}
 	}
 	defer unix.Close(to)
 	// dst may have inherited ACLs from its parent: one of its own, and one for all that
 	// is made in it.
-	for _, acl := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
-		if err := unix.Fremovexattr(to, acl); err != nil && err != unix.ENODATA && err != unix.EOPNOTSUPP {
+	for _, acl := range []string{xattr.AccessACL, xattr.DefaultACL} {
+		if err := xattr.Open(to).Remove(acl); err != nil {
 			return fmt.Errorf("remove %s of %s: %w", acl, dst, err)
 		}
 	}
-	c := &copier{ctx: ctx, from: from, to: to, links: map[inode]string{}, canClone: true}
+	c := &copier{ctx: ctx, from: from, to: to, links: map[inode]string{}, xattrs: xattr.NewReader(), canClone: true}
 	if err := c.run(); err != nil {
 		return fmt.Errorf("copy %s to %s: %w", src, dst, err)
 	}
@@ -52,6 +54,7 @@ type copier struct {
 	from, to int
 	links    map[inode]string // where the first name of a file with several was made, from the top of the tree
 	later    []string         // directories too deep to be reached by recursion, from the top
+	xattrs   *xattr.Reader
 	canClone bool
 }
 
@@ -63,7 +66,7 @@ func (c *copier) run() error {
 	if err := c.content(c.from, c.to, "", 0); err != nil {
 		return err
 	}
-	if err := c.dirAttributes(c.from, c.to, &st); err != nil {
+	if err := c.setAttributes(c.to, c.from, &st); err != nil {
 		return err
 	}
 	for len(c.later) > 0 {
@@ -79,12 +82,12 @@ func (c *copier) run() error {
 // deep copies a directory that was put off, with its attributes. Its parents are finished
 // already, which is fine: they only saw it being made.
 func (c *copier) deep(rel string) error {
-	from, err := openDeep(c.from, rel)
+	from, err := openDir(c.from, rel)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(from)
-	to, err := openDeep(c.to, rel)
+	to, err := openDir(c.to, rel)
 	if err != nil {
 		return err
 	}
@@ -96,12 +99,12 @@ func (c *copier) deep(rel string) error {
 	if err := c.content(from, to, rel, 0); err != nil {
 		return err
 	}
-	return c.dirAttributes(from, to, &st)
+	return c.setAttributes(to, from, &st)
 }
 
 // content copies all entries of a directory.
 func (c *copier) content(from, to int, rel string, depth int) error {
-	return readDir(from, func(name string, _ uint8) error {
+	return eachName(from, func(name string) error {
 		if err := c.ctx.Err(); err != nil {
 			return err
 		}
@@ -152,16 +155,12 @@ func (c *copier) dir(from, to int, name, rel string, st *unix.Stat_t, depth int)
 		c.later = append(c.later, rel)
 		return nil
 	}
-	out, err := openAt(to, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+	out, err := openat.Dir(to, name)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(out)
-	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH,
-	}
-	in, err := openHow(from, name, &how)
+	in, err := openat.Dir(from, name)
 	if err == unix.EXDEV { // a mount point: keep the directory, leave what is mounted
 		return c.setAttributes(out, -1, st)
 	}
@@ -172,13 +171,13 @@ func (c *copier) dir(from, to int, name, rel string, st *unix.Stat_t, depth int)
 	if err := c.content(in, out, rel, depth+1); err != nil {
 		return err
 	}
-	return c.dirAttributes(in, out, st)
+	return c.setAttributes(out, in, st)
 }
 
 // link gives a file that has been copied its next name.
 func (c *copier) link(first string, to int, name string) error {
 	dir, base := filepath.Split(first)
-	fd, err := openDeep(c.to, dir)
+	fd, err := openDir(c.to, dir)
 	if err != nil {
 		return err
 	}
@@ -196,42 +195,4 @@ func (c *copier) symlink(from, to int, name string, st *unix.Stat_t) error {
 		return err
 	}
 	return c.namedAttributes(from, to, name, st)
-}
-
-// openDeep opens a directory below top by a path of any length, in steps that fit
-// PATH_MAX.
-func openDeep(top int, rel string) (int, error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH,
-	}
-	at, err := openHow(top, ".", &how)
-	for err == nil && rel != "" {
-		step := rel
-		if len(rel) >= unix.PathMax/2 {
-			cut := unix.PathMax / 2
-			for rel[cut-1] != '/' {
-				cut-- // names are at most 255 bytes
-			}
-			step = rel[:cut]
-		}
-		rel = rel[len(step):]
-		var next int
-		next, err = openHow(at, step, &how)
-		unix.Close(at)
-		at = next
-	}
-	if err != nil {
-		return -1, err
-	}
-	return at, nil
-}
-
-func openHow(dir int, name string, how *unix.OpenHow) (int, error) {
-	for {
-		fd, err := unix.Openat2(dir, name, how)
-		if err != unix.EINTR && err != unix.EAGAIN {
-			return fd, err
-		}
-	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -13,19 +14,12 @@ const copyStep = 16 << 20
 // regular copies a file: by sharing its extents, else within the kernel, else through a
 // buffer.
 func (c *copier) regular(from, to int, name string, st *unix.Stat_t) error {
-	in, err := openAt(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NOATIME|unix.O_NONBLOCK)
-	if err == unix.EPERM { // O_NOATIME is for owners
-		in, err = openAt(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
-	}
+	in, err := openat.Regular(from, name, unix.O_RDONLY|unix.O_NOATIME, nil)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(in)
-	var out int
-	err = retry(func() (err error) {
-		out, err = unix.Openat(to, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-		return err
-	})
+	out, err := openat.Create(to, name, unix.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package fsat
 import (
 	"errors"
 
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,7 +42,7 @@ func clearFlagsBelow(parent int, name string) (bool, error) {
 	if stx.Attributes&forbidUnlink == 0 || typ != unix.S_IFREG && typ != unix.S_IFDIR {
 		return false, nil
 	}
-	fd, err := openAt(parent, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
+	fd, err := openat.At(parent, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY)
 	if err != nil {
 		return false, err
 	}

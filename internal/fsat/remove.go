@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/shalestore/shale/internal/dirent"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,7 +47,7 @@ func RemoveAll(ctx context.Context, path string) error {
 	if base == "" || base == "." || base == ".." {
 		return &os.PathError{Op: "remove", Path: path, Err: unix.EINVAL}
 	}
-	parent, err := openPath(dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	parent, err := openat.At(unix.AT_FDCWD, dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
@@ -146,28 +148,27 @@ func (r *remover) empty(fd, depth int, rmdir func() error) error {
 			first = err
 		}
 	}
-	entry := func(name string, typ uint8) error {
-		seen++
-		if err := r.ctx.Err(); err != nil {
-			return err
-		}
-		if typ == unix.DT_DIR {
-			select {
-			case r.idle <- struct{}{}:
-				helpers.Go(func() {
-					defer func() { <-r.idle }()
-					fail(r.remove(fd, name, typ, depth+1))
-				})
-				return nil
-			default:
-			}
-		}
-		fail(r.remove(fd, name, typ, depth+1))
-		return nil
-	}
 	for {
-		n, err := readSome(fd, entry)
-		if n > direntSpace/2 && err == nil {
+		list, n, err := dirent.Read(fd, nil)
+		seen += len(list)
+		for _, e := range list {
+			if err = r.ctx.Err(); err != nil {
+				break
+			}
+			if e.Type == unix.DT_DIR {
+				select {
+				case r.idle <- struct{}{}:
+					helpers.Go(func() {
+						defer func() { <-r.idle }()
+						fail(r.remove(fd, e.Name, e.Type, depth+1))
+					})
+					continue
+				default:
+				}
+			}
+			fail(r.remove(fd, e.Name, e.Type, depth+1))
+		}
+		if n > dirent.Size/2 && err == nil {
 			continue
 		}
 		// Little was read, so that was most likely all. Whether it was, the removal tells
@@ -230,27 +231,20 @@ func (r *remover) unlink(parent int, name string, flags int) error {
 // pathError says where in the tree it happened, as far as the kernel can tell: not below
 // PATH_MAX.
 func pathError(op string, parent int, name string, err error) error {
-	if dir, lerr := os.Readlink("/proc/self/fd/" + strconv.Itoa(parent)); lerr == nil {
+	if dir, lerr := os.Readlink(openat.ProcPath(parent)); lerr == nil {
 		name = filepath.Join(dir, name)
 	}
 	return &os.PathError{Op: op, Path: name, Err: err}
 }
 
 // openBelow opens a directory to read it. It fails with ENOTDIR or ELOOP for everything
-// else, and takes off what is mounted on it instead of entering that: RESOLVE_NO_XDEV is
-// about mounts, a btrfs subvolume is opened.
+// else, and takes off what is mounted on it instead of entering that.
 func openBelow(parent int, name string) (int, error) {
-	how := unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH,
-	}
 	for attempt := 0; ; attempt++ {
-		fd, err := unix.Openat2(parent, name, &how)
+		fd, err := openat.Dir(parent, name)
 		switch {
 		case err == nil:
 			return fd, nil
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN): // EAGAIN: a rename somewhere, see openat2(2)
-			continue
 		case attempt >= 16: // a mount on a mount takes a round each
 		case errors.Is(err, unix.EXDEV):
 			// EINVAL: it is no mount point, or none any more: somebody is swapping names.
@@ -271,7 +265,7 @@ func openBelow(parent int, name string) (int, error) {
 // unmountBelow takes off the uppermost mount on a name, for all who see it; what still
 // uses it keeps it until it is done.
 func unmountBelow(parent int, name string) error {
-	err := unix.Unmount(fdPath(parent, name), unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+	err := unix.Unmount(openat.ProcPath(parent)+"/"+name, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil {
 		return pathError("unmount", parent, name, err)
 	}

@@ -3,6 +3,7 @@ package fsat
 import (
 	"os"
 
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -10,7 +11,7 @@ import (
 // it, out of it or within it, and those unlinked from it. It says nothing about the
 // content of those files.
 func SyncDir(path string) error {
-	fd, err := openPath(path, unix.O_RDONLY|unix.O_DIRECTORY)
+	fd, err := openat.At(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -61,7 +62,7 @@ type Syncer struct {
 // NewSyncer starts to watch the file system that holds path, a directory or a regular
 // file.
 func NewSyncer(path string) (*Syncer, error) {
-	fd, err := openPath(path, unix.O_RDONLY)
+	fd, err := openat.At(unix.AT_FDCWD, path, unix.O_RDONLY)
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -85,20 +86,6 @@ func (s *Syncer) Sync() error {
 func (s *Syncer) Close() error {
 	return unix.Close(s.fd)
 }
-
-// Open is open(2), repeated where a signal interrupts it. Unlike os.OpenFile it costs one
-// system call: nothing is registered with the runtime's poller, which regular files and
-// directories can't make use of.
-func Open(path string, flags int, perm uint32) (int, error) {
-	var fd int
-	err := retry(func() (err error) {
-		fd, err = unix.Open(path, flags|unix.O_CLOEXEC, perm)
-		return err
-	})
-	return fd, err
-}
-
-func openPath(path string, flags int) (int, error) { return Open(path, flags, 0) }
 
 // retry repeats a system call that a signal interrupted.
 func retry(call func() error) error {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,7 @@ func TestSyncDirOfDeadFileSystem(t *testing.T) {
 			if err := os.WriteFile(before, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			fd, err := openPath(loop.Dir, unix.O_RDONLY|unix.O_DIRECTORY)
+			fd, err := openat.At(unix.AT_FDCWD, loop.Dir, unix.O_RDONLY|unix.O_DIRECTORY)
 			if err != nil {
 				t.Fatal(err)
 			}

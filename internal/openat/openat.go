@@ -13,6 +13,7 @@ package openat
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
@@ -101,8 +102,8 @@ func resolve(root int, path string, flags int, rule uint64) (int, error) {
 		}
 		dir, path = fd, rest
 		if rule&unix.RESOLVE_IN_ROOT != 0 {
-			// Beyond the first piece a link could lead out of the piece but not out of the
-			// root, which the kernel can't tell from here.
+			// Beyond the first piece a link could lead out of the piece but not out of
+			// the root, which the kernel can't tell from here.
 			rule = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS
 		}
 	}
@@ -127,3 +128,6 @@ func openat2(dir int, path string, how *unix.OpenHow) (int, error) {
 		}
 	}
 }
+
+// ProcPath names an open file or directory for what takes a path.
+func ProcPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
