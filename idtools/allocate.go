@@ -8,6 +8,10 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
+// MaxMaps is how many ranges the kernel takes for one kind of ID (since Linux 4.15;
+// user_namespaces(7)).
+const MaxMaps = 340
+
 // Allocate maps a container's IDs from 0 on, size of them, to IDs of the host: each
 // additional map as it is, and the rest to the lowest of the available IDs that neither
 // the maps in use nor the additional ones have. Too few of them are errdefs.ErrInUse,
@@ -46,9 +50,9 @@ func Allocate(available []Range, inUse []Map, size int, additional []Map) ([]Map
 		}
 	}
 	maps = append(maps, additional...)
-	if len(maps) > maxMaps {
+	if len(maps) > MaxMaps {
 		return nil, fmt.Errorf("%d IDs for a container: %w: they are in more than %d pieces", size, errdefs.ErrInUse,
-			maxMaps)
+			MaxMaps)
 	}
 	return maps, ValidateMaps(maps)
 }

@@ -86,3 +86,16 @@ func NamespaceMapping() (Mapping, error) {
 	}
 	return m, nil
 }
+
+// ParseID reads a user or group ID. 4294967295 is not one: the kernel takes it for "no
+// change" (setresuid(2)).
+func ParseID(s string) (uint32, error) {
+	id, err := strconv.ParseUint(s, 10, 32)
+	if err != nil || id > maxID {
+		return 0, fmt.Errorf("%w: %q is not an ID from 0 to %d", errdefs.ErrInvalid, s, uint32(maxID))
+	}
+	return uint32(id), nil
+}
+
+// maxID is the highest ID there is.
+const maxID = 1<<32 - 2

@@ -9,8 +9,11 @@ import (
 	"github.com/shalestore/shale/errdefs"
 )
 
-// notPermitted explains why the kernel refused a user namespace, by the settings below
-// sysctls, a directory such as /proc/sys.
+// NotPermitted is errdefs.ErrUnsupported for the kernel's refusal of a user namespace,
+// with the setting that forbids it.
+func NotPermitted(err error) error { return notPermitted(err, "/proc/sys") }
+
+// notPermitted looks for the settings below sysctls, a directory such as /proc/sys.
 func notPermitted(err error, sysctls string) error {
 	var reasons []string
 	for _, s := range []struct{ name, forbids string }{

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -54,7 +54,7 @@ func cure(err error) string {
 		return known.advice
 	case isFull(err):
 		return "the disk is full: `shale gc` removes what interrupted commands left, `shale usage` shows what takes the rest"
-	case permission && !errors.Is(err, errdefs.ErrInvalid) && idtools.IsRootless(os.LookupEnv):
+	case permission && !errors.Is(err, errdefs.ErrInvalid) && userns.IsRootless(os.LookupEnv):
 		// of invalid input the input has to change
 		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
 	case errors.As(err, &missing):

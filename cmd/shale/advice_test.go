@@ -10,13 +10,13 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 	"golang.org/x/sys/unix"
 )
 
 func TestAdvice(t *testing.T) {
 	notOwner := "shale unshare"
-	if !idtools.IsRootless(os.LookupEnv) {
+	if !userns.IsRootless(os.LookupEnv) {
 		notOwner = "" // root of the host has all the rights there are
 	}
 	for _, tt := range []struct {

@@ -14,11 +14,11 @@ package main
 import (
 	"os"
 
-	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 )
 
 func main() {
-	if err := idtools.Child(os.Args); err != nil {
+	if err := userns.Child(os.Args); err != nil {
 		os.Exit(1) // the first process of a user namespace; its parent says what is wrong
 	}
 	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))

@@ -4,7 +4,7 @@ import (
 	"context"
 	"os"
 
-	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 	"github.com/spf13/cobra"
 )
 
@@ -61,9 +61,9 @@ func (p *program) reenter(command *cobra.Command) (done bool, err error) {
 }
 
 // namespace is a user namespace for whoever runs this.
-func (p *program) namespace() (idtools.Namespace, error) {
-	caller, err := idtools.CallerOf(os.LookupEnv)
-	return idtools.Namespace{
+func (p *program) namespace() (userns.Namespace, error) {
+	caller, err := userns.CallerOf(os.LookupEnv)
+	return userns.Namespace{
 		Caller: caller,
 		Warn:   func(err error) { p.log.Warn(err) },
 		Stdin:  p.stdin,

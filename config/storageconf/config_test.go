@@ -8,7 +8,7 @@ import (
 
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/config/storageconf"
-	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 )
 
 // host is a made-up environment: a directory in place of / for the files that are
@@ -42,7 +42,7 @@ func (h *host) environment() storageconf.Environment {
 	return storageconf.Environment{
 		Lookup:   func(name string) (string, bool) { v, ok := h.env[name]; return v, ok },
 		Root:     h.root,
-		Caller:   idtools.Caller{UID: h.uid, GID: h.uid},
+		Caller:   userns.Caller{UID: h.uid, GID: h.uid},
 		Rootless: h.uid != 0,
 	}
 }

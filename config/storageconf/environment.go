@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,13 +25,13 @@ type Environment struct {
 	Root string
 	// Caller is the user as the host sees it, and Rootless tells that there are no powers
 	// over the host.
-	Caller   idtools.Caller
+	Caller   userns.Caller
 	Rootless bool
 }
 
 // Process describes the environment of this process.
 func Process() (Environment, error) {
-	caller, err := idtools.CallerOf(os.LookupEnv)
+	caller, err := userns.CallerOf(os.LookupEnv)
 	if err != nil {
 		return Environment{}, err
 	}

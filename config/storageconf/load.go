@@ -2,7 +2,7 @@ package storageconf
 
 import (
 	"github.com/shalestore/shale/config"
-	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 )
 
 // Overrides are what the command line says. It wins over the environment and the files.
@@ -32,7 +32,7 @@ func (o Overrides) explicit() bool {
 type Settings struct {
 	config.Config
 	// Caller is the user who runs the process, as the host sees it.
-	Caller idtools.Caller
+	Caller userns.Caller
 	// Files are those that were read, in the order in which they took effect.
 	Files []string
 	// Origins says where each setting that isn't a default was made, by the key that

@@ -1,13 +1,14 @@
-package idtools
+package userns
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
-	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,14 +39,14 @@ func CallerOf(lookup func(string) (string, bool)) (Caller, error) {
 		c.Configured = true
 	}
 	if v, _ := lookup(EnvRootlessUID); v != "" {
-		id, err := ParseID(v)
+		id, err := idtools.ParseID(v)
 		if err != nil {
 			return Caller{}, fmt.Errorf("environment %s: %w", EnvRootlessUID, err)
 		}
 		c.UID, c.GID = id, id
 	}
 	if v, _ := lookup(EnvRootlessGID); v != "" {
-		id, err := ParseID(v)
+		id, err := idtools.ParseID(v)
 		if err != nil {
 			return Caller{}, fmt.Errorf("environment %s: %w", EnvRootlessGID, err)
 		}
@@ -53,19 +54,6 @@ func CallerOf(lookup func(string) (string, bool)) (Caller, error) {
 	}
 	return c, nil
 }
-
-// ParseID reads a user or group ID. 4294967295 is not one: the kernel takes it for "no
-// change" (setresuid(2)).
-func ParseID(s string) (uint32, error) {
-	id, err := strconv.ParseUint(s, 10, 32)
-	if err != nil || id > maxID {
-		return 0, fmt.Errorf("%w: %q is not an ID from 0 to %d", errdefs.ErrInvalid, s, uint32(maxID))
-	}
-	return uint32(id), nil
-}
-
-// maxID is the highest ID there is.
-const maxID = 1<<32 - 2
 
 // Rootless reports whether the process lacks the powers of the host's root: it runs for
 // another user, or without CAP_SYS_ADMIN, or in a user namespace that doesn't have every
@@ -131,15 +119,9 @@ func hasCapability(n uint) (bool, error) {
 // everyIDMapped reports whether this user namespace has all IDs, which only the initial
 // one has unless somebody took pains.
 func everyIDMapped() (bool, error) {
-	data, err := os.ReadFile("/proc/self/uid_map")
-	if os.IsNotExist(err) {
+	m, err := idtools.NamespaceMapping()
+	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil // a kernel without user namespaces
-	} else if err != nil {
-		return false, err
 	}
-	var inside, outside, size uint64
-	if n, _ := fmt.Sscan(string(data), &inside, &outside, &size); n != 3 {
-		return false, nil
-	}
-	return size == 1<<32-1, nil
+	return err == nil && len(m.UIDs) == 1 && m.UIDs[0].Size == 1<<32-1, err
 }

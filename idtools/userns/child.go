@@ -1,4 +1,4 @@
-package idtools
+package userns
 
 import (
 	"errors"

@@ -1,4 +1,4 @@
-package idtools
+package userns
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/shalestore/shale/idtools"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,7 +34,7 @@ type Namespace struct {
 	Caller Caller
 	// SubIDs are the files to read; the zero value is right, except that newuidmap and
 	// newgidmap read those of /etc in any case.
-	SubIDs SubIDFiles
+	SubIDs idtools.SubIDFiles
 	// Warn, if not nil, hears why a namespace has fewer IDs than one would want. The
 	// command runs all the same.
 	Warn func(error)
@@ -111,7 +112,7 @@ func (n Namespace) run(ctx context.Context, path string, argv []string) (int, er
 	err = cmd.Start()
 	theirs.Close()
 	if err != nil {
-		return 0, notPermitted(err, "/proc/sys")
+		return 0, idtools.NotPermitted(err)
 	}
 	stop := forwardSignals(cmd.Process)
 	defer stop()

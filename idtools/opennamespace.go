@@ -36,7 +36,7 @@ func OpenUserNamespace(m Mapping) (*os.File, error) {
 		},
 	})
 	if err != nil {
-		return nil, notPermitted(err, "/proc/sys")
+		return nil, NotPermitted(err)
 	}
 	ns, err := os.Open("/proc/" + strconv.Itoa(process.Pid) + "/ns/user")
 	_ = process.Kill()

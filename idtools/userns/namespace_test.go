@@ -1,4 +1,4 @@
-package idtools_test
+package userns_test
 
 import (
 	"context"
@@ -16,6 +16,7 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -136,11 +137,11 @@ func TestStatusOfTheCommand(t *testing.T) {
 			t.Errorf("%q: %+v, want status %d", script, got, want)
 		}
 	}
-	caller, err := idtools.CallerOf(func(string) (string, bool) { return "", false })
+	caller, err := userns.CallerOf(func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}
-	ns := idtools.Namespace{Caller: caller}
+	ns := userns.Namespace{Caller: caller}
 	if status, err := ns.Run(t.Context(), []string{"no-such-command"}); !errors.Is(err, exec.ErrNotFound) {
 		t.Errorf("a command that doesn't exist: %d, %v", status, err)
 	}
@@ -271,7 +272,7 @@ func TestCommandDiesWithItsParent(t *testing.T) {
 }
 
 func TestContextEndsTheCommand(t *testing.T) {
-	caller, err := idtools.CallerOf(func(string) (string, bool) { return "", false })
+	caller, err := userns.CallerOf(func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +283,7 @@ func TestContextEndsTheCommand(t *testing.T) {
 		io.ReadFull(r, make([]byte, 6))
 		cancel()
 	}()
-	ns := idtools.Namespace{Caller: caller, Stdout: w, SubIDs: idtools.SubIDFiles{SubUID: "/nonexistent/subid",
+	ns := userns.Namespace{Caller: caller, Stdout: w, SubIDs: idtools.SubIDFiles{SubUID: "/nonexistent/subid",
 		SubGID: "/nonexistent/subid"}}
 	if status, err := ns.Run(ctx, []string{"sh", "-c", "echo ready; exec sleep 1000"}); !errors.Is(err,
 		context.Canceled) {

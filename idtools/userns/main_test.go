@@ -1,4 +1,4 @@
-package idtools_test
+package userns_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +22,7 @@ import (
 const helper = "idtools-test-helper"
 
 func TestMain(m *testing.M) {
-	if idtools.Child(os.Args) != nil {
+	if userns.Child(os.Args) != nil {
 		os.Exit(1)
 	}
 	if os.Args[0] == helper {
@@ -33,10 +34,10 @@ func TestMain(m *testing.M) {
 func play(part string, args []string) int {
 	switch part {
 	case "unshare": // subuid file, subgid file, command...: what a CLI does
-		caller, err := idtools.CallerOf(os.LookupEnv)
+		caller, err := userns.CallerOf(os.LookupEnv)
 		if err == nil {
 			var status int
-			ns := idtools.Namespace{
+			ns := userns.Namespace{
 				Caller: caller,
 				SubIDs: idtools.SubIDFiles{SubUID: args[0], SubGID: args[1]},
 				Warn:   func(err error) { fmt.Fprintln(os.Stderr, "warning:", err) },
@@ -70,7 +71,7 @@ func play(part string, args []string) int {
 		}
 		return 0
 	case "caller":
-		caller, err := idtools.CallerOf(os.LookupEnv)
+		caller, err := userns.CallerOf(os.LookupEnv)
 		rootless, err2 := caller.Rootless()
 		needs, err3 := caller.NeedsUserNamespace()
 		fmt.Println(caller.UID, caller.GID, rootless, needs, errors.Join(err, err2, err3))

@@ -1,4 +1,4 @@
-package idtools
+package userns
 
 import (
 	"errors"
@@ -9,16 +9,13 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"golang.org/x/sys/unix"
 )
 
-// maxMaps is how many ranges the kernel takes for one kind of ID (since Linux 4.15;
-// user_namespaces(7)).
-const maxMaps = 340
-
 // plan is what a new user namespace will have.
 type plan struct {
-	uids, gids []Map
+	uids, gids []idtools.Map
 	// helpers are the paths of newuidmap and newgidmap, when it takes them to map uids
 	// and gids.
 	helpers [2]string
@@ -47,7 +44,7 @@ func (n Namespace) plan() (plan, error) {
 	}
 	if err != nil {
 		n.warn(fmt.Errorf("user namespace with user ID %d alone: %w", euid, err))
-		return plan{uids: []Map{{0, euid, 1}}, gids: []Map{{0, egid, 1}}}, nil
+		return ownIDs(), nil
 	}
 	return sub, nil
 }
@@ -62,19 +59,22 @@ func (n Namespace) subordinate(euid, egid int) (p plan, err error) {
 		return plan{}, err
 	}
 	p.uids, p.gids = withOwn(euid, p.uids), withOwn(egid, p.gids)
-	if len(p.uids) > maxMaps || len(p.gids) > maxMaps {
+	if len(p.uids) > idtools.MaxMaps || len(p.gids) > idtools.MaxMaps {
 		return plan{}, fmt.Errorf("%w: user %d has more ranges of subordinate IDs than the %d that the kernel takes",
-			errdefs.ErrInvalid, euid, maxMaps)
+			errdefs.ErrInvalid, euid, idtools.MaxMaps)
 	}
-	if err := (Mapping{UIDs: p.uids, GIDs: p.gids}).Validate(); err != nil {
+	if err := (idtools.Mapping{UIDs: p.uids, GIDs: p.gids}).Validate(); err != nil {
 		return plan{}, fmt.Errorf("own and subordinate IDs of user %d: %w", euid, err)
 	}
 	return p, nil
 }
 
+// ownIDs has the caller's own IDs alone.
+func ownIDs() plan { return plan{uids: withOwn(os.Geteuid(), nil), gids: withOwn(os.Getegid(), nil)} }
+
 // withOwn puts an ID of its own before maps that start at container ID 0.
-func withOwn(id int, maps []Map) []Map {
-	out := []Map{{ContainerID: 0, HostID: id, Size: 1}}
+func withOwn(id int, maps []idtools.Map) []idtools.Map {
+	out := []idtools.Map{{ContainerID: 0, HostID: id, Size: 1}}
 	for _, m := range maps {
 		m.ContainerID++
 		out = append(out, m)
@@ -84,11 +84,11 @@ func withOwn(id int, maps []Map) []Map {
 
 // currentIDs maps every ID of this namespace to itself.
 func currentIDs() (plan, error) {
-	m, err := NamespaceMapping()
+	m, err := idtools.NamespaceMapping()
 	if err != nil {
 		return plan{}, err
 	}
-	for _, maps := range [][]Map{m.UIDs, m.GIDs} {
+	for _, maps := range [][]idtools.Map{m.UIDs, m.GIDs} {
 		for i := range maps {
 			maps[i].HostID = maps[i].ContainerID
 		}
@@ -115,7 +115,7 @@ func (p plan) apply(pid int, warn func(error)) error {
 	}
 	// newgidmap leaves setgroups(2) allowed, as the groups of the range are the user's to
 	// drop.
-	single := plan{uids: []Map{{0, os.Geteuid(), 1}}, gids: []Map{{0, os.Getegid(), 1}}}
+	single := ownIDs()
 	if err := runHelper(p.helpers[1], pid, p.gids); err != nil {
 		warn(fmt.Errorf("user namespace with user ID %d alone: %w", os.Geteuid(), err))
 		return single.write(proc)
@@ -139,14 +139,14 @@ func (p plan) write(proc string) error {
 		// way around permissions that exclude it (CVE-2014-8989). Kernels before 3.19
 		// have no such file.
 		if err := writeProc(proc+"/setgroups", "deny"); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return notPermitted(err, "/proc/sys")
+			return idtools.NotPermitted(err)
 		}
 	}
 	if err := writeProc(proc+"/gid_map", procMap(p.gids)); err != nil {
-		return notPermitted(err, "/proc/sys")
+		return idtools.NotPermitted(err)
 	}
 	if err := writeProc(proc+"/uid_map", procMap(p.uids)); err != nil {
-		return notPermitted(err, "/proc/sys")
+		return idtools.NotPermitted(err)
 	}
 	return nil
 }
@@ -162,7 +162,7 @@ func writeProc(path, content string) error {
 	return err
 }
 
-func procMap(maps []Map) string {
+func procMap(maps []idtools.Map) string {
 	var b strings.Builder
 	for _, m := range maps {
 		fmt.Fprintf(&b, "%d %d %d\n", m.ContainerID, m.HostID, m.Size)
@@ -171,7 +171,7 @@ func procMap(maps []Map) string {
 }
 
 // runHelper has newuidmap(1) or newgidmap(1) set a map.
-func runHelper(path string, pid int, maps []Map) error {
+func runHelper(path string, pid int, maps []idtools.Map) error {
 	cmd := exec.Command(path, append([]string{strconv.Itoa(pid)}, strings.Fields(procMap(maps))...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", path, err, strings.TrimSpace(string(out[:min(len(out), 1000)])))

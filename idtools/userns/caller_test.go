@@ -1,11 +1,11 @@
-package idtools_test
+package userns_test
 
 import (
 	"errors"
 	"testing"
 
 	"github.com/shalestore/shale/errdefs"
-	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 )
 
 func TestCallerOf(t *testing.T) {
@@ -25,10 +25,10 @@ func TestCallerOf(t *testing.T) {
 		{"1000", "x", 0, 0, false},
 		{" 1", "1", 0, 0, false},
 	} {
-		env := map[string]string{idtools.EnvConfigured: "done", idtools.EnvRootlessUID: tt.uid,
-			idtools.EnvRootlessGID: tt.gid}
-		c, err := idtools.CallerOf(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
-		if (err == nil) != tt.ok || tt.ok && c != (idtools.Caller{UID: tt.wantUID, GID: tt.wantGID, Configured: true}) {
+		env := map[string]string{userns.EnvConfigured: "done", userns.EnvRootlessUID: tt.uid,
+			userns.EnvRootlessGID: tt.gid}
+		c, err := userns.CallerOf(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+		if (err == nil) != tt.ok || tt.ok && c != (userns.Caller{UID: tt.wantUID, GID: tt.wantGID, Configured: true}) {
 			t.Errorf("%q, %q give %+v, %v", tt.uid, tt.gid, c, err)
 		}
 		if err != nil && !errors.Is(err, errdefs.ErrInvalid) {
