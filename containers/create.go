@@ -67,5 +67,8 @@ func (tx *WriteTx) Add(opts Options) (Container, error) {
 	return c, nil
 }
 
+// Insert enters the record of a container whose data items are in place.
+func (tx *WriteTx) Insert(c Container) error { return tx.records.Insert(c, stableFile) }
+
 // Records are the changes of this transaction, to be saved together with others.
 func (tx *WriteTx) Records() catalog.Changes { return tx.records }

@@ -64,6 +64,14 @@ func (tx *WriteTx) Create(opts Options) (Image, error) {
 	return image, nil
 }
 
+// Insert enters the record of an image whose data items are in place.
+func (tx *WriteTx) Insert(image Image) error {
+	if err := image.settleDigest(); err != nil {
+		return err
+	}
+	return tx.records.Insert(image, 0)
+}
+
 // inherit completes opts from the image of a read-only store that has the ID, if there is
 // one.
 func (tx *WriteTx) inherit(opts Options) (Options, error) {

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/images"
@@ -75,21 +77,27 @@ func newPatient(t *testing.T, driver string) *patient {
 	p := &patient{t, cfg, cfg.GraphRoot}
 	s := p.open()
 	same := richTar(t, "pair")
-	importLayer(t, s, id("base"), "", richTar(t, "base"), "base")
-	importLayer(t, s, id("app"), "base", richTar(t, "app"), "app")
-	importLayer(t, s, id("pair1"), "", same)
+	base := importLayer(t, s, id("base"), "", richTar(t, "base"), "base").DiffID
+	app := importLayer(t, s, id("app"), "base", richTar(t, "app"), "app").DiffID
+	pair := importLayer(t, s, id("pair1"), "", same).DiffID
 	importLayer(t, s, id("pair2"), "", same)
-	importLayer(t, s, id("other"), "", richTar(t, "other"), "other")
+	other := importLayer(t, s, id("other"), "", richTar(t, "other"), "other").DiffID
+	chains := map[string][]digest.Digest{"app": {base, app}, "base": {base}, "pair1": {pair}, "pair2": {pair},
+		"other": {other}}
 	if err := s.SetLayerBigData(ctx, id("app"), "some-Item", strings.NewReader("of the layer")); err != nil {
 		t.Fatal(err)
 	}
 	for name, top := range map[string]string{"img": "app", "old": "base", "one": "pair1", "two": "pair2",
 		"good": "other"} {
-		manifest := []byte(`{"schemaVersion":2,"name":"` + name + `"}`)
-		_, err := s.CreateImage(ctx, store.ImageOptions{ID: id(name), Names: []string{name}, TopLayer: id(top),
+		diffIDs, err := json.Marshal(chains[top])
+		p.must(err)
+		config := fmt.Appendf(nil, `{"of":%q,"rootfs":{"type":"layers","diff_ids":%s}}`, name, diffIDs)
+		manifest := fmt.Appendf(nil, `{"schemaVersion":2,"name":%q,"config":{"digest":%q}}`, name,
+			digest.FromBytes(config))
+		_, err = s.CreateImage(ctx, store.ImageOptions{ID: id(name), Names: []string{name}, TopLayer: id(top),
 			BigData: []images.Item{
 				{Key: "manifest", Data: manifest}, {Key: "manifest-again", Data: manifest},
-				{Key: "config", Data: []byte("config of " + name)}}})
+				{Key: "config", Data: config}}})
 		if err != nil {
 			t.Fatal(err)
 		}

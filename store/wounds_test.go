@@ -211,8 +211,23 @@ var wounds = []wound{
 			"layer busylayer: no record"}},
 	{name: "images.json of another form", do: func(p *patient) {
 		p.record("overlay-images/images.json", "img", func(r map[string]any) { r["created"] = 5 })
-	}, force: true, want: []string{"records of images: damaged"}, lost: []string{"image img", "container box",
-		"layer boxlayer"}},
+	}, want: []string{"records of images: damaged"}},
+	{name: "images.json emptied", do: func(p *patient) { p.must(os.Truncate(p.path("overlay-images/images.json"), 0)) },
+		want: []string{"image img: no record", "image old: no record", "image one: no record", "image two: no record",
+			"image good: no record"}},
+	{name: "images.json removed", do: func(p *patient) { p.remove(p.path("overlay-images/images.json")) },
+		want: []string{"image img: no record", "image old: no record", "image one: no record", "image two: no record",
+			"image good: no record"}},
+	{name: "layers.json removed", do: func(p *patient) { p.remove(p.path("overlay-layers/layers.json")) },
+		want: []string{"layer base: no record", "layer app: no record", "layer pair1: no record",
+			"layer pair2: no record", "layer other: no record", "layer boxlayer: no record",
+			"layer busylayer: no record"}},
+	{name: "containers.json removed, of containers that tell their layers", do: func(p *patient) {
+		p.write(p.path("overlay-containers", ":box", "userdata/config.json"),
+			`{"root":{"path":"/elsewhere/overlay/`+id("boxlayer")+`/merged"}}`)
+		p.write(p.path("overlay-containers", ":busy", "state"), p.path("overlay", ":busylayer", "merged"))
+		p.remove(p.path("overlay-containers/containers.json"))
+	}, want: []string{"container box: no record", "container busy: no record"}},
 	{name: "containers.json cut", do: func(p *patient) {
 		p.must(os.Truncate(p.path("overlay-containers/containers.json"), 30))
 	}, force: true, want: []string{"records of containers: damaged"},
@@ -302,7 +317,7 @@ var wounds = []wound{
 		p.remove(p.path("overlay-images", ":img", "manifest"))
 	}, want: []string{`image img: data item "manifest": image data item is missing`}},
 	{name: "config grown", do: func(p *patient) {
-		p.write(p.path("overlay-images", ":old", "config"), "config of old, and more")
+		p.write(p.path("overlay-images", ":old", "config"), strings.Repeat("config of old, and more", 20))
 	},
 		want: []string{`image old: data item "config": image data item has incorrect size`},
 		lost: []string{"image old"}},

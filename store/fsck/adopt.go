@@ -19,8 +19,15 @@ import (
 
 // adopt gives layers a record again that have lost it: those beneath first.
 func (r *repair) adopt(ctx context.Context, findings []Finding) {
+	var others []Finding // which may need the layers
 	found := map[string]layers.Layer{}
 	var ids []string
+	findings = slices.DeleteFunc(findings, func(f Finding) bool {
+		if f.Kind != KindLayer {
+			others = append(others, f)
+		}
+		return f.Kind != KindLayer
+	})
 	for _, f := range findings {
 		layer, err := r.describe(ctx, f.ID)
 		if err != nil {
@@ -47,6 +54,8 @@ func (r *repair) adopt(ctx context.Context, findings []Finding) {
 		r.did(Object{KindLayer, id},
 			"made a record for it from its files; names, metadata and the digest of its blob are lost")
 	}
+	slices.SortStableFunc(others, func(a, b Finding) int { return strings.Compare(string(b.Kind), string(a.Kind)) })
+	r.fix(ctx, others) // images, then containers
 }
 
 // describe makes a record for a layer from its files, without a lock: what lies beneath

@@ -65,7 +65,7 @@ type checker struct {
 	byID       map[string]*layers.Layer
 
 	lost       []string        // the kinds of which records were lost
-	unrecorded map[string]bool // layers whose files are there and whose record isn't
+	unrecorded map[Object]bool // those whose files are there and whose record isn't
 	unreadable map[string]bool // layers whose content can't be looked at
 	mounted    map[string]bool // layers that are listed as mounted
 
@@ -74,7 +74,7 @@ type checker struct {
 }
 
 func newChecker(r *roots.Roots, opts CheckOptions, l learned) (*checker, error) {
-	c := &checker{Roots: r, opts: opts, learned: l, unrecorded: map[string]bool{}, unreadable: map[string]bool{},
+	c := &checker{Roots: r, opts: opts, learned: l, unrecorded: map[Object]bool{}, unreadable: map[string]bool{},
 		mounted: map[string]bool{}}
 	var err error
 	c.lost, err = c.lostKinds()

@@ -83,7 +83,7 @@ func (c *checker) layerFlaw(layer layers.Layer, flaw flaw, misled map[string]boo
 	case brokenChain:
 		in, explained := c.inCircle(layer.ID, misled)
 		switch {
-		case c.unrecorded[flaw.key], misled[layer.ID]: // that is what is wrong
+		case c.unrecorded[Object{KindLayer, flaw.key}], misled[layer.ID]: // that is what is wrong
 			return
 		case flaw.key == "" && (!in || explained), flaw.key != "" && flaw.key != layer.Parent: // another one says so
 			return

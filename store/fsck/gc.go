@@ -68,7 +68,7 @@ func GC(ctx context.Context, s *store.Store, opts GCOptions) (Collected, error) 
 	errs := []error{c.discard(ctx, done.Findings)}
 	for _, f := range report.Findings {
 		// The deletion of a container may have been cut off.
-		if f.Remedy == RemedyAdopt && !slices.ContainsFunc(f.Affects, func(o Object) bool { return o.Kind == KindContainer }) {
+		if f.Kind == KindLayer && f.Remedy == RemedyAdopt && !slices.ContainsFunc(f.Affects, func(o Object) bool { return o.Kind == KindContainer }) {
 			errs = append(errs, fmt.Errorf("layer %s: %w: %s", f.ID, errdefs.ErrCorrupt, f.What))
 		}
 	}
@@ -112,7 +112,7 @@ func (c *checker) discard(ctx context.Context, findings []Finding) error {
 				step.Reached(ctx, "orphaned layer discarded")
 			}
 		}
-		for _, path := range append(s.files, s.spared...) {
+		for _, path := range s.files {
 			if gone[path] {
 				errs = append(errs, l.DiscardAnywhere(ctx, path))
 				step.Reached(ctx, "orphaned file discarded")

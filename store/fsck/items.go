@@ -23,7 +23,7 @@ import (
 // checkImages reports layers and data items that images have lost.
 func (c *checker) checkImages(i *images.ReadTx) {
 	for _, image := range c.images {
-		gone := func(layer string) bool { return c.byID[layer] == nil && !c.unrecorded[layer] }
+		gone := func(layer string) bool { return c.byID[layer] == nil && !c.unrecorded[Object{KindLayer, layer}] }
 		if id := image.TopLayer; id != "" && gone(id) {
 			c.add(KindImage, image.ID, RemedyDelete, "layer %s: image layer is missing", id).inOther(image.ReadOnly)
 		}
@@ -99,10 +99,10 @@ func (c *checker) checkContainers(k *containers.ReadTx) {
 	owners := c.owners()
 	for _, container := range c.containers {
 		o := Object{KindContainer, container.ID}
-		if id := container.ImageID; id != "" && !known[id] {
+		if id := container.ImageID; id != "" && !known[id] && !c.unrecorded[Object{KindImage, id}] {
 			c.add(o.Kind, o.ID, RemedyDelete, "image %s: image missing", id)
 		}
-		if id := container.LayerID; c.byID[id] == nil && !c.unrecorded[id] {
+		if id := container.LayerID; c.byID[id] == nil && !c.unrecorded[Object{KindLayer, id}] {
 			c.add(o.Kind, o.ID, RemedyDelete, "layer %s: layer is missing", id)
 		} else if owner := owners[id]; c.byID[id] != nil && owner != o {
 			c.add(o.Kind, o.ID, RemedyDelete, "layer %s: it is the layer of %s, and would be deleted with the container", id,

@@ -116,20 +116,27 @@ func (c *checker) homes(kind string) (homes []string) {
 	return homes
 }
 
-// lostKinds are the kinds with a file of records that was damaged, which a repair knows, or
-// that has nothing in it, not even "[]". Programs take that for a list without records
-// (format, section 2), but none writes it; a file system that lost power may leave it.
+// lostKinds are the kinds of which a file of records was damaged, which a repair knows, is
+// missing, or has nothing in it, not even "[]". Programs take that for a list without
+// records (format, section 2), but none writes it; a file system that lost power may leave
+// it. That a file is missing, and wasn't just never written, the token of the last writer
+// tells in its lock.
 func (c *checker) lostKinds() (lost []string, err error) {
 	for _, kind := range []string{"layers", "images", "containers"} {
 		gone := slices.Contains(c.damaged, kind)
+		missing := !c.Config.TransientStore
 		for _, home := range c.homes(kind) {
-			info, err := os.Lstat(filepath.Join(home, kind+".json"))
-			if err != nil && !errors.Is(err, os.ErrNotExist) {
-				return nil, err
+			for _, name := range []string{kind + ".json", "volatile-" + kind + ".json"} {
+				info, err := os.Lstat(filepath.Join(home, name))
+				if err != nil && !errors.Is(err, os.ErrNotExist) {
+					return nil, err
+				}
+				gone = gone || err == nil && info.Mode().IsRegular() && info.Size() == 0 && name == kind+".json"
+				missing = missing && err != nil
 			}
-			gone = gone || err == nil && info.Mode().IsRegular() && info.Size() == 0
 		}
-		if gone {
+		token, err := os.Lstat(filepath.Join(c.homes(kind)[0], kind+".lock"))
+		if gone || missing && err == nil && token.Size() > 0 {
 			lost = append(lost, kind)
 		}
 	}

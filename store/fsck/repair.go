@@ -92,7 +92,7 @@ type repair struct {
 // canDo reports whether there is anything left to try.
 func (r *repair) canDo(f Finding) bool {
 	return !f.ReadOnly && f.Remedy != RemedyNone && !r.givenUp[f.Object] &&
-		(f.Kind != KindContainer || f.Remedy != RemedyDelete || r.opts.Force) && (!f.force || r.opts.Force)
+		(f.Kind != KindContainer || f.Remedy != RemedyDelete || r.opts.Force)
 }
 
 func (r *repair) did(o Object, format string, args ...any) {

@@ -33,7 +33,6 @@ type Finding struct {
 	key   string // of a data item
 	exact bool   // the layer's own tar can still be put together
 	soft  bool   // to be deleted only if nobody needs it
-	force bool   // its record may have been lost, so it goes by force only
 	// fix puts it right, where no other finding matters for that, and says what it has done.
 	fix func(context.Context) (did string, err error)
 }
@@ -112,7 +111,7 @@ func (f *Finding) inOther(readOnly bool) {
 }
 
 // Garbage reports whether it is something that no record knows, and that GC removes.
-func (f Finding) Garbage() bool { return f.Remedy == RemedyDiscard && !f.force }
+func (f Finding) Garbage() bool { return f.Remedy == RemedyDiscard }
 
 // Empty reports whether nothing was found.
 func (r Report) Empty() bool { return len(r.Findings) == 0 }

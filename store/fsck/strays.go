@@ -212,7 +212,7 @@ func (c *checker) checkStrays(ctx context.Context, l *layers.ReadTx) error {
 		if c.hopeless[Object{KindLayer, need.layer}] {
 			continue // repair will do without it
 		}
-		c.unrecorded[need.layer] = true
+		c.unrecorded[Object{KindLayer, need.layer}] = true
 		f := c.add(KindLayer, need.layer, RemedyAdopt, "%s", need)
 		if need.by.ID != "" {
 			f.Affects = []Object{need.by}
@@ -225,9 +225,37 @@ func (c *checker) checkStrays(ctx context.Context, l *layers.ReadTx) error {
 		c.add(KindFile, path, RemedyDiscard, "it belongs to nothing that is recorded")
 	}
 	for _, path := range s.spared {
-		c.add(KindFile, path, RemedyDiscard, "it belongs to nothing that is recorded, and records were lost").force = true
+		c.checkSpared(path)
 	}
 	return nil
+}
+
+// checkSpared reports a directory that may be what is left of an image or a container
+// whose record was lost. A record is made again from what is in there, or, where that
+// doesn't tell enough, the directory gets a name that nobody collects.
+func (c *checker) checkSpared(path string) {
+	home, id := filepath.Split(path)
+	record := map[string]func(context.Context) (string, error){
+		"images":     func(ctx context.Context) (string, error) { return c.adoptImage(ctx, id) },
+		"containers": func(ctx context.Context) (string, error) { return c.adoptContainer(ctx, id) },
+	}
+	for kind, name := range map[string]Kind{"images": KindImage, "containers": KindContainer} {
+		homes := c.homes(kind)
+		if !slices.Contains(homes[:len(homes)-1], filepath.Clean(home)) || !ident.IsDrawn(id) {
+			continue // in the run root, or of an owner with a record
+		}
+		if !c.hopeless[Object{name, id}] {
+			f := c.add(name, id, RemedyAdopt, "its files are there, but it has no record: records of %s were lost", kind)
+			f.Path, f.fix = path, record[kind]
+			c.unrecorded[f.Object] = true
+			continue
+		}
+		c.add(KindFile, path, RemedyAside, "it may belong to an %s whose record was lost", name).fix =
+			func(context.Context) (string, error) {
+				aside, err := moveAside(path)
+				return "moved it to " + aside, err
+			}
+	}
 }
 
 // stale lists the temporary directories and lock files of processes that are gone. No lock
