@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
@@ -18,13 +18,13 @@ func TestAttributeTooLargeIsNoFullDisk(t *testing.T) {
 	dir := testutil.LoopFS(t, "ext4", 16)
 	big := tarball(member{name: "f", pax: [][2]string{{"SCHILY.xattr.user.big", strings.Repeat("x", 30000)}}})
 	var tooLarge errdefs.AttributeTooLarge
-	_, _, err := applyTo(t, dir, big, archive.ApplyOptions{})
+	_, _, err := applyTo(t, dir, big, apply.Options{})
 	if !errors.As(err, &tooLarge) || tooLarge.Name != "user.big" || tooLarge.Size != 30000 ||
 		errors.Is(err, unix.ENOSPC) {
 		t.Errorf("too large: %v", err)
 	}
 	fill(t, dir)
-	_, _, err = applyTo(t, dir, big, archive.ApplyOptions{})
+	_, _, err = applyTo(t, dir, big, apply.Options{})
 	if !errors.Is(err, unix.ENOSPC) || errors.As(err, &tooLarge) {
 		t.Errorf("a full disk: %v", err)
 	}

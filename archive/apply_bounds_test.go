@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/internal/testutil"
 )
 
@@ -108,8 +108,8 @@ func TestApplyInBoundedMemory(t *testing.T) {
 					most = max(most, m.HeapAlloc-min(before, m.HeapAlloc))
 				}
 			}
-			if _, err := archive.Apply(context.Background(), t.TempDir(), stream, split,
-				archive.ApplyOptions{Progress: watch}); err != nil {
+			if _, err := apply.Tar(context.Background(), t.TempDir(), stream, split,
+				apply.Options{Progress: watch}); err != nil {
 				t.Fatal(err)
 			}
 			t.Logf("%d MiB at most", most>>20)
@@ -126,7 +126,7 @@ func TestApplyWaitsForTheTarSplitWriter(t *testing.T) {
 	done := make(chan error, 1)
 	data := tarball(member{name: "a", body: "x"}, member{name: ".wh.b", body: string(testutil.Noise("b", 8<<20))})
 	go func() {
-		_, err := archive.Apply(context.Background(), t.TempDir(), bytes.NewReader(data), w, archive.ApplyOptions{})
+		_, err := apply.Tar(context.Background(), t.TempDir(), bytes.NewReader(data), w, apply.Options{})
 		w.CloseWithError(err)
 		done <- err
 	}()
@@ -142,8 +142,8 @@ func TestApplyWaitsForTheTarSplitWriter(t *testing.T) {
 func TestApplyReportsTheTarSplitWritersError(t *testing.T) {
 	checkLeaks(t)
 	data := tarball(member{name: ".wh.b", body: string(testutil.Noise("b", 8<<20))})
-	_, err := archive.Apply(context.Background(), t.TempDir(), bytes.NewReader(data), failingWriter{},
-		archive.ApplyOptions{})
+	_, err := apply.Tar(context.Background(), t.TempDir(), bytes.NewReader(data), failingWriter{},
+		apply.Options{})
 	if err == nil || !strings.Contains(err.Error(), "no space left") {
 		t.Errorf("error is %v", err)
 	}
@@ -159,8 +159,8 @@ func TestApplyWithFewDescriptors(t *testing.T) {
 	most := 0
 	watch := func(int64) { most = max(most, openFiles(t)) }
 	data := tarball(members...)
-	if _, err := archive.Apply(context.Background(), t.TempDir(), bytes.NewReader(data), nil,
-		archive.ApplyOptions{Progress: watch}); err != nil {
+	if _, err := apply.Tar(context.Background(), t.TempDir(), bytes.NewReader(data), nil,
+		apply.Options{Progress: watch}); err != nil {
 		t.Fatal(err)
 	}
 	if most > 300 {
@@ -191,8 +191,8 @@ func BenchmarkApply(b *testing.B) {
 					b.StopTimer()
 					dir := b.TempDir()
 					b.StartTimer()
-					if _, err := archive.Apply(context.Background(), dir, bytes.NewReader(data), io.Discard,
-						archive.ApplyOptions{Writers: writers}); err != nil {
+					if _, err := apply.Tar(context.Background(), dir, bytes.NewReader(data), io.Discard,
+						apply.Options{Writers: writers}); err != nil {
 						b.Fatal(err)
 					}
 					b.StopTimer()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 )
@@ -43,9 +45,9 @@ func FuzzApply(f *testing.F) {
 		defer split.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
-		opts := archive.ApplyOptions{Whiteouts: archive.WhiteoutForm(form % 4),
+		opts := apply.Options{Whiteouts: archive.WhiteoutForm(form % 4),
 			Limits: archive.Limits{MaxBytes: 16 << 20, MaxEntries: 1000}}
-		res, err := archive.Apply(ctx, layer, bytes.NewReader(data), split, opts)
+		res, err := apply.Tar(ctx, layer, bytes.NewReader(data), split, opts)
 		if lines := testutil.Diff(before, withoutLayer(sentinelState(t, base))); len(lines) > 0 {
 			t.Fatalf("outside of the layer something has changed:\n%s", strings.Join(lines, "\n"))
 		}
@@ -56,8 +58,8 @@ func FuzzApply(f *testing.F) {
 			return
 		}
 		plain := data
-		if res.Compression != archive.Uncompressed {
-			r, _, err := archive.Decompress(bytes.NewReader(data))
+		if res.Compression != compress.None {
+			r, _, err := compress.NewReader(bytes.NewReader(data))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,7 +15,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
+	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/vbatts/tar-split/tar/asm"
 	"github.com/vbatts/tar-split/tar/storage"
@@ -23,7 +24,7 @@ import (
 )
 
 // apply applies data to a new directory and returns it with the tar-split file.
-func apply(t testing.TB, data []byte, opts archive.ApplyOptions) (dir, split string, res archive.ApplyResult) {
+func applied(t testing.TB, data []byte, opts apply.Options) (dir, split string, res apply.Result) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "layer")
 	if err := os.Mkdir(dir, 0o755); err != nil {
@@ -36,15 +37,15 @@ func apply(t testing.TB, data []byte, opts archive.ApplyOptions) (dir, split str
 	return dir, split, res
 }
 
-func applyTo(t testing.TB, dir string, data []byte, opts archive.ApplyOptions) (split string,
-	res archive.ApplyResult, err error) {
+func applyTo(t testing.TB, dir string, data []byte, opts apply.Options) (split string,
+	res apply.Result, err error) {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "tar-split.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	res, err = archive.Apply(context.Background(), dir, bytes.NewReader(data), file, opts)
+	res, err = apply.Tar(context.Background(), dir, bytes.NewReader(data), file, opts)
 	return file.Name(), res, err
 }
 
@@ -91,7 +92,7 @@ func sameReplay(t testing.TB, data []byte, dir, split string) {
 	}
 	defer file.Close()
 	var out bytes.Buffer
-	if err := archive.Replay(context.Background(), &out, file, []string{dir}); err != nil {
+	if err := tarsplit.Replay(context.Background(), &out, file, []string{dir}); err != nil {
 		t.Error(err)
 	} else if !bytes.Equal(out.Bytes(), data) {
 		t.Errorf("Replay gives %d bytes, not the %d that came", out.Len(), len(data))

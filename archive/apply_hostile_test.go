@@ -15,6 +15,7 @@ import (
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
@@ -747,8 +748,8 @@ func TestApplyHostile(t *testing.T) {
 					t.Fatal(err)
 				}
 				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-				_, err = archive.Apply(ctx, layer, bytes.NewReader(data), split,
-					archive.ApplyOptions{Whiteouts: h.form, Limits: h.limits, Writers: writers})
+				_, err = apply.Tar(ctx, layer, bytes.NewReader(data), split,
+					apply.Options{Whiteouts: h.form, Limits: h.limits, Writers: writers})
 				cancel()
 				switch {
 				case h.err == "" && err != nil:

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/internal/testutil"
 )
 
@@ -29,7 +30,7 @@ func TestApplyMakesWhatThePeerMakes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, _, _ := apply(t, data, archive.ApplyOptions{Whiteouts: archive.OverlayTrusted})
+	dir, _, _ := applied(t, data, apply.Options{Whiteouts: archive.OverlayTrusted})
 	want, got := testutil.Snapshot(t, s.content(layerID(1))), testutil.Snapshot(t, dir)
 	for path, line := range got {
 		if strings.Contains(line, "mtime=-") {

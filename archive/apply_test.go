@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/testutil"
@@ -50,7 +51,7 @@ func TestApplyMakesWhatGNUTarMakes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			dir, split, res := apply(t, data, archive.ApplyOptions{})
+			dir, split, res := applied(t, data, apply.Options{})
 			testutil.SameTree(t, testutil.Snapshot(t, want), testutil.Snapshot(t, dir))
 			sameReplay(t, data, dir, split)
 			sum := sha256.Sum256(data)
@@ -83,7 +84,7 @@ func TestApplyRecordsWhatTarSplitRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	data := run(t, "tar", "tar", "-C", src, "--format=pax", "-cf", "-", ".")
-	dir, split, _ := apply(t, data, archive.ApplyOptions{})
+	dir, split, _ := applied(t, data, apply.Options{})
 	file, err := os.ReadFile(split)
 	if err != nil {
 		t.Fatal(err)
@@ -128,13 +129,13 @@ func TestApplyReplaysWhatReplacesItself(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := tarball(members...)
-			dir, split, _ := apply(t, data, archive.ApplyOptions{})
+			dir, split, _ := applied(t, data, apply.Options{})
 			sameReplay(t, data, dir, split)
 		})
 	}
 	data := tarball(member{name: "a", body: "1"}, member{name: "a", body: "2"})
-	_, err := archive.Apply(context.Background(), t.TempDir(), bytes.NewReader(data), new(bytes.Buffer),
-		archive.ApplyOptions{})
+	_, err := apply.Tar(context.Background(), t.TempDir(), bytes.NewReader(data), new(bytes.Buffer),
+		apply.Options{})
 	if !errors.Is(err, errdefs.ErrUnsupported) {
 		t.Errorf("with a writer that can't be read again: %v", err)
 	}
@@ -157,7 +158,7 @@ func TestApplyKeepsTheEndAsItIs(t *testing.T) {
 		"nothing but end marker": tarball(),
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, split, res := apply(t, data, archive.ApplyOptions{})
+			dir, split, res := applied(t, data, apply.Options{})
 			sameReplay(t, data, dir, split)
 			if res.DiffSize != int64(len(data)) {
 				t.Errorf("DiffSize is %d, want %d", res.DiffSize, len(data))
@@ -176,7 +177,7 @@ func TestApplyOnTheOwnersOfAnIDMap(t *testing.T) {
 		member{name: "d/sub/user", uid: 1000, gid: 1000},
 		member{name: "l", typ: tar.TypeSymlink, link: "x", uid: 5, gid: 6}, member{name: "p", typ: tar.TypeFifo, uid: 7,
 			gid: 8})
-	dir, _, res := apply(t, data, archive.ApplyOptions{IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
+	dir, _, res := applied(t, data, apply.Options{IDMap: idtools.Mapping{UIDs: maps, GIDs: maps}})
 	got := testutil.Snapshot(t, dir)
 	for path, want := range map[string]string{
 		".": "owner=100000:100000", "root": "owner=100000:100000", "d": "owner=100000:100000",
@@ -191,7 +192,7 @@ func TestApplyOnTheOwnersOfAnIDMap(t *testing.T) {
 		t.Errorf("UIDs are %v, want those of the headers, %v", res.UIDs, want)
 	}
 	data = tarball(member{name: "f", uid: 1001})
-	if _, _, err := applyTo(t, t.TempDir(), data, archive.ApplyOptions{IDMap: idtools.Mapping{UIDs: maps,
+	if _, _, err := applyTo(t, t.TempDir(), data, apply.Options{IDMap: idtools.Mapping{UIDs: maps,
 		GIDs: maps}}); err == nil || !strings.Contains(err.Error(), `entry "f"`) {
 		t.Errorf("an unmapped owner: %v", err)
 	}
@@ -210,7 +211,7 @@ func TestApplyUnderAForceMask(t *testing.T) {
 		member{name: "b", typ: tar.TypeBlock, dev: [2]int64{259, 70000}, mode: 0o660, gid: 6},
 		member{name: "h", typ: tar.TypeLink, link: "f"},
 	)
-	dir, _, _ := apply(t, data, archive.ApplyOptions{ForceMask: &mask})
+	dir, _, _ := applied(t, data, apply.Options{ForceMask: &mask})
 	got := testutil.Snapshot(t, dir)
 	for path, want := range map[string]string{
 		".": "3:4:0700:dir", "f": "1:2:4640:file", "d": "5:6:1777:dir", "p": "0:0:0600:pipe", "c": "0:0:0666:char-1-3",
@@ -224,7 +225,7 @@ func TestApplyUnderAForceMask(t *testing.T) {
 	if !strings.HasPrefix(got["l"], "symlink") {
 		t.Errorf("l is %s", got["l"])
 	}
-	dir, _, _ = apply(t, tarball(member{name: "f"}), archive.ApplyOptions{ForceMask: &mask})
+	dir, _, _ = applied(t, tarball(member{name: "f"}), apply.Options{ForceMask: &mask})
 	if got := testutil.Snapshot(t, dir)["."]; !strings.Contains(got, `override_stat="0:0:0755:dir"`) {
 		t.Errorf("the root that no entry spoke of: %s", got)
 	}
@@ -286,7 +287,7 @@ func TestApplyOnTopOfWhatIsThere(t *testing.T) {
 				dir := t.TempDir()
 				testutil.Tree(t, dir, test.there...)
 				data := tarball(test.members...)
-				_, _, err := applyTo(t, dir, data, archive.ApplyOptions{Whiteouts: test.form, Writers: writers})
+				_, _, err := applyTo(t, dir, data, apply.Options{Whiteouts: test.form, Writers: writers})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -300,8 +301,8 @@ func TestApplyMakesOpaqueDirectories(t *testing.T) {
 	testutil.HostRoot(t)
 	for form, attr := range map[archive.WhiteoutForm]string{archive.OverlayTrusted: "trusted.overlay.opaque",
 		archive.OverlayUser: "user.overlay.opaque"} {
-		dir, _, _ := apply(t, tarball(member{name: "d/.wh..wh..opq"}, member{name: ".wh.gone"}, member{name: "gone/"},
-			member{name: "gone/new"}), archive.ApplyOptions{Whiteouts: form})
+		dir, _, _ := applied(t, tarball(member{name: "d/.wh..wh..opq"}, member{name: ".wh.gone"}, member{name: "gone/"},
+			member{name: "gone/new"}), apply.Options{Whiteouts: form})
 		got := testutil.Snapshot(t, dir)
 		for _, path := range []string{"d", "gone"} {
 			if !strings.Contains(got[path], attr+`="y"`) {
@@ -323,7 +324,7 @@ func TestApplySetsDirectoryTimesLast(t *testing.T) {
 	}
 	members = append(members, member{name: "late/sub/f"}, member{name: "late/sub/", time: 77},
 		member{name: "late/", time: 78}, member{name: "./", time: 79})
-	dir, _, _ := apply(t, tarball(members...), archive.ApplyOptions{})
+	dir, _, _ := applied(t, tarball(members...), apply.Options{})
 	want := map[string]int64{"late/sub": 77, "late": 78, ".": 79}
 	for i := range 1000 {
 		want[fmt.Sprintf("d%d", i)] = int64(1000 + i)
@@ -349,7 +350,7 @@ func TestApplyDecompresses(t *testing.T) {
 			data := compressed(t, kind, plain)
 			for name, data := range map[string][]byte{"whole": data,
 				"in two members": append(compressed(t, kind, plain[:100000]), compressed(t, kind, plain[100000:])...)} {
-				dir, split, res := apply(t, data, archive.ApplyOptions{})
+				dir, split, res := applied(t, data, apply.Options{})
 				if res.Compression.String() != kind {
 					t.Errorf("%s: compression is %v", name, res.Compression)
 				}
@@ -374,7 +375,7 @@ func TestApplyPassesTheReadersErrorOn(t *testing.T) {
 	for _, stream := range [][]byte{data, compressed(t, "gzip", data), compressed(t, "zstd", data)} {
 		for _, cause := range []error{broken, io.ErrUnexpectedEOF} {
 			r := io.MultiReader(bytes.NewReader(stream[:len(stream)-2000]), errorReader{cause})
-			_, err := archive.Apply(context.Background(), t.TempDir(), r, nil, archive.ApplyOptions{})
+			_, err := apply.Tar(context.Background(), t.TempDir(), r, nil, apply.Options{})
 			if !errors.Is(err, cause) {
 				t.Errorf("error is %v, want %v", err, cause)
 			}
@@ -408,7 +409,7 @@ func TestApplyStopsWithItsContext(t *testing.T) {
 				w.Write(data[:at])
 				cancel(cause)
 			}()
-			if _, err := archive.Apply(ctx, t.TempDir(), r, new(bytes.Buffer), archive.ApplyOptions{}); !errors.Is(err,
+			if _, err := apply.Tar(ctx, t.TempDir(), r, new(bytes.Buffer), apply.Options{}); !errors.Is(err,
 				cause) {
 				t.Errorf("error is %v, want %v", err, cause)
 			}

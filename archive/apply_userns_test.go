@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
@@ -31,7 +32,7 @@ func TestApplyInAUserNamespace(t *testing.T) {
 		member{name: "p", typ: tar.TypeFifo},
 		member{name: "d/.wh.x"}, member{name: "d/.wh..wh..opq"},
 	)
-	dir, split, _ := apply(t, data, archive.ApplyOptions{Whiteouts: archive.OverlayUser})
+	dir, split, _ := applied(t, data, apply.Options{Whiteouts: archive.OverlayUser})
 	sameLines(t, []string{"d d", "c d/x 0:0", `f f "f"`, "p p"}, listing(t, dir))
 	got := testutil.Snapshot(t, dir)
 	if !strings.Contains(got["f"], `user.y="2"`) || strings.Contains(got["f"], "trusted.x") ||
@@ -54,12 +55,12 @@ func TestApplyIgnoresOwnersItCannotSet(t *testing.T) {
 		member{name: "d/", uid: 4_000_000_000},
 		member{name: "l", typ: tar.TypeSymlink, link: "f", uid: 4_000_000_000},
 		member{name: "p", typ: tar.TypeFifo, gid: 4_000_000_000}, member{name: ".wh.x", uid: 4_000_000_000})
-	_, _, err := applyTo(t, t.TempDir(), data, archive.ApplyOptions{Whiteouts: archive.OverlayUser})
+	_, _, err := applyTo(t, t.TempDir(), data, apply.Options{Whiteouts: archive.OverlayUser})
 	if !errors.Is(err, unix.EINVAL) || !strings.Contains(err.Error(), `entry "f"`) ||
 		!strings.Contains(err.Error(), "set owner 4000000000:4000000000") {
 		t.Errorf("error is %v", err)
 	}
-	dir, _, _ := apply(t, data, archive.ApplyOptions{Whiteouts: archive.OverlayUser, IgnoreChownErrors: true})
+	dir, _, _ := applied(t, data, apply.Options{Whiteouts: archive.OverlayUser, IgnoreChownErrors: true})
 	sameLines(t, []string{"d d", `f f "f"`, "l l f", "p p", "c x 0:0"}, listing(t, dir))
 }
 
@@ -95,7 +96,7 @@ func TestApplyWhileDirectoriesAreSwapped(t *testing.T) {
 			}
 			swapped <- n
 		}()
-		_, err := archive.Apply(context.Background(), layer, &slowReader{data}, nil, archive.ApplyOptions{})
+		_, err := apply.Tar(context.Background(), layer, &slowReader{data}, nil, apply.Options{})
 		stop.Store(true)
 		n := <-swapped
 		t.Logf("%d swaps, error %v", n, err)
@@ -132,7 +133,7 @@ func TestApplyOnAFullFileSystem(t *testing.T) {
 	checkLeaks(t)
 	_, _, err := applyTo(t, dir, tarball(member{name: "a", body: "x"},
 		member{name: "big", body: string(testutil.Noise("big", 5<<20))}, member{name: "z", body: "z"}),
-		archive.ApplyOptions{})
+		apply.Options{})
 	if !errors.Is(err, unix.ENOSPC) || errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), `entry "`) {
 		t.Errorf("error is %v", err)
 	}

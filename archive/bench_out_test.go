@@ -11,7 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
+	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
 )
@@ -76,11 +77,11 @@ func BenchmarkOut(b *testing.B) {
 	dir := manyFiles(b)
 	b.Run("OverlayDiff", func(b *testing.B) {
 		hashed(b, func(ctx context.Context, w io.Writer) error {
-			return archive.WriteOverlayDiff(ctx, w, dir, nil, false, archive.DiffOptions{})
+			return diff.WriteOverlay(ctx, w, dir, nil, false, diff.Options{})
 		})
 	})
 	var data bytes.Buffer
-	if err := archive.WriteOverlayDiff(b.Context(), &data, dir, nil, false, archive.DiffOptions{}); err != nil {
+	if err := diff.WriteOverlay(b.Context(), &data, dir, nil, false, diff.Options{}); err != nil {
 		b.Fatal(err)
 	}
 	split := record(b, data.Bytes(), "")
@@ -92,7 +93,7 @@ func BenchmarkOut(b *testing.B) {
 	data = bytes.Buffer{}
 	b.Run("Replay", func(b *testing.B) {
 		hashed(b, func(ctx context.Context, w io.Writer) error {
-			return archive.Replay(ctx, w, bytes.NewReader(split), []string{dir})
+			return tarsplit.Replay(ctx, w, bytes.NewReader(split), []string{dir})
 		})
 	})
 	other := b.TempDir()
@@ -102,7 +103,7 @@ func BenchmarkOut(b *testing.B) {
 	b.Run("OverlayChanges", func(b *testing.B) {
 		defer processor(b)()
 		for b.Loop() {
-			if _, err := archive.OverlayChanges(b.Context(), dir, []string{other}, false); err != nil {
+			if _, err := diff.OverlayChanges(b.Context(), dir, []string{other}, false); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -110,7 +111,7 @@ func BenchmarkOut(b *testing.B) {
 	b.Run("TreeChanges", func(b *testing.B) {
 		defer processor(b)()
 		for b.Loop() {
-			if _, err := archive.TreeChanges(b.Context(), dir, other, archive.DiffOptions{}); err != nil {
+			if _, err := diff.TreeChanges(b.Context(), dir, other, diff.Options{}); err != nil {
 				b.Fatal(err)
 			}
 		}

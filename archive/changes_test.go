@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
@@ -17,7 +17,7 @@ import (
 
 // short writes a change list as "A /a C /b D /c", the letters that people know from
 // podman diff.
-func short(changes []archive.Change) string {
+func short(changes []diff.Change) string {
 	var b strings.Builder
 	for i, c := range changes {
 		if i > 0 {
@@ -107,7 +107,7 @@ func TestOverlayChanges(t *testing.T) {
 			if c.opaque != "" {
 				setOpaque(t, filepath.Join(upper, c.opaque), "y")
 			}
-			changes, err := archive.OverlayChanges(t.Context(), upper, lowers, false)
+			changes, err := diff.OverlayChanges(t.Context(), upper, lowers, false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,8 +115,8 @@ func TestOverlayChanges(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 			var out bytes.Buffer
-			if err := archive.WriteOverlayDiff(t.Context(), &out, upper, lowers, false,
-				archive.DiffOptions{}); err != nil {
+			if err := diff.WriteOverlay(t.Context(), &out, upper, lowers, false,
+				diff.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if got := bytes.Contains(out.Bytes(), []byte("/.wh..wh..opq")); got != c.opq {
@@ -172,7 +172,7 @@ func TestTreeChanges(t *testing.T) {
 			oldDir, newDir := filepath.Join(dir, "old"), filepath.Join(dir, "new")
 			testutil.Tree(t, oldDir, c.old...)
 			testutil.Tree(t, newDir, c.new...)
-			changes, err := archive.TreeChanges(t.Context(), newDir, oldDir, archive.DiffOptions{})
+			changes, err := diff.TreeChanges(t.Context(), newDir, oldDir, diff.Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -203,15 +203,15 @@ func TestUppersWithRedirectsAreLeftToTheComparison(t *testing.T) {
 			}
 			var out bytes.Buffer
 			upper, lower := dir+"/upper", dir+"/lower"
-			err := archive.WriteOverlayDiff(t.Context(), &out, upper, []string{lower}, false, archive.DiffOptions{})
+			err := diff.WriteOverlay(t.Context(), &out, upper, []string{lower}, false, diff.Options{})
 			if !errors.Is(err, errdefs.ErrUnsupported) || !strings.Contains(err.Error(), "/some/") || out.Len() > 0 {
 				t.Errorf("diff: %v after %d bytes", err, out.Len())
 			}
-			if _, err := archive.OverlayChanges(t.Context(), upper, []string{lower}, false); !errors.Is(err,
+			if _, err := diff.OverlayChanges(t.Context(), upper, []string{lower}, false); !errors.Is(err,
 				errdefs.ErrUnsupported) {
 				t.Errorf("changes: %v", err)
 			}
-			changes, err := archive.TreeChanges(t.Context(), merged, lower, archive.DiffOptions{})
+			changes, err := diff.TreeChanges(t.Context(), merged, lower, diff.Options{})
 			if err != nil || len(changes) == 0 {
 				t.Errorf("comparison: %v, %v", changes, err)
 			}
@@ -253,12 +253,12 @@ func TestOverlayDiffInAUserNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	upper, lowers := dir+"/upper", []string{dir + "/lower"}
-	changes, err := archive.OverlayChanges(t.Context(), upper, lowers, true)
+	changes, err := diff.OverlayChanges(t.Context(), upper, lowers, true)
 	if err != nil || short(changes) != "D /gone D /replaced A /replaced/new" {
 		t.Errorf("%s, %v", short(changes), err)
 	}
 	var out bytes.Buffer
-	if err := archive.WriteOverlayDiff(t.Context(), &out, upper, lowers, true, archive.DiffOptions{}); err != nil {
+	if err := diff.WriteOverlay(t.Context(), &out, upper, lowers, true, diff.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Join(tarNames(t, out.Bytes()),

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 )
@@ -25,7 +25,7 @@ func TestDecompressKnowsAStreamByItsFirstBytes(t *testing.T) {
 			streams["a skippable frame first"] = append([]byte("\x5a\x2a\x4d\x18\x03\x00\x00\x00abc"), data...)
 		}
 		for name, data := range streams {
-			r, kind, err := archive.Decompress(bytes.NewReader(data))
+			r, kind, err := compress.NewReader(bytes.NewReader(data))
 			if err != nil {
 				t.Fatalf("%s: %v", tool, err)
 			}
@@ -39,8 +39,8 @@ func TestDecompressKnowsAStreamByItsFirstBytes(t *testing.T) {
 	}
 	for name, data := range map[string][]byte{"nothing": {}, "a byte": {0x1f}, "text": []byte("text"),
 		"zeros": make([]byte, 5000)} {
-		r, kind, err := archive.Decompress(bytes.NewReader(data))
-		if err != nil || kind != archive.Uncompressed {
+		r, kind, err := compress.NewReader(bytes.NewReader(data))
+		if err != nil || kind != compress.None {
 			t.Fatalf("%s: %v, %v", name, kind, err)
 		}
 		if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, data) {
@@ -68,7 +68,7 @@ func TestDecompressBrokenStreams(t *testing.T) {
 			}
 		}
 		broken := errors.New("the network is gone")
-		r, _, err := archive.Decompress(io.MultiReader(bytes.NewReader(whole[:len(whole)/2]), errorReader{broken}))
+		r, _, err := compress.NewReader(io.MultiReader(bytes.NewReader(whole[:len(whole)/2]), errorReader{broken}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestDecompressBrokenStreams(t *testing.T) {
 
 func readThrough(t *testing.T, data []byte) error {
 	t.Helper()
-	r, _, err := archive.Decompress(bytes.NewReader(data))
+	r, _, err := compress.NewReader(bytes.NewReader(data))
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func TestDecompressClosedEarly(t *testing.T) {
 	for _, tool := range compressors {
 		whole := compressed(t, tool, plain)
 		for _, n := range []int64{0, 1, 100, 1 << 20} {
-			r, _, err := archive.Decompress(bytes.NewReader(whole))
+			r, _, err := compress.NewReader(bytes.NewReader(whole))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,9 +121,9 @@ func TestDecompressClosedEarly(t *testing.T) {
 func TestCompress(t *testing.T) {
 	checkLeaks(t)
 	plain := append(bytes.Repeat([]byte("text "), 100000), testutil.Noise("noise", 100000)...)
-	for kind, tool := range map[archive.Compression]string{archive.Gzip: "gzip", archive.Zstd: "zstd"} {
+	for kind, tool := range map[compress.Kind]string{compress.Gzip: "gzip", compress.Zstd: "zstd"} {
 		var b bytes.Buffer
-		w, err := archive.Compress(&b, kind)
+		w, err := compress.NewWriter(&b, kind)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +138,7 @@ func TestCompress(t *testing.T) {
 		if got, err := cmd.Output(); err != nil || !bytes.Equal(got, plain) {
 			t.Errorf("%s gets %d bytes, %v", tool, len(got), err)
 		}
-		if w, err = archive.Compress(failingWriter{}, kind); err != nil {
+		if w, err = compress.NewWriter(failingWriter{}, kind); err != nil {
 			t.Fatal(err)
 		}
 		_, werr := w.Write(testutil.Noise("more", 3<<20))
@@ -146,8 +146,8 @@ func TestCompress(t *testing.T) {
 			t.Errorf("%v: the writer's error is lost", kind)
 		}
 	}
-	for _, kind := range []archive.Compression{archive.Bzip2, archive.Xz, 17} {
-		if _, err := archive.Compress(io.Discard, kind); !errors.Is(err, errdefs.ErrUnsupported) {
+	for _, kind := range []compress.Kind{compress.Bzip2, compress.Xz, 17} {
+		if _, err := compress.NewWriter(io.Discard, kind); !errors.Is(err, errdefs.ErrUnsupported) {
 			t.Errorf("%v: %v", kind, err)
 		}
 	}
@@ -164,7 +164,7 @@ func FuzzDecompress(f *testing.F) {
 	f.Add(bytes.Repeat(zipped(nil), 100))
 	f.Add([]byte("plain"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, kind, err := archive.Decompress(bytes.NewReader(data))
+		r, kind, err := compress.NewReader(bytes.NewReader(data))
 		if err == nil {
 			_, err = io.CopyN(io.Discard, r, 16<<20)
 			r.Close()
@@ -172,7 +172,7 @@ func FuzzDecompress(f *testing.F) {
 		if err != nil && err != io.EOF && !errors.Is(err, errdefs.ErrInvalid) {
 			t.Errorf("%v: %v is not errdefs.ErrInvalid", kind, err)
 		}
-		if kind == archive.Gzip && err == io.EOF {
+		if kind == compress.Gzip && err == io.EOF {
 			if _, err := gzip.NewReader(bytes.NewReader(data)); err != nil {
 				t.Error("gzip without a gzip header")
 			}

@@ -15,7 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
+	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/testutil"
@@ -45,10 +46,10 @@ func tarHeaders(t testing.TB, data []byte) (list []*tar.Header) {
 	}
 }
 
-func treeDiff(t testing.TB, newDir, oldDir string, opts archive.DiffOptions) []byte {
+func treeDiff(t testing.TB, newDir, oldDir string, opts diff.Options) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	if err := archive.WriteTreeDiff(t.Context(), &out, newDir, oldDir, opts); err != nil {
+	if err := diff.WriteTree(t.Context(), &out, newDir, oldDir, opts); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
@@ -61,12 +62,12 @@ func TestDiffIsReproducible(t *testing.T) {
 		testutil.Tree(t, newDir, fmt.Sprintf("d%d/f%d*%d @%d", i%7, i, i*321, i))
 		testutil.Tree(t, oldDir, fmt.Sprintf("d%d/f%d*%d @%d", i%5, i, i*321, i))
 	}
-	first, firstAll := treeDiff(t, newDir, oldDir, archive.DiffOptions{}),
-		treeDiff(t, newDir, "", archive.DiffOptions{})
+	first, firstAll := treeDiff(t, newDir, oldDir, diff.Options{}),
+		treeDiff(t, newDir, "", diff.Options{})
 	for _, procs := range []int{1, 2, 4} {
 		before := runtime.GOMAXPROCS(procs)
-		if !bytes.Equal(treeDiff(t, newDir, oldDir, archive.DiffOptions{}), first) ||
-			!bytes.Equal(treeDiff(t, newDir, "", archive.DiffOptions{}), firstAll) {
+		if !bytes.Equal(treeDiff(t, newDir, oldDir, diff.Options{}), first) ||
+			!bytes.Equal(treeDiff(t, newDir, "", diff.Options{}), firstAll) {
 			t.Errorf("with %d processors other bytes", procs)
 		}
 		runtime.GOMAXPROCS(before)
@@ -83,7 +84,7 @@ func TestDiffMapsIDsLikeThePeer(t *testing.T) {
 	testutil.Tree(t, s.content(layerID(1)), "root=x 100000:200000", "user=x 101005:200007",
 		"cap-of-root=x 100000:200000 security.capability="+fmt.Sprintf(v3, `\xa0\x86\x01`),
 		"cap-of-one=x 100000:200000 security.capability="+fmt.Sprintf(v3, `\xa1\x86\x01`))
-	opts := archive.DiffOptions{IDMap: idtools.Mapping{
+	opts := diff.Options{IDMap: idtools.Mapping{
 		UIDs: []idtools.Map{{ContainerID: 0, HostID: 100000, Size: 65536}},
 		GIDs: []idtools.Map{{ContainerID: 0, HostID: 200000, Size: 65536}},
 	}}
@@ -94,7 +95,7 @@ func TestDiffMapsIDsLikeThePeer(t *testing.T) {
 	}
 
 	testutil.Tree(t, s.content(layerID(1)), "strange=x 7:7")
-	err := archive.WriteTreeDiff(t.Context(), io.Discard, s.content(layerID(1)), "", opts)
+	err := diff.WriteTree(t.Context(), io.Discard, s.content(layerID(1)), "", opts)
 	if !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), "/strange") {
 		t.Errorf("an owner without a mapping: %v", err)
 	}
@@ -112,7 +113,7 @@ func TestDiffReadsTheOverrideOnRequestOnly(t *testing.T) {
 		"old=abc 0700 user.containers.override_stat=1:2:0644",
 		"pipe=x 0700 user.containers.override_stat=1:2:0600:pipe")
 	var lines []string
-	for _, h := range tarHeaders(t, treeDiff(t, dir, "", archive.DiffOptions{OverrideStat: true})) {
+	for _, h := range tarHeaders(t, treeDiff(t, dir, "", diff.Options{OverrideStat: true})) {
 		lines = append(lines, fmt.Sprintf("%s %c %d:%d %o %d:%d %d %v", h.Name, h.Typeflag, h.Uid, h.Gid, h.Mode,
 			h.Devmajor, h.Devminor, h.Size, h.PAXRecords))
 	}
@@ -123,7 +124,7 @@ func TestDiffReadsTheOverrideOnRequestOnly(t *testing.T) {
 		"old 0 1:2 644 0:0 3 map[]",
 		"pipe 6 1:2 600 0:0 0 map[]",
 	}, lines)
-	for _, h := range tarHeaders(t, treeDiff(t, dir, "", archive.DiffOptions{})) {
+	for _, h := range tarHeaders(t, treeDiff(t, dir, "", diff.Options{})) {
 		if h.Mode != 0o700 || h.PAXRecords["SCHILY.xattr.user.containers.override_stat"] == "" {
 			t.Errorf("%s: mode %o, %v", h.Name, h.Mode, h.PAXRecords)
 		}
@@ -131,7 +132,7 @@ func TestDiffReadsTheOverrideOnRequestOnly(t *testing.T) {
 	for _, bad := range []string{"", "1:2", "x:2:0644", "1:-2:0644", "1:2:999", "1:2:0644:dir", "1:2:0644:char",
 		"1:2:0644:char-1", "1:2:0644:char-1-x", "1:2:0644:socket"} {
 		testutil.Tree(t, dir, fmt.Sprintf("file=abc user.containers.override_stat=%q", bad))
-		err := archive.WriteTreeDiff(t.Context(), io.Discard, dir, "", archive.DiffOptions{OverrideStat: true})
+		err := diff.WriteTree(t.Context(), io.Discard, dir, "", diff.Options{OverrideStat: true})
 		if !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), "/file") {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -161,11 +162,11 @@ func TestDiffOpensNoFIFOAndNoDevice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	names := strings.Join(tarNames(t, treeDiff(t, dir, "", archive.DiffOptions{})), " ")
+	names := strings.Join(tarNames(t, treeDiff(t, dir, "", diff.Options{})), " ")
 	if names != "block char fifo file link" {
 		t.Errorf("tar holds %s", names)
 	}
-	if _, err := archive.TreeChanges(t.Context(), dir, t.TempDir(), archive.DiffOptions{}); err != nil {
+	if _, err := diff.TreeChanges(t.Context(), dir, t.TempDir(), diff.Options{}); err != nil {
 		t.Error(err)
 	}
 	if n, err := unix.Read(watch, make([]byte, 4096)); err != unix.EAGAIN {
@@ -213,25 +214,25 @@ func TestDiffOfAVeryDeepTree(t *testing.T) {
 	}
 	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
 
-	changes, err := archive.OverlayChanges(t.Context(), dir+"/new", []string{dir + "/old"}, false)
+	changes, err := diff.OverlayChanges(t.Context(), dir+"/new", []string{dir + "/old"}, false)
 	if err != nil || len(changes) < 1 || !strings.HasSuffix(changes[len(changes)-1].Path, "/d/new") {
 		t.Fatalf("%d changes, %v", len(changes), err)
 	}
 	var all bytes.Buffer
-	if err := archive.WriteOverlayDiff(t.Context(), &all, dir+"/new", []string{dir + "/old"}, false,
-		archive.DiffOptions{}); err != nil {
+	if err := diff.WriteOverlay(t.Context(), &all, dir+"/new", []string{dir + "/old"}, false,
+		diff.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	if names := tarNames(t, all.Bytes()); len(names) != levels+1 || len(names[levels]) != 2*levels+len("new") {
 		t.Fatalf("%d entries", len(names))
 	}
-	compared := tarNames(t, treeDiff(t, dir+"/new", dir+"/old", archive.DiffOptions{}))
+	compared := tarNames(t, treeDiff(t, dir+"/new", dir+"/old", diff.Options{}))
 	if last := compared[len(compared)-2:]; !strings.HasSuffix(last[0], "d/new") ||
 		!strings.HasSuffix(last[1], "d/.wh.old") {
 		t.Fatalf("%d entries", len(compared))
 	}
 	split := record(t, tarOf(t, tar.Header{Name: strings.Repeat("d/", levels) + "new", Size: 6}), "")
-	if err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{dir + "/new"}); !errors.Is(err,
+	if err := tarsplit.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{dir + "/new"}); !errors.Is(err,
 		errdefs.ErrCorrupt) ||
 		!strings.Contains(err.Error(), "checksum") {
 		t.Fatalf("the file at the bottom was not read: %v", err)
@@ -308,7 +309,7 @@ func TestDiffOfATreeThatChanges(t *testing.T) {
 				}
 			}
 			w := &atFirstWrite{do: func() error { return c.change(dir) }}
-			err := archive.WriteTreeDiff(t.Context(), w, dir, "", archive.DiffOptions{})
+			err := diff.WriteTree(t.Context(), w, dir, "", diff.Options{})
 			if c.says != "" {
 				if err == nil || !strings.Contains(err.Error(), c.says) {
 					t.Fatalf("got %v, want %q", err, c.says)
@@ -336,18 +337,18 @@ func TestOutIsCancelled(t *testing.T) {
 		testutil.Tree(t, dir, fmt.Sprintf("d%d/f%d*2000", i%50, i))
 	}
 	testutil.Tree(t, dir, "zz*9000000")
-	split := record(t, treeDiff(t, dir, "", archive.DiffOptions{}), "")
+	split := record(t, treeDiff(t, dir, "", diff.Options{}), "")
 	goroutines, open := runtime.NumGoroutine(), openFiles(t)
 	wentAway := errors.New("went away")
 	for name, write := range map[string]func(ctx context.Context, w io.Writer) error{
 		"overlay": func(ctx context.Context, w io.Writer) error {
-			return archive.WriteOverlayDiff(ctx, w, dir, nil, false, archive.DiffOptions{})
+			return diff.WriteOverlay(ctx, w, dir, nil, false, diff.Options{})
 		},
 		"trees": func(ctx context.Context, w io.Writer) error {
-			return archive.WriteTreeDiff(ctx, w, dir, other, archive.DiffOptions{})
+			return diff.WriteTree(ctx, w, dir, other, diff.Options{})
 		},
 		"replay": func(ctx context.Context, w io.Writer) error {
-			return archive.Replay(ctx, w, bytes.NewReader(split), []string{dir})
+			return tarsplit.Replay(ctx, w, bytes.NewReader(split), []string{dir})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -368,10 +369,10 @@ func TestOutIsCancelled(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := archive.OverlayChanges(cancelled, dir, []string{other}, false); !errors.Is(err, context.Canceled) {
+	if _, err := diff.OverlayChanges(cancelled, dir, []string{other}, false); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if _, err := archive.TreeChanges(cancelled, dir, other, archive.DiffOptions{}); !errors.Is(err, context.Canceled) {
+	if _, err := diff.TreeChanges(cancelled, dir, other, diff.Options{}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	if now := runtime.NumGoroutine(); now > goroutines {
@@ -401,7 +402,7 @@ func TestDiffRefusesEndlessAttributes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err := archive.WriteTreeDiff(t.Context(), io.Discard, dir, "", archive.DiffOptions{})
+	err := diff.WriteTree(t.Context(), io.Discard, dir, "", diff.Options{})
 	if !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), "/f: ") {
 		t.Fatal(err)
 	}
@@ -412,7 +413,7 @@ func TestDiffReportsProgress(t *testing.T) {
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "a*1000000", "b*5")
 	last := int64(0)
-	out := treeDiff(t, dir, "", archive.DiffOptions{Progress: func(n int64) {
+	out := treeDiff(t, dir, "", diff.Options{Progress: func(n int64) {
 		if n <= last {
 			t.Errorf("%d after %d", n, last)
 		}
@@ -429,7 +430,7 @@ func TestDiffKeepsValuesOutOfTheOrdinary(t *testing.T) {
 	testutil.Root(t)
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "a=x @-2000000000.75 4294967294:4294967293", "b=x @4102444800.999999999")
-	h := tarHeaders(t, treeDiff(t, dir, "", archive.DiffOptions{}))
+	h := tarHeaders(t, treeDiff(t, dir, "", diff.Options{}))
 	if !h[0].ModTime.Equal(time.Unix(-2000000001, 0)) || h[0].Uid != 4294967294 || h[0].Gid != 4294967293 ||
 		!h[1].ModTime.Equal(time.Unix(4102444800, 0)) {
 		t.Errorf("%+v\n%+v", h[0], h[1])

@@ -10,7 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
+	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/vbatts/tar-split/tar/asm"
 	"github.com/vbatts/tar-split/tar/storage"
@@ -29,7 +30,7 @@ func FuzzReplay(f *testing.F) {
 	f.Add(fileLine("../a", "hello"))
 	f.Fuzz(func(t *testing.T, lines string) {
 		var out bytes.Buffer
-		if archive.Replay(t.Context(), &out, bytes.NewReader(gzipped(t, lines)), []string{dir}) != nil {
+		if tarsplit.Replay(t.Context(), &out, bytes.NewReader(gzipped(t, lines)), []string{dir}) != nil {
 			return
 		}
 		var want bytes.Buffer
@@ -106,12 +107,12 @@ func makeOne(tree string, op, where byte) {
 
 func checkOut(t *testing.T, upper string, lowers []string) {
 	t.Helper()
-	changes, err := archive.OverlayChanges(t.Context(), upper, lowers, false)
+	changes, err := diff.OverlayChanges(t.Context(), upper, lowers, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := archive.WriteOverlayDiff(t.Context(), &out, upper, lowers, false, archive.DiffOptions{}); err != nil {
+	if err := diff.WriteOverlay(t.Context(), &out, upper, lowers, false, diff.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	// Each entry of the tar is a change or a directory that looks as it did; each change
@@ -128,10 +129,10 @@ func checkOut(t *testing.T, upper string, lowers []string) {
 		seen[c.Path] = true
 		parent, base := filepath.Split(c.Path)
 		opaque := inTar[c.Path+"/.wh..wh..opq"]
-		if c.Kind == archive.Deleted && !inTar[parent+".wh."+base] && !opaque {
+		if c.Kind == diff.Deleted && !inTar[parent+".wh."+base] && !opaque {
 			t.Errorf("%s is deleted without a whiteout", c.Path)
 		}
-		if c.Kind != archive.Deleted && !inTar[c.Path] {
+		if c.Kind != diff.Deleted && !inTar[c.Path] {
 			t.Errorf("%s is not in the tar", c.Path)
 		}
 	}
@@ -140,20 +141,20 @@ func checkOut(t *testing.T, upper string, lowers []string) {
 			t.Errorf("%s is in the tar and no change", h.Name)
 		}
 	}
-	added, err := archive.TreeChanges(t.Context(), upper, "", archive.DiffOptions{})
+	added, err := diff.TreeChanges(t.Context(), upper, "", diff.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	removed, err := archive.TreeChanges(t.Context(), lowers[0], upper, archive.DiffOptions{})
+	removed, err := diff.TreeChanges(t.Context(), lowers[0], upper, diff.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.IsSortedFunc(added, func(a, b archive.Change) int {
+	if !slices.IsSortedFunc(added, func(a, b diff.Change) int {
 		return slices.Compare(strings.Split(a.Path, "/"), strings.Split(b.Path, "/"))
 	}) {
 		t.Error("a new tree's files are not in the order of a walk")
 	}
-	for _, list := range [][]archive.Change{added, removed} {
+	for _, list := range [][]diff.Change{added, removed} {
 		names := map[string]bool{}
 		for _, c := range list {
 			if names[c.Path] {

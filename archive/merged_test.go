@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/mount"
@@ -98,20 +99,20 @@ func TestMergedDiffIsWhatTheMountShows(t *testing.T) {
 		[]string{"chmod", "same/s"},
 		[]string{"rm", "over"}, []string{"mv", "e", "over"},
 		[]string{"mv", "q/r", "p/r"}, []string{"rm", "p/r/s"})
-	layer := archive.MergedLayer{Upper: s.at("second"), Merged: second, Parent: parent}
+	layer := diff.MergedLayer{Upper: s.at("second"), Merged: second, Parent: parent}
 
 	var tarball bytes.Buffer
-	s.must(archive.WriteMergedDiff(t.Context(), &tarball, layer, archive.DiffOptions{}))
+	s.must(diff.WriteMerged(t.Context(), &tarball, layer, diff.Options{}))
 	s.must(os.Mkdir(s.at("made"), 0o755))
 	s.must(fsat.CopyTree(t.Context(), parent, s.at("made")))
-	_, err := archive.Apply(t.Context(), s.at("made"), bytes.NewReader(tarball.Bytes()), nil, archive.ApplyOptions{})
+	_, err := apply.Tar(t.Context(), s.at("made"), bytes.NewReader(tarball.Bytes()), nil, apply.Options{})
 	s.must(err)
 	// Times in the tar are whole seconds.
 	want, got := testutil.Without(testutil.Snapshot(t, second), "mtime"),
 		testutil.Without(testutil.Snapshot(t, s.at("made")), "mtime")
 	testutil.SameTree(t, want, got)
 
-	changes, err := archive.MergedChanges(t.Context(), layer)
+	changes, err := diff.MergedChanges(t.Context(), layer)
 	s.must(err)
 	const list = "C /back A /back/c D /d1 A /d2 A /d2/g D /e D /gone A /in A /in/extra A /in/f C /meta D /meta2 A /meta3 D /o C /o/2 " +
 		"D /over A /over/f A /over/sub2 A /over/sub2/h C /p A /p/r A /p/r/new C /q D /q/r A /q/twice C /same/s D /swap C /swap/a A /swap1 A /swap1/a C /twice"
@@ -128,8 +129,8 @@ func TestMergedDiffKnowsOtherWhiteouts(t *testing.T) {
 	testutil.Tree(t, s.at("parent"), "a=1", "b/c=1", "b/d=2", "x/y=1")
 	testutil.Tree(t, s.at("upper"), ".wh.a=", "b/.wh.c=", "x/.wh..wh..opq=", "x/z=2", ".wh.here=", "here=3")
 	testutil.Tree(t, s.at("mounted"), "b/d=2", "x/z=2", "here=3")
-	changes, err := archive.MergedChanges(t.Context(),
-		archive.MergedLayer{Upper: s.at("upper"), Merged: s.at("mounted"), Parent: s.at("parent")})
+	changes, err := diff.MergedChanges(t.Context(),
+		diff.MergedLayer{Upper: s.at("upper"), Merged: s.at("mounted"), Parent: s.at("parent")})
 	s.must(err)
 	if is := short(changes); is != "D /a C /b D /b/c A /here D /x A /x/z" {
 		t.Error(is)

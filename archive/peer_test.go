@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/internal/testutil"
 )
 
@@ -139,15 +139,15 @@ func TestOverlayDiffIsThePeers(t *testing.T) {
 		s.layer(id, parent, change)
 		want := s.run("diff", "-u", id)
 		var got bytes.Buffer
-		if err := archive.WriteOverlayDiff(t.Context(), &got, s.content(id), lowers, false,
-			archive.DiffOptions{}); err != nil {
+		if err := diff.WriteOverlay(t.Context(), &got, s.content(id), lowers, false,
+			diff.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		sameTar(t, want, got.Bytes())
 		if !bytes.Equal(want, got.Bytes()) {
 			t.Errorf("layer %d: entries are equal, bytes are not", i+1)
 		}
-		changes, err := archive.OverlayChanges(t.Context(), s.content(id), lowers, false)
+		changes, err := diff.OverlayChanges(t.Context(), s.content(id), lowers, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,14 +169,14 @@ func TestTreeDiffIsThePeers(t *testing.T) {
 		s.layer(id, parent, change)
 		want := s.run("diff", "-u", id)
 		var got bytes.Buffer
-		if err := archive.WriteTreeDiff(t.Context(), &got, s.content(id), old, archive.DiffOptions{}); err != nil {
+		if err := diff.WriteTree(t.Context(), &got, s.content(id), old, diff.Options{}); err != nil {
 			t.Fatal(err)
 		}
 		sameTar(t, want, got.Bytes())
 		if i == 0 && !bytes.Equal(want, got.Bytes()) {
 			t.Errorf("layer %d: entries are equal, bytes are not", i+1)
 		}
-		changes, err := archive.TreeChanges(t.Context(), s.content(id), old, archive.DiffOptions{})
+		changes, err := diff.TreeChanges(t.Context(), s.content(id), old, diff.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,11 +192,11 @@ func (s *peerStore) changes(id string) []string {
 	return slices.DeleteFunc(strings.Split(string(s.run("changes", id)), "\n"), func(l string) bool { return l == "" })
 }
 
-func changeLines(changes []archive.Change) []string {
+func changeLines(changes []diff.Change) []string {
 	lines := []string{}
 	for _, c := range changes {
-		lines = append(lines, fmt.Sprintf("%s %q", map[archive.ChangeKind]string{
-			archive.Added: "Add", archive.Modified: "Modify", archive.Deleted: "Delete"}[c.Kind], c.Path))
+		lines = append(lines, fmt.Sprintf("%s %q", map[diff.ChangeKind]string{
+			diff.Added: "Add", diff.Modified: "Modify", diff.Deleted: "Delete"}[c.Kind], c.Path))
 	}
 	return lines
 }

@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
@@ -61,7 +61,7 @@ func TestReplayReadsNothingOutside(t *testing.T) {
 				"proc-link->/proc/self/root"+dir+"/secret", "root-link->/proc/self/cwd", "loop->loop", "a/up2->../..")
 			testutil.Tree(t, dir, "secret=classified")
 			var out bytes.Buffer
-			err := archive.Replay(t.Context(), &out, bytes.NewReader(gzipped(t, fileLine(name, "classified"))),
+			err := tarsplit.Replay(t.Context(), &out, bytes.NewReader(gzipped(t, fileLine(name, "classified"))),
 				[]string{layer})
 			if !errors.Is(err, errdefs.ErrCorrupt) || out.Len() > 0 {
 				t.Errorf("%v, %q", err, out.Bytes())
@@ -72,7 +72,7 @@ func TestReplayReadsNothingOutside(t *testing.T) {
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "usr/lib/so=classified", "lib->/usr/lib", "up->..")
 	for _, name := range []string{"lib/so", "./lib/so", "/lib/so", "up/lib/so", "../usr/lib/so"} {
-		if err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(gzipped(t, fileLine(name, "classified"))),
+		if err := tarsplit.Replay(t.Context(), io.Discard, bytes.NewReader(gzipped(t, fileLine(name, "classified"))),
 			[]string{dir}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -124,7 +124,7 @@ func TestReplayRefusesWhatIsNoTarSplit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(c.stream), []string{dir})
+			err := tarsplit.Replay(t.Context(), io.Discard, bytes.NewReader(c.stream), []string{dir})
 			runtime.ReadMemStats(&after)
 			if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("got %.300v, want %q", err, c.says)
@@ -158,7 +158,7 @@ func TestReplayOfABombIsBounded(t *testing.T) {
 	var start, now runtime.MemStats
 	runtime.ReadMemStats(&start)
 	var n, peak int64
-	err := archive.Replay(t.Context(), writerFunc(func(p []byte) (int, error) {
+	err := tarsplit.Replay(t.Context(), writerFunc(func(p []byte) (int, error) {
 		if n += int64(len(p)); n%(8<<20) < int64(len(p)) {
 			runtime.ReadMemStats(&now)
 			peak = max(peak, int64(now.HeapAlloc)-int64(start.HeapAlloc))
@@ -191,7 +191,7 @@ func TestReplayOpensRegularFilesOnly(t *testing.T) {
 		if _, err := unix.InotifyAddWatch(watch, filepath.Join(dir, name), unix.IN_OPEN); err != nil {
 			t.Fatal(err)
 		}
-		err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(gzipped(t, fileLine(name, "x"))), []string{dir})
+		err := tarsplit.Replay(t.Context(), io.Discard, bytes.NewReader(gzipped(t, fileLine(name, "x"))), []string{dir})
 		if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), "no regular file") {
 			t.Errorf("%s: %v", name, err)
 		}

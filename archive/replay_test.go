@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/vbatts/tar-split/tar/asm"
@@ -120,7 +120,7 @@ func TestReplayGivesTheBytesThatCame(t *testing.T) {
 			dir := t.TempDir()
 			split := record(t, data, dir)
 			var got bytes.Buffer
-			if err := archive.Replay(t.Context(), &got, bytes.NewReader(split), []string{dir}); err != nil {
+			if err := tarsplit.Replay(t.Context(), &got, bytes.NewReader(split), []string{dir}); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(got.Bytes(), data) {
@@ -163,7 +163,7 @@ func TestReplayNamesTheDamagedFile(t *testing.T) {
 			if err := c.damage(filepath.Join(dir, "d/victim")); err != nil {
 				t.Fatal(err)
 			}
-			err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{dir})
+			err := tarsplit.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{dir})
 			if !errors.Is(err, errdefs.ErrCorrupt) || !strings.Contains(err.Error(), "d/victim") ||
 				!strings.Contains(err.Error(), c.says) {
 				t.Fatalf("got %v, want one that names d/victim and says %q", err, c.says)
@@ -197,14 +197,14 @@ func TestReplayTakesTheFirstDirectoryThatHasTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got bytes.Buffer
-	if err := archive.Replay(t.Context(), &got, bytes.NewReader(split), []string{one, two}); err != nil ||
+	if err := tarsplit.Replay(t.Context(), &got, bytes.NewReader(split), []string{one, two}); err != nil ||
 		!bytes.Equal(got.Bytes(), data) {
 		t.Fatalf("%v, %d bytes", err, got.Len())
 	}
 	if err := os.WriteFile(two+"/a/x", make([]byte, 10), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := archive.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{two, one}); !errors.Is(err,
+	if err := tarsplit.Replay(t.Context(), io.Discard, bytes.NewReader(split), []string{two, one}); !errors.Is(err,
 		errdefs.ErrCorrupt) {
 		t.Fatalf("got %v, want the first directory's file to count", err)
 	}

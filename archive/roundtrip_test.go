@@ -11,6 +11,9 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
+	"github.com/shalestore/shale/archive/diff"
+	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/internal/testutil"
 )
 
@@ -54,15 +57,15 @@ func TestAppliedTarsComeOutAgain(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer split.Close()
-			if _, err := archive.Apply(t.Context(), dir, bytes.NewReader(data), split,
-				archive.ApplyOptions{}); err != nil {
+			if _, err := apply.Tar(t.Context(), dir, bytes.NewReader(data), split,
+				apply.Options{}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := split.Seek(0, io.SeekStart); err != nil {
 				t.Fatal(err)
 			}
 			var got bytes.Buffer
-			if err := archive.Replay(t.Context(), &got, split, []string{dir}); err != nil {
+			if err := tarsplit.Replay(t.Context(), &got, split, []string{dir}); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(got.Bytes(), data) {
@@ -87,17 +90,17 @@ func TestDiffAppliedElsewhereGivesTheSameUpper(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	var out bytes.Buffer
-	if err := archive.WriteOverlayDiff(t.Context(), &out, dir+"/upper", []string{dir + "/lower"}, false,
-		archive.DiffOptions{}); err != nil {
+	if err := diff.WriteOverlay(t.Context(), &out, dir+"/upper", []string{dir + "/lower"}, false,
+		diff.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := archive.Apply(t.Context(), dir+"/again", bytes.NewReader(out.Bytes()), nil,
-		archive.ApplyOptions{Whiteouts: archive.OverlayTrusted}); err != nil {
+	if _, err := apply.Tar(t.Context(), dir+"/again", bytes.NewReader(out.Bytes()), nil,
+		apply.Options{Whiteouts: archive.OverlayTrusted}); err != nil {
 		t.Fatal(err)
 	}
 	var second bytes.Buffer
-	if err := archive.WriteOverlayDiff(t.Context(), &second, dir+"/again", []string{dir + "/lower"}, false,
-		archive.DiffOptions{}); err != nil {
+	if err := diff.WriteOverlay(t.Context(), &second, dir+"/again", []string{dir + "/lower"}, false,
+		diff.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	sameTar(t, out.Bytes(), second.Bytes())

@@ -12,12 +12,14 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
+	"github.com/shalestore/shale/archive/verify"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
 // applied unpacks a tar and returns its directory and its recipe.
-func applied(t *testing.T, data []byte, opts archive.ApplyOptions) (dir string, recipe []byte) {
+func unpacked(t *testing.T, data []byte, opts apply.Options) (dir string, recipe []byte) {
 	t.Helper()
 	dir = t.TempDir()
 	file, err := os.Create(filepath.Join(t.TempDir(), "recipe"))
@@ -25,7 +27,7 @@ func applied(t *testing.T, data []byte, opts archive.ApplyOptions) (dir string, 
 		t.Fatal(err)
 	}
 	defer file.Close()
-	if _, err := archive.Apply(context.Background(), dir, bytes.NewReader(data), file, opts); err != nil {
+	if _, err := apply.Tar(context.Background(), dir, bytes.NewReader(data), file, opts); err != nil {
 		t.Fatal(err)
 	}
 	recipe, err = os.ReadFile(file.Name())
@@ -35,10 +37,10 @@ func applied(t *testing.T, data []byte, opts archive.ApplyOptions) (dir string, 
 	return dir, recipe
 }
 
-func verify(t *testing.T, recipe []byte, dir string, opts archive.VerifyOptions) archive.Verification {
+func verifyLayer(t *testing.T, recipe []byte, dir string, opts verify.Options) verify.Result {
 	t.Helper()
 	opts.Content, opts.Own = []string{dir}, []string{dir}
-	v, err := archive.Verify(context.Background(), bytes.NewReader(recipe), opts)
+	v, err := verify.Layer(context.Background(), bytes.NewReader(recipe), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,13 +87,13 @@ func TestVerifyWhatApplyMade(t *testing.T) {
 			{Name: "p", Typeflag: tar.TypeFifo}, {Name: "zero", Typeflag: tar.TypeChar}},
 	} {
 		data := tarOf(t, headers...)
-		for form, opts := range map[string]archive.ApplyOptions{
+		for form, opts := range map[string]apply.Options{
 			"overlay": {Whiteouts: overlay}, "copies": {Whiteouts: archive.RemoveWhiteouts},
 			"literal": {Whiteouts: archive.LiteralWhiteouts},
 		} {
 			t.Run(name+" "+form, func(t *testing.T) {
-				dir, recipe := applied(t, data, opts)
-				v := verify(t, recipe, dir, archive.VerifyOptions{Whiteouts: opts.Whiteouts})
+				dir, recipe := unpacked(t, data, opts)
+				v := verifyLayer(t, recipe, dir, verify.Options{Whiteouts: opts.Whiteouts})
 				if len(v.Damages) > 0 || v.DiffID != digest.FromBytes(data) || v.DiffSize != int64(len(data)) {
 					t.Errorf("%+v", v)
 				}
@@ -105,9 +107,9 @@ func TestVerifyWhatApplyMade(t *testing.T) {
 func TestVerifyHostileRecipes(t *testing.T) {
 	testutil.Root(t)
 	data := tarOf(t, tar.Header{Name: "a", Mode: 0o644, Size: 1000}, tar.Header{Name: "b", Mode: 0o644, Size: 10})
-	dir, recipe := applied(t, data, archive.ApplyOptions{Whiteouts: archive.OverlayTrusted})
+	dir, recipe := unpacked(t, data, apply.Options{Whiteouts: archive.OverlayTrusted})
 	for n := 0; n < len(recipe); n += max(len(recipe)/40, 1) {
-		if v := verify(t, recipe[:n], dir, archive.VerifyOptions{Whiteouts: archive.OverlayTrusted}); v.Exact() &&
+		if v := verifyLayer(t, recipe[:n], dir, verify.Options{Whiteouts: archive.OverlayTrusted}); v.Exact() &&
 			v.DiffID == digest.FromBytes(data) {
 			t.Errorf("cut after %d of %d bytes: sound", n, len(recipe))
 		}
@@ -119,7 +121,7 @@ func TestVerifyHostileRecipes(t *testing.T) {
 		"no JSON":                "{",
 	} {
 		t.Run(name, func(t *testing.T) {
-			v := verify(t, gzipped(t, lines), dir, archive.VerifyOptions{Whiteouts: archive.OverlayTrusted,
+			v := verifyLayer(t, gzipped(t, lines), dir, verify.Options{Whiteouts: archive.OverlayTrusted,
 				MaxBytes: 1 << 20})
 			if v.Exact() {
 				t.Errorf("%+v", v)
@@ -133,13 +135,13 @@ func TestVerifyHostileRecipes(t *testing.T) {
 func TestVerifyCountsWhatItDoesNotList(t *testing.T) {
 	testutil.Root(t)
 	data := tarOf(t, tar.Header{Name: "a", Mode: 0o644, Size: 3})
-	dir, recipe := applied(t, data, archive.ApplyOptions{Whiteouts: archive.OverlayTrusted})
+	dir, recipe := unpacked(t, data, apply.Options{Whiteouts: archive.OverlayTrusted})
 	for n := range 500 {
 		if err := unix.Mkfifo(filepath.Join(dir, fmt.Sprint("extra", n)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	v := verify(t, recipe, dir, archive.VerifyOptions{Whiteouts: archive.OverlayTrusted})
+	v := verifyLayer(t, recipe, dir, verify.Options{Whiteouts: archive.OverlayTrusted})
 	if len(v.Damages)+v.More != 500 || v.More == 0 || v.DiffID != digest.FromBytes(data) {
 		t.Errorf("%d listed, %d more, %s", len(v.Damages), v.More, v.DiffID)
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/layers"
 )
@@ -28,7 +28,7 @@ func imageLayer(i int) layers.Layer {
 		CompressedSize:   int64(1000 + i),
 		DiffID:           digest.Digest("sha256:" + sum("diff")),
 		DiffSize:         int64(9000 + i),
-		Compression:      archive.Gzip,
+		Compression:      compress.Gzip,
 		UIDs:             []uint32{0, 1, 100},
 		GIDs:             []uint32{0, 4, 42, 43, 50},
 	}

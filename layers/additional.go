@@ -8,7 +8,7 @@ import (
 	"io"
 
 	digest "github.com/opencontainers/go-digest"
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/naming"
@@ -99,18 +99,18 @@ func (s *Store) additionalBlob(ctx context.Context, id string) (blob io.ReadClos
 
 // writeBlob writes a layer's compressed tar, as it is where it has the compression
 // wanted.
-func (c *comparison) writeBlob(ctx context.Context, w io.Writer, blob io.Reader, compression archive.Compression,
+func (c *comparison) writeBlob(ctx context.Context, w io.Writer, blob io.Reader, compression compress.Kind,
 	opts DiffOptions) error {
 	if compression == c.to.Compression {
 		_, err := io.Copy(&meter{w: whileAlive{ctx, w}, report: opts.Progress}, blob)
 		return err
 	}
-	tar, _, err := archive.Decompress(blob)
+	tar, _, err := compress.NewReader(blob)
 	if err != nil {
 		return err
 	}
 	defer tar.Close()
-	compressed, err := archive.Compress(w, compression)
+	compressed, err := compress.NewWriter(w, compression)
 	if err != nil {
 		return err
 	}

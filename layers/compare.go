@@ -7,7 +7,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/tempdir"
@@ -32,7 +32,7 @@ type Comparison struct {
 	// ReadOnly needn't be set.
 	MountTo, MountFrom drivers.MountOptions
 	// Options translates what is on disk.
-	Options archive.DiffOptions
+	Options diff.Options
 	// Temp is a directory of temporary directories, in which mounts are made. Any program
 	// that recovers it unmounts and removes what a kill has left.
 	Temp string
@@ -45,7 +45,7 @@ func (c Comparison) WriteTar(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	if native {
-		err := archive.WriteOverlayDiff(ctx, w, c.Info.Content, c.Info.Lower, upper.UserXattr(), c.Options)
+		err := diff.WriteOverlay(ctx, w, c.Info.Content, c.Info.Lower, upper.UserXattr(), c.Options)
 		if !errors.Is(err, errdefs.ErrUnsupported) {
 			return err
 		}
@@ -54,26 +54,26 @@ func (c Comparison) WriteTar(ctx context.Context, w io.Writer) error {
 	}
 	return c.inTrees(ctx, func(toDir, fromDir string) error {
 		if upper != nil {
-			return archive.WriteMergedDiff(ctx, w, archive.MergedLayer{Upper: c.Info.Content, Merged: toDir,
+			return diff.WriteMerged(ctx, w, diff.MergedLayer{Upper: c.Info.Content, Merged: toDir,
 				Parent: fromDir}, c.Options)
 		}
-		return archive.WriteTreeDiff(ctx, w, toDir, fromDir, c.Options)
+		return diff.WriteTree(ctx, w, toDir, fromDir, c.Options)
 	})
 }
 
 // Changes lists what To has that From hasn't, and the other way round.
-func (c Comparison) Changes(ctx context.Context) ([]archive.Change, error) {
+func (c Comparison) Changes(ctx context.Context) ([]diff.Change, error) {
 	upper, native, err := c.upperdir(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if native {
-		changes, err := archive.OverlayChanges(ctx, c.Info.Content, c.Info.Lower, upper.UserXattr())
+		changes, err := diff.OverlayChanges(ctx, c.Info.Content, c.Info.Lower, upper.UserXattr())
 		if !errors.Is(err, errdefs.ErrUnsupported) {
 			return changes, err
 		}
 	}
-	var changes []archive.Change
+	var changes []diff.Change
 	err = c.inTrees(ctx, func(toDir, fromDir string) error {
 		var err error
 		changes, err = c.changesIn(ctx, upper, toDir, fromDir)
@@ -107,11 +107,11 @@ func (c Comparison) Size(ctx context.Context) (int64, error) {
 
 // changesIn compares mounted layers.
 func (c Comparison) changesIn(ctx context.Context, upper drivers.Upperdir, toDir,
-	fromDir string) ([]archive.Change, error) {
+	fromDir string) ([]diff.Change, error) {
 	if upper != nil {
-		return archive.MergedChanges(ctx, archive.MergedLayer{Upper: c.Info.Content, Merged: toDir, Parent: fromDir})
+		return diff.MergedChanges(ctx, diff.MergedLayer{Upper: c.Info.Content, Merged: toDir, Parent: fromDir})
 	}
-	return archive.TreeChanges(ctx, toDir, fromDir, c.Options)
+	return diff.TreeChanges(ctx, toDir, fromDir, c.Options)
 }
 
 // upperdir returns the driver's ability to tell from the layer's own directory which

@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
+	"github.com/shalestore/shale/archive/diff"
+	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
@@ -18,7 +20,7 @@ import (
 type DiffOptions struct {
 	// Compression overrides the compression the layer was applied with, which is the
 	// default.
-	Compression *archive.Compression
+	Compression *compress.Kind
 	// Progress is called now and then with the uncompressed bytes written so far; nil for
 	// none.
 	Progress func(written int64)
@@ -58,7 +60,7 @@ func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts Dif
 			return nil
 		}
 	}
-	compressed, err := archive.Compress(w, compression)
+	compressed, err := compress.NewWriter(w, compression)
 	if err != nil {
 		return fmt.Errorf("layer %s: diff: %w", c.to.ID, err)
 	}
@@ -77,7 +79,7 @@ func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts Dif
 
 // Changes lists what layer to has changed against layer from, or against its parent when
 // from is "".
-func (s *Store) Changes(ctx context.Context, to, from string) ([]archive.Change, error) {
+func (s *Store) Changes(ctx context.Context, to, from string) ([]diff.Change, error) {
 	c, err := s.comparison(ctx, to, from)
 	if err != nil {
 		return nil, err
@@ -159,7 +161,7 @@ func (c *comparison) close() {
 func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) error {
 	if c.recipe != nil && !opts.FromFiles {
 		w = &meter{w: w, report: opts.Progress}
-		return archive.Replay(ctx, w, c.recipe, append([]string{c.info.Content}, c.info.Lower...))
+		return tarsplit.Replay(ctx, w, c.recipe, append([]string{c.info.Content}, c.info.Lower...))
 	}
 	files := c.files()
 	files.Options.Progress = opts.Progress
@@ -173,7 +175,7 @@ func (c *comparison) files() Comparison {
 		Driver: c.driver, To: c.to.ID, From: c.from.ID, Info: c.info,
 		MountTo:   drivers.MountOptions{Label: c.to.MountLabel, IDMap: c.toShift},
 		MountFrom: drivers.MountOptions{Label: c.from.MountLabel, IDMap: c.fromShift},
-		Options: archive.DiffOptions{
+		Options: diff.Options{
 			IDMap:        c.to.Mapping(),
 			OldIDMap:     c.from.Mapping(),
 			OverrideStat: c.store.cfg.Apply.ForceMask != nil,

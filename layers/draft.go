@@ -11,6 +11,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
@@ -45,7 +46,7 @@ type Draft struct {
 	aside    *tempdir.Dir
 	tarSplit string // path within aside, or ""
 	dataDir  string // path within aside, or ""
-	result   *archive.ApplyResult
+	result   *apply.Result
 	placed   string // the ID whose files are in place while the record isn't known to be
 	// unsynced leaves all syncing to the save of the record, which syncs the whole file
 	// system by the syncer, or to nobody for a volatile layer.
@@ -242,7 +243,7 @@ func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int6
 	if d.behind != nil {
 		opts.Wrote = d.behind.wrote
 	}
-	result, err := archive.Apply(ctx, d.staged.Content(), r, recipe, opts)
+	result, err := apply.Tar(ctx, d.staged.Content(), r, recipe, opts)
 	if cerr := recipe.Close(); err == nil {
 		err = cerr
 	}

@@ -5,7 +5,8 @@ import (
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 )
@@ -20,24 +21,24 @@ import (
 // that the tar's entries have, ascending, and UIDMap and GIDMap what these were
 // translated by on disk. BigDataNames are the keys of its data items.
 type Layer struct {
-	ID               string              `json:"id"`
-	Names            []string            `json:"names,omitempty"`
-	Parent           string              `json:"parent,omitempty"`
-	Metadata         string              `json:"metadata,omitempty"`
-	MountLabel       string              `json:"mountlabel,omitempty"`
-	Created          time.Time           `json:"created"`
-	CompressedDigest digest.Digest       `json:"compressed-diff-digest,omitempty"`
-	CompressedSize   int64               `json:"compressed-size,omitempty"`
-	DiffID           digest.Digest       `json:"diff-digest,omitempty"`
-	DiffSize         int64               `json:"diff-size,omitempty"`
-	TOCDigest        digest.Digest       `json:"toc-digest,omitempty"`
-	Compression      archive.Compression `json:"compression,omitempty"`
-	UIDs             []uint32            `json:"uidset,omitempty"`
-	GIDs             []uint32            `json:"gidset,omitempty"`
-	Flags            map[string]any      `json:"flags,omitempty"`
-	UIDMap           []idtools.Map       `json:"uidmap,omitempty"`
-	GIDMap           []idtools.Map       `json:"gidmap,omitempty"`
-	BigDataNames     []string            `json:"big-data-names,omitempty"`
+	ID               string         `json:"id"`
+	Names            []string       `json:"names,omitempty"`
+	Parent           string         `json:"parent,omitempty"`
+	Metadata         string         `json:"metadata,omitempty"`
+	MountLabel       string         `json:"mountlabel,omitempty"`
+	Created          time.Time      `json:"created"`
+	CompressedDigest digest.Digest  `json:"compressed-diff-digest,omitempty"`
+	CompressedSize   int64          `json:"compressed-size,omitempty"`
+	DiffID           digest.Digest  `json:"diff-digest,omitempty"`
+	DiffSize         int64          `json:"diff-size,omitempty"`
+	TOCDigest        digest.Digest  `json:"toc-digest,omitempty"`
+	Compression      compress.Kind  `json:"compression,omitempty"`
+	UIDs             []uint32       `json:"uidset,omitempty"`
+	GIDs             []uint32       `json:"gidset,omitempty"`
+	Flags            map[string]any `json:"flags,omitempty"`
+	UIDMap           []idtools.Map  `json:"uidmap,omitempty"`
+	GIDMap           []idtools.Map  `json:"gidmap,omitempty"`
+	BigDataNames     []string       `json:"big-data-names,omitempty"`
 
 	// ReadOnly layers are those of another store, which is only read: they can be built
 	// upon, not changed, deleted or mounted.
@@ -84,7 +85,7 @@ func (l Layer) incomplete() bool {
 }
 
 // took puts what an import has learned of its tar into the record.
-func (l *Layer) took(r archive.ApplyResult) {
+func (l *Layer) took(r apply.Result) {
 	l.CompressedDigest, l.CompressedSize = r.CompressedDigest, r.CompressedSize
 	l.DiffID, l.DiffSize = r.DiffID, r.DiffSize
 	l.Compression = r.Compression
@@ -93,6 +94,6 @@ func (l *Layer) took(r archive.ApplyResult) {
 
 // forget takes out of the record what was true of the layer's former content.
 func (l *Layer) forget() {
-	l.took(archive.ApplyResult{})
+	l.took(apply.Result{})
 	l.TOCDigest = ""
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +27,7 @@ func (s *Store) DiffSize(ctx context.Context, to, from string) (int64, error) {
 
 // changedBytes sums up the files that a change list has added or modified, hard links
 // counted once.
-func changedBytes(dir string, changes []archive.Change) (int64, error) {
+func changedBytes(dir string, changes []diff.Change) (int64, error) {
 	root, err := openat.At(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return 0, fmt.Errorf("open %s: %w", dir, err)
@@ -36,7 +36,7 @@ func changedBytes(dir string, changes []archive.Change) (int64, error) {
 	var size int64
 	counted := map[uint64]bool{}
 	for _, change := range changes {
-		if change.Kind == archive.Deleted {
+		if change.Kind == diff.Deleted {
 			continue
 		}
 		st, err := statBeneath(root, change.Path)

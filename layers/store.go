@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -30,7 +30,7 @@ type Config struct {
 	Transient bool
 	// Apply says how the entries of a tar become files. Its IDMap and Progress are set
 	// for each layer.
-	Apply archive.ApplyOptions
+	Apply apply.Options
 	// Unsynced leaves it to the kernel when a layer's files reach the disk. Their records
 	// are synced all the same.
 	Unsynced bool

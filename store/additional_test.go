@@ -12,7 +12,8 @@ import (
 	"testing"
 
 	digest "github.com/opencontainers/go-digest"
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
@@ -44,14 +45,14 @@ func layerStore(t *testing.T, root string, withReference bool, info map[string]a
 	if err := os.MkdirAll(filepath.Join(dir, "diff"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := archive.Apply(t.Context(), filepath.Join(dir, "diff"), bytes.NewReader(tar), nil,
-		archive.ApplyOptions{}); err != nil {
+	if _, err := apply.Tar(t.Context(), filepath.Join(dir, "diff"), bytes.NewReader(tar), nil,
+		apply.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	record := map[string]any{
 		"id": "of no interest", "names": []string{"none"}, "parent": "nor this",
 		"compressed-diff-digest": digest.FromBytes(blob), "compressed-size": len(blob),
-		"diff-digest": digest.FromBytes(tar), "diff-size": len(tar), "toc-digest": toc, "compression": archive.Gzip,
+		"diff-digest": digest.FromBytes(tar), "diff-size": len(tar), "toc-digest": toc, "compression": compress.Gzip,
 	}
 	for k, v := range info {
 		record[k] = v
@@ -137,7 +138,7 @@ func TestAdditionalLayer(t *testing.T) {
 			if got := exportAs(t, s, "far", nil); !bytes.Equal(got, blob) {
 				t.Error("the diff isn't the blob")
 			}
-			plain := archive.Uncompressed
+			plain := compress.None
 			if got := exportAs(t, s, "far", &plain); digest.FromBytes(got) != layer.DiffID {
 				t.Error("the uncompressed diff isn't the layer's tar")
 			}
@@ -203,7 +204,7 @@ func TestMappedContainerOnAdditionalLayer(t *testing.T) {
 	}
 }
 
-func exportAs(t *testing.T, s *store.Store, ref string, c *archive.Compression) []byte {
+func exportAs(t *testing.T, s *store.Store, ref string, c *compress.Kind) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	if err := s.Diff(t.Context(), &b, ref, "", store.DiffOptions{Compression: c}); err != nil {

@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/openat"
@@ -38,7 +39,7 @@ func (l Location) String() string {
 // CopyOptions says how files are copied.
 type CopyOptions struct {
 	// Owner, when not nil, is the owner of all copies, as the layer's users see it.
-	Owner *archive.Owner
+	Owner *apply.Owner
 }
 
 // Copy copies a file, or a directory with all that is in it, between the host and layers,
@@ -160,7 +161,7 @@ func copyBetween(ctx context.Context, from, to *visited, opts CopyOptions) error
 		return err
 	}
 	target, pack := to.path, func(w io.Writer) error {
-		return archive.WriteTreeDiff(ctx, w, openat.ProcPath(source), "", archive.DiffOptions{IDMap: from.mapping})
+		return diff.WriteTree(ctx, w, openat.ProcPath(source), "", diff.Options{IDMap: from.mapping})
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -186,7 +187,7 @@ func copyBetween(ctx context.Context, from, to *visited, opts CopyOptions) error
 		w.CloseWithError(err)
 		packed <- err
 	}()
-	_, err = archive.Apply(ctx, openat.ProcPath(dir), r, nil, archive.ApplyOptions{IDMap: to.mapping, Owner: opts.Owner})
+	_, err = apply.Tar(ctx, openat.ProcPath(dir), r, nil, apply.Options{IDMap: to.mapping, Owner: opts.Owner})
 	r.CloseWithError(err)
 	if perr := <-packed; err == nil {
 		err = perr

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
@@ -49,13 +49,13 @@ func TestCopy(t *testing.T) {
 	at := func(layer, path string) store.Location { return store.Location{Layer: id(layer), Path: path} }
 	for _, step := range []struct {
 		from, to store.Location
-		owner    *archive.Owner
+		owner    *apply.Owner
 	}{
 		{store.Location{Path: host + "/file"}, at("one", "/etc/renamed"), nil},
 		{store.Location{Path: host + "/file"}, at("one", "/etc/"), nil},
 		{store.Location{Path: host + "/dir"}, at("one", "/tree"), nil},
 		{at("one", "/tree"), at("two", "/taken"), nil},
-		{at("one", "/etc/renamed"), at("two", "/file"), &archive.Owner{UID: 50, GID: 60}},
+		{at("one", "/etc/renamed"), at("two", "/file"), &apply.Owner{UID: 50, GID: 60}},
 		{store.Location{Path: host + "/file"}, at("one", "/escape/file"), nil},
 		{at("one", "/tree"), store.Location{Path: host + "/out"}, nil},
 	} {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"io"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 )
 
 // Diff writes the tar that turns layer from, its parent when from is "", into layer to. A
@@ -25,7 +25,7 @@ func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts Dif
 
 // Changes lists, in an order that depends on nothing but the files, what layer to has
 // changed against layer from, or against its parent when from is "".
-func (s *Store) Changes(ctx context.Context, to, from string) ([]archive.Change, error) {
+func (s *Store) Changes(ctx context.Context, to, from string) ([]diff.Change, error) {
 	roots, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err

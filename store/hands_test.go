@@ -14,7 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
@@ -172,8 +173,8 @@ func (h shaleHand) changes(layer string) []string {
 	h.must(err)
 	var lines []string
 	for _, c := range all {
-		kind := map[archive.ChangeKind]string{archive.Added: "Add", archive.Modified: "Modify",
-			archive.Deleted: "Delete"}[c.Kind]
+		kind := map[diff.ChangeKind]string{diff.Added: "Add", diff.Modified: "Modify",
+			diff.Deleted: "Delete"}[c.Kind]
 		lines = append(lines, fmt.Sprintf("%s %q", kind, c.Path))
 	}
 	return lines
@@ -181,7 +182,7 @@ func (h shaleHand) changes(layer string) []string {
 
 func (h shaleHand) diff(layer string) []byte {
 	h.Helper()
-	plain := archive.Uncompressed
+	plain := compress.None
 	var out bytes.Buffer
 	h.must(h.s.Diff(context.Background(), &out, layer, "", store.DiffOptions{Compression: &plain}))
 	return out.Bytes()

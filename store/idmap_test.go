@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/testutil"
@@ -106,9 +106,9 @@ func mapped(tree map[string]string, by int) map[string]string {
 	return out
 }
 
-func sortedChanges(s *store.Store, layer string) ([]archive.Change, error) {
+func sortedChanges(s *store.Store, layer string) ([]diff.Change, error) {
 	changes, err := s.Changes(context.Background(), layer, "")
-	slices.SortFunc(changes, func(a, b archive.Change) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(changes, func(a, b diff.Change) int { return strings.Compare(a.Path, b.Path) })
 	return changes, err
 }
 

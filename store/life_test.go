@@ -12,7 +12,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
@@ -320,7 +320,7 @@ func oneLife(ctx context.Context, s *store.Store, word string) error {
 	if err != nil {
 		return err
 	}
-	if len(changes) != 1 || changes[0] != (archive.Change{Path: "/" + word, Kind: archive.Added}) {
+	if len(changes) != 1 || changes[0] != (diff.Change{Path: "/" + word, Kind: diff.Added}) {
 		return fmt.Errorf("changes %v", changes)
 	}
 	if _, err := s.Unmount(ctx, c.ID, false); err != nil {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -107,6 +107,6 @@ func (s *Store) Roots(ctx context.Context) (*roots.Roots, error) {
 // OpenDriver opens the driver that a store with this Config would have, for programs that
 // keep records of their own, and says how a tar is to be unpacked for it. Errors are
 // those of Open.
-func OpenDriver(ctx context.Context, cfg config.Config) (drivers.Driver, archive.ApplyOptions, error) {
+func OpenDriver(ctx context.Context, cfg config.Config) (drivers.Driver, apply.Options, error) {
 	return roots.OpenDriver(ctx, cfg)
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/testutil"
@@ -65,12 +65,12 @@ func fromTarToMountAndBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			changes, err := s.Changes(ctx, c.LayerID, "")
-			want := []archive.Change{{Path: "/bin", Kind: archive.Modified}, {Path: "/bin/sh", Kind: archive.Deleted},
-				{Path: "/etc/hosts", Kind: archive.Modified}, {Path: "/new", Kind: archive.Added}}
+			want := []diff.Change{{Path: "/bin", Kind: diff.Modified}, {Path: "/bin/sh", Kind: diff.Deleted},
+				{Path: "/etc/hosts", Kind: diff.Modified}, {Path: "/new", Kind: diff.Added}}
 			// comparing trees lists a directory with changes in it, even if it hasn't
 			// changed itself
 			if driver == "vfs" {
-				want = slices.Insert(want, 2, archive.Change{Path: "/etc", Kind: archive.Modified})
+				want = slices.Insert(want, 2, diff.Change{Path: "/etc", Kind: diff.Modified})
 			}
 			if err != nil || !slices.Equal(changes, want) {
 				t.Fatalf("changes %v, %v", changes, err)
@@ -131,17 +131,17 @@ func TestCompareWithAnyLayer(t *testing.T) {
 	importLayer(t, s, id("other"), "", layerTar(t, "two"), "other")
 	for _, try := range []struct {
 		to, from string
-		want     []archive.Change
+		want     []diff.Change
 	}{
-		{"c", "", []archive.Change{{Path: "/four", Kind: archive.Added}, {Path: "/one", Kind: archive.Deleted}}},
-		{"c", "a", []archive.Change{{Path: "/four", Kind: archive.Added}, {Path: "/one", Kind: archive.Deleted},
-			{Path: "/three", Kind: archive.Added}}},
-		{"a", "c", []archive.Change{{Path: "/four", Kind: archive.Deleted}, {Path: "/one", Kind: archive.Added},
-			{Path: "/three", Kind: archive.Deleted}}},
+		{"c", "", []diff.Change{{Path: "/four", Kind: diff.Added}, {Path: "/one", Kind: diff.Deleted}}},
+		{"c", "a", []diff.Change{{Path: "/four", Kind: diff.Added}, {Path: "/one", Kind: diff.Deleted},
+			{Path: "/three", Kind: diff.Added}}},
+		{"a", "c", []diff.Change{{Path: "/four", Kind: diff.Deleted}, {Path: "/one", Kind: diff.Added},
+			{Path: "/three", Kind: diff.Deleted}}},
 		{"a", "a", nil},
 	} {
 		got, err := s.Changes(ctx, try.to, try.from)
-		slices.SortFunc(got, func(a, b archive.Change) int { return strings.Compare(a.Path, b.Path) })
+		slices.SortFunc(got, func(a, b diff.Change) int { return strings.Compare(a.Path, b.Path) })
 		if err != nil || !slices.Equal(got, try.want) {
 			t.Errorf("changes from %q to %q: %v, %v; want %v", try.from, try.to, got, err, try.want)
 		}

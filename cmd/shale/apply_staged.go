@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -32,7 +32,7 @@ are brought together aside and take their place all at once.`,
 		r, w := io.Pipe()
 		packed := make(chan error, 1)
 		go func() {
-			err := archive.WriteTreeDiff(ctx, w, args[1], "", archive.DiffOptions{})
+			err := diff.WriteTree(ctx, w, args[1], "", diff.Options{})
 			w.CloseWithError(err)
 			packed <- err
 		}()

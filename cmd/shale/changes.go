@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -52,7 +52,7 @@ type changeView struct {
 	Bytes []byte `json:"path-base64,omitempty"`
 }
 
-func viewChange(change archive.Change) changeView {
+func viewChange(change diff.Change) changeView {
 	view := changeView{Kind: strings.ToLower(changeWord(change.Kind)), Path: change.Path}
 	if !utf8.ValidString(change.Path) {
 		view.Bytes = []byte(change.Path)
@@ -60,13 +60,13 @@ func viewChange(change archive.Change) changeView {
 	return view
 }
 
-func changeWord(kind archive.ChangeKind) string {
+func changeWord(kind diff.ChangeKind) string {
 	switch kind {
-	case archive.Modified:
+	case diff.Modified:
 		return "Modify"
-	case archive.Added:
+	case diff.Added:
 		return "Add"
-	case archive.Deleted:
+	case diff.Deleted:
 		return "Delete"
 	}
 	return "?"

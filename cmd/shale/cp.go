@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -66,7 +66,7 @@ func location(arg string) store.Location {
 	return store.Location{Layer: layer, Path: path}
 }
 
-func parseOwner(value string) (archive.Owner, error) {
+func parseOwner(value string) (apply.Owner, error) {
 	uid, gid, ok := strings.Cut(value, ":")
 	if !ok {
 		gid = uid
@@ -75,10 +75,10 @@ func parseOwner(value string) (archive.Owner, error) {
 	for i, text := range []string{uid, gid} {
 		id, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return archive.Owner{}, usageErrorf("--chown %s: %q is no numeric ID; names are known only inside the layer",
+			return apply.Owner{}, usageErrorf("--chown %s: %q is no numeric ID; names are known only inside the layer",
 				value, text)
 		}
 		ids[i] = uint32(id)
 	}
-	return archive.Owner{UID: ids[0], GID: ids[1]}, nil
+	return apply.Owner{UID: ids[0], GID: ids[1]}, nil
 }

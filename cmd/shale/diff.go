@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -41,9 +41,9 @@ unless a flag says how to compress it.`,
 		var options store.DiffOptions
 		for _, choice := range []struct {
 			chosen      bool
-			compression archive.Compression
-		}{{*plain, archive.Uncompressed}, {*gzip, archive.Gzip}, {*zstd, archive.Zstd}, {*bzip2, archive.Bzip2},
-			{*xz, archive.Xz}} {
+			compression compress.Kind
+		}{{*plain, compress.None}, {*gzip, compress.Gzip}, {*zstd, compress.Zstd}, {*bzip2, compress.Bzip2},
+			{*xz, compress.Xz}} {
 			if choice.chosen {
 				options.Compression = &choice.compression
 			}

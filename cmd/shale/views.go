@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/layers"
@@ -28,7 +28,7 @@ type layerView struct {
 func viewLayer(layer layers.Layer, users layerUsers) layerView {
 	view := layerView{Layer: layer, Names: emptyWhenNil(layer.Names), ReadOnly: layer.ReadOnly,
 		Images: []string{}, Containers: []string{}}
-	if layer.DiffID != "" || layer.Compression != archive.Uncompressed {
+	if layer.DiffID != "" || layer.Compression != compress.None {
 		view.Compression = layer.Compression.String()
 	}
 	for _, image := range users.images[layer.ID] {

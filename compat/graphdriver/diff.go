@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
+	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/mount"
@@ -92,7 +94,7 @@ func (d *driver[Cleanup, Staged]) comparison(id string, ids *idtools.IDMappings,
 		Driver: d.own, To: id, From: parent,
 		MountTo:   drivers.MountOptions{Label: mountLabel},
 		MountFrom: drivers.MountOptions{Label: mountLabel},
-		Options: archive.DiffOptions{
+		Options: diff.Options{
 			IDMap:        mapping(ids),
 			OldIDMap:     mapping(parentIDs),
 			OverrideStat: d.apply.ForceMask != nil,
@@ -167,14 +169,14 @@ func replace(ctx context.Context, staged drivers.Staged, id string) error {
 	return err
 }
 
-func unpack(ctx context.Context, dir string, r io.Reader, opts archive.ApplyOptions) (archive.ApplyResult, error) {
+func unpack(ctx context.Context, dir string, r io.Reader, opts apply.Options) (apply.Result, error) {
 	if r == nil {
-		return archive.ApplyResult{}, errors.New("there is no tar to unpack")
+		return apply.Result{}, errors.New("there is no tar to unpack")
 	}
-	return archive.Apply(ctx, dir, r, nil, opts)
+	return apply.Tar(ctx, dir, r, nil, opts)
 }
 
-func (d *driver[Cleanup, Staged]) applyOptions(options graphdriver.ApplyDiffOpts) archive.ApplyOptions {
+func (d *driver[Cleanup, Staged]) applyOptions(options graphdriver.ApplyDiffOpts) apply.Options {
 	opts := d.apply
 	opts.IDMap = mapping(options.Mappings)
 	opts.IgnoreChownErrors = opts.IgnoreChownErrors || options.IgnoreChownErrors
@@ -186,7 +188,7 @@ func (d *driver[Cleanup, Staged]) applyOptions(options graphdriver.ApplyDiffOpts
 
 // sizeOf is what the library records as the size of a layer's content: everything in the
 // layer's directory, where that is the layer's alone, and else what was unpacked.
-func (d *driver[Cleanup, Staged]) sizeOf(ctx context.Context, id string, result archive.ApplyResult) int64 {
+func (d *driver[Cleanup, Staged]) sizeOf(ctx context.Context, id string, result apply.Result) int64 {
 	if _, ok := d.own.(drivers.Upperdir); ok {
 		if usage, err := d.own.Usage(ctx, id); err == nil {
 			return usage.Bytes

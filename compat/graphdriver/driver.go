@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/config/storageconf"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/drivers/overlay"
@@ -45,7 +45,7 @@ type driver[Cleanup ~func() error, Staged ~struct{ Path string }] struct {
 
 type settings struct {
 	own   drivers.Driver
-	apply archive.ApplyOptions
+	apply apply.Options
 	// homes are the driver's directories; the graph root's first, then the image store's
 	// if there is one.
 	homes  []string

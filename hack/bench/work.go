@@ -7,12 +7,12 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
-type uncompressed = archive.Compression
+type uncompressed = compress.Kind
 
 // applyBench unpacks each layer in each compression, and the large one without syncing.
 func applyBench(ctx context.Context, s *session) error {

@@ -1,9 +1,7 @@
 package userns
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -66,7 +64,7 @@ func (c Caller) Rootless() (bool, error) {
 	if err != nil || !admin {
 		return true, err
 	}
-	initial, err := everyIDMapped()
+	initial, err := idtools.EveryIDMapped()
 	return !initial, err
 }
 
@@ -114,14 +112,4 @@ func hasCapability(n uint) (bool, error) {
 		return false, fmt.Errorf("capabilities of this process: %w", err)
 	}
 	return data[n/32].Effective&(1<<(n%32)) != 0, nil
-}
-
-// everyIDMapped reports whether this user namespace has all IDs, which only the initial
-// one has unless somebody took pains.
-func everyIDMapped() (bool, error) {
-	m, err := idtools.NamespaceMapping()
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil // a kernel without user namespaces
-	}
-	return err == nil && len(m.UIDs) == 1 && m.UIDs[0].Size == 1<<32-1, err
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/verify"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
@@ -80,7 +80,7 @@ func (r *repair) describe(ctx context.Context, id string) (layers.Layer, error) 
 		return layer, err
 	}
 	defer tarSplit.Close()
-	v, err := archive.Verify(ctx, tarSplit, archive.VerifyOptions{
+	v, err := verify.Layer(ctx, tarSplit, verify.Options{
 		Content: append([]string{info.Content}, info.Lower...),
 		Own:     append([]string{info.Content}, generations(info)...),
 		Partial: true, Whiteouts: r.Layers.Config().Apply.Whiteouts, IDMap: mapping, AnyOwner: true, AnyTime: true,

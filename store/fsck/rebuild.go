@@ -7,7 +7,8 @@ import (
 	"io"
 	"slices"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
+	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/layers"
@@ -66,7 +67,7 @@ type source struct {
 func (r *repair) sources(ctx context.Context, id string, exact bool) (all []source, err error) {
 	tarOf := func(id string, fromFiles bool) func(context.Context, io.Writer) error {
 		return func(ctx context.Context, w io.Writer) error {
-			plain := archive.Uncompressed
+			plain := compress.None
 			return r.Layers.Diff(ctx, w, id, "", layers.DiffOptions{Compression: &plain, FromFiles: fromFiles})
 		}
 	}
@@ -112,7 +113,7 @@ func (r *repair) otherTar(layer layers.Layer) func(context.Context, io.Writer) e
 			return fmt.Errorf("layer %s: tar-split file: %w", layer.ID, errdefs.ErrNotFound)
 		}
 		defer tarSplit.Close()
-		return archive.Replay(ctx, w, tarSplit, []string{examiner.ContentIn(layer.Store(), layer.ID)})
+		return tarsplit.Replay(ctx, w, tarSplit, []string{examiner.ContentIn(layer.Store(), layer.ID)})
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/verify"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/layers"
@@ -17,7 +17,7 @@ import (
 
 // verdict is what verify says about a layer's content.
 type verdict struct {
-	archive.Verification
+	verify.Result
 	// digest: the tar that comes out has another digest or size than the record says, and
 	// no damaged file explains it.
 	digest string
@@ -150,7 +150,7 @@ func (c *checker) compare(ctx context.Context, sub *subject, progress func(int64
 		return v, nil
 	}
 	apply, owner := c.Layers.Config().Apply, ownerOf(c.Layers.Config().Dir)
-	how := archive.VerifyOptions{
+	how := verify.Options{
 		Content:   append([]string{sub.info.Content}, sub.info.Lower...),
 		Own:       append([]string{sub.info.Content}, generations(sub.info)...),
 		Partial:   sub.partial,
@@ -171,7 +171,7 @@ func (c *checker) compare(ctx context.Context, sub *subject, progress func(int64
 	if layer.DiffID == "" {
 		how.MaxBytes = 0
 	}
-	if v.Verification, err = archive.Verify(ctx, sub.tarSplit, how); err != nil {
+	if v.Result, err = verify.Layer(ctx, sub.tarSplit, how); err != nil {
 		return v, fmt.Errorf("layer %s: verify: %w", layer.ID, err)
 	}
 	if !v.Exact() || layer.DiffID == "" {

@@ -21,7 +21,7 @@ import (
 
 	"github.com/containerd/stargz-snapshotter/estargz"
 	digest "github.com/opencontainers/go-digest"
-	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/testutil"
@@ -283,7 +283,7 @@ func TestStargzStore(t *testing.T) {
 			t.Fatal(err)
 		}
 		found.Release()
-		if made.TOCDigest != l.toc || made.Compression != archive.Gzip {
+		if made.TOCDigest != l.toc || made.Compression != compress.Gzip {
 			// which has no other digest: stargz-store reads the table of contents alone
 			t.Errorf("the record is %+v", made)
 		}
@@ -323,7 +323,7 @@ func TestStargzStore(t *testing.T) {
 		root.Must(t, tool, "delete-layer", box)
 	}
 	var plain bytes.Buffer
-	uncompressed := archive.Uncompressed
+	uncompressed := compress.None
 	if err := s.Diff(ctx, &plain, ids[1], "", store.DiffOptions{Compression: &uncompressed}); err != nil ||
 		digest.FromBytes(plain.Bytes()) != top.diffID {
 		t.Errorf("the tar is %s, %v", digest.FromBytes(plain.Bytes()), err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/drivers/overlay"
@@ -51,10 +52,10 @@ func openDriver(ctx context.Context, cfg config.Config, others []string) (driver
 }
 
 // applyOptions says how the driver wants to find what a tar holds.
-func applyOptions(cfg config.Config, driver drivers.Driver) (archive.ApplyOptions, error) {
+func applyOptions(cfg config.Config, driver drivers.Driver) (apply.Options, error) {
 	switch driver.Name() {
 	case overlay.Name:
-		opts := archive.ApplyOptions{
+		opts := apply.Options{
 			IgnoreChownErrors: cfg.Overlay.IgnoreChownErrors,
 			Whiteouts:         archive.OverlayTrusted,
 		}
@@ -68,10 +69,10 @@ func applyOptions(cfg config.Config, driver drivers.Driver) (archive.ApplyOption
 		}
 		return opts, nil
 	case vfs.Name:
-		return archive.ApplyOptions{IgnoreChownErrors: cfg.VFS.IgnoreChownErrors, Whiteouts: archive.RemoveWhiteouts},
+		return apply.Options{IgnoreChownErrors: cfg.VFS.IgnoreChownErrors, Whiteouts: archive.RemoveWhiteouts},
 			nil
 	}
-	return archive.ApplyOptions{}, fmt.Errorf("storage driver %s: no rule for whiteouts", driver.Name())
+	return apply.Options{}, fmt.Errorf("storage driver %s: no rule for whiteouts", driver.Name())
 }
 
 // unsynced tells that the driver's sync setting turns durability off. Without a word
@@ -86,18 +87,18 @@ func unsynced(cfg config.Config, driver drivers.Driver) bool {
 // OpenDriver opens the driver that a store with this Config would have, for programs that
 // keep records of their own, and says how a tar is to be unpacked for it. Errors are
 // those of Open.
-func OpenDriver(ctx context.Context, cfg config.Config) (drivers.Driver, archive.ApplyOptions, error) {
+func OpenDriver(ctx context.Context, cfg config.Config) (drivers.Driver, apply.Options, error) {
 	others, err := otherStores(cfg)
 	if err != nil {
-		return nil, archive.ApplyOptions{}, err
+		return nil, apply.Options{}, err
 	}
 	driver, err := openDriver(ctx, cfg, others)
 	if err != nil {
-		return nil, archive.ApplyOptions{}, err
+		return nil, apply.Options{}, err
 	}
-	apply, err := applyOptions(cfg, driver)
+	options, err := applyOptions(cfg, driver)
 	if err != nil {
-		return nil, archive.ApplyOptions{}, errors.Join(err, driver.Close())
+		return nil, apply.Options{}, errors.Join(err, driver.Close())
 	}
-	return driver, apply, nil
+	return driver, options, nil
 }

@@ -1,0 +1,139 @@
+package apply
+
+import (
+	"fmt"
+
+	"github.com/shalestore/shale/internal/openat"
+	"golang.org/x/sys/unix"
+)
+
+// Removing what an earlier member, or an earlier apply, has left where a new one goes.
+
+// removeTree removes the directory base in d with everything below. It holds two
+// descriptors at a time, however deep the tree is: it goes down by name and up by "..",
+// and makes sure by inode number that it comes back to where it was.
+func (a *applier) removeTree(d *directory, base string) error {
+	type level struct {
+		ino  uint64
+		name string   // of the directory in its parent
+		subs []string // directories in it that are still there
+	}
+	fd, err := openat.Dir(d.fd, base)
+	if err != nil {
+		return err
+	}
+	defer func() { unix.Close(fd) }()
+	var stack []level
+	enter := func(name string) error {
+		if err := a.ctx.Err(); err != nil {
+			return err
+		}
+		ino, err := inode(fd)
+		if err != nil {
+			return err
+		}
+		subs, err := a.removeFiles(fd, ino)
+		stack = append(stack, level{ino, name, subs})
+		return err
+	}
+	if err := enter(base); err != nil {
+		return err
+	}
+	for {
+		top := &stack[len(stack)-1]
+		if n := len(top.subs); n > 0 {
+			sub := top.subs[n-1]
+			top.subs = top.subs[:n-1]
+			child, err := openat.Dir(fd, sub)
+			if err != nil {
+				return err
+			}
+			unix.Close(fd)
+			fd = child
+			if err := enter(sub); err != nil {
+				return err
+			}
+			continue
+		}
+		// Empty: remove it from its parent.
+		name := top.name
+		stack = stack[:len(stack)-1]
+		if len(stack) == 0 {
+			return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR)
+		}
+		up, err := unix.Openat(fd, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		unix.Close(fd)
+		fd = up
+		ino, err := inode(fd)
+		if err != nil {
+			return err
+		}
+		if ino != stack[len(stack)-1].ino {
+			return fmt.Errorf("%q was moved while it was removed", name)
+		}
+		if err := unix.Unlinkat(fd, name, unix.AT_REMOVEDIR); err != nil {
+			return err
+		}
+	}
+}
+
+// removeFiles removes everything from the directory but directories, and returns the
+// names of those.
+func (a *applier) removeFiles(fd int, ino uint64) (subs []string, err error) {
+	names, err := readNames(fd)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		var st unix.Stat_t
+		if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return nil, err
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			subs = append(subs, name)
+			continue
+		case unix.S_IFREG:
+			if a.taken.Has(a.nameHash(ino, name)) {
+				if err := a.shadow(fd, name, &st); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if err := unix.Unlinkat(fd, name, 0); err != nil {
+			return nil, err
+		}
+	}
+	return subs, nil
+}
+
+func inode(fd int) (uint64, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	return st.Ino, err
+}
+
+// readNames lists an open directory from its start.
+func readNames(fd int) ([]string, error) {
+	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
+		return nil, err
+	}
+	var names []string
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n <= 0 {
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+}

@@ -1,0 +1,286 @@
+package diff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/shalestore/shale/archive/internal/layerdir"
+	"github.com/shalestore/shale/internal/openat"
+	"golang.org/x/sys/unix"
+)
+
+// OverlayChanges lists what an overlay upper directory changes in its lowers, the
+// parents' content directories, nearest first. It reads the upper alone and asks the
+// lowers only about the names found there, so that its time follows the size of the
+// change.
+//
+// The list is the one that containers/storage gives, kind by kind and in the same order,
+// that of a walk with names in byte order:
+//
+//   - a whiteout, and an opaque directory that a lower had, are Deleted (what the new
+//     directory holds follows);
+//   - a name that some lower has is Modified, unless a whiteout hides it; directories
+//     only if size, mode or time differ;
+//   - everything else is Added;
+//   - the directories above what is Added or Deleted are Modified, if they aren't listed
+//     already.
+//
+// userXattr says in which form overlay's attributes are (mount option userxattr). It
+// returns errdefs.ErrUnsupported when the upper holds redirects or metacopies;
+// MergedChanges is then the way.
+func OverlayChanges(ctx context.Context, upper string, lowers []string, userXattr bool) ([]Change, error) {
+	up, err := layerdir.OpenRoot(upper)
+	if err != nil {
+		return nil, err
+	}
+	defer up.Release()
+	low, err := openLowers(lowers)
+	if err != nil {
+		return nil, err
+	}
+	defer low.close()
+	w, err := layerdir.NewWalk(up)
+	if err != nil {
+		return nil, fmt.Errorf("read directory %s: %w", upper, err)
+	}
+	defer w.Close()
+	s := overlayScan{Walk: w, lowers: low, names: layerdir.OverlayNamesOf(userXattr), xattrs: layerdir.NewXattrBuffers()}
+	s.below = []layerStates{make(layerStates, len(low.fds))}
+	for w.Next(ctx) {
+		if err := s.visit(); err != nil {
+			return nil, fmt.Errorf("/%.4000s: %w", w.Path, err)
+		}
+	}
+	return s.changes.list, w.Err
+}
+
+// overlayScan compares an upper with its lowers. What is known about the lowers' form of
+// a directory is kept for the directories on the way down only, a byte for each lower: no
+// lower directory stays open, so that 500 lowers and any depth cost no descriptors.
+type overlayScan struct {
+	*layerdir.Walk
+	lowers *lowerRoots
+	names  layerdir.OverlayNames
+	xattrs *layerdir.XattrBuffers
+
+	changes changeList
+	listed  []bool        // for each directory on the way down: whether it is in the list
+	below   []layerStates // for each directory on the way down: what the lowers have there
+	known   []siblings    // for each directory on the way down: what the lowers have of its names
+}
+
+// layerStates says for each lower what it has in place of a directory of the upper.
+type layerStates []layerState
+
+type layerState uint8
+
+const (
+	there    layerState = iota // a directory, or a link that may lead to one
+	missing                    // nothing, or a file
+	whiteout                   // a whiteout: deeper lowers don't count
+)
+
+// siblings are the verdicts on the names of one directory.
+type siblings struct {
+	kinds []verdict
+	// states of the directories among them, by their place; nil for files.
+	states []layerStates
+}
+
+type verdict uint8
+
+const (
+	isNew verdict = iota
+	isModified
+	isSame // a directory that is only there for what it holds
+)
+
+func (s *overlayScan) visit() error {
+	depth := s.Depth()
+	s.below = s.below[:depth+1]
+	s.listed = s.listed[:depth]
+	s.known = s.known[:min(len(s.known), depth+1)]
+	if len(s.known) == depth { // the first name of a directory: look all of them up together
+		here, err := s.lookUp()
+		if err != nil {
+			return err
+		}
+		s.known = append(s.known, here)
+	}
+	here, at := s.known[depth], s.At()
+	kind := Added
+	deleted := false
+	switch s.Typ {
+	case unix.DT_CHR:
+		if err := s.Stat(); layerdir.Absent(err) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		deleted = layerdir.IsWhiteout(&s.St)
+	case unix.DT_DIR:
+		opaque, err := s.marks()
+		if err != nil {
+			return err
+		}
+		deleted = opaque && s.lowers.hold(s.Path)
+	case unix.DT_REG:
+		if _, err := s.marks(); err != nil {
+			return err
+		}
+	}
+	listed := true
+	switch {
+	case deleted:
+		kind = Deleted
+	case here.kinds[at] == isModified:
+		kind = Modified
+	case here.kinds[at] == isSame:
+		listed = false
+	}
+	if listed {
+		if kind != Modified {
+			if err := s.listParents(); err != nil {
+				return err
+			}
+		}
+		if err := s.changes.add("/"+s.Path, kind); err != nil {
+			return err
+		}
+	}
+	if s.Typ == unix.DT_DIR {
+		s.listed = append(s.listed, listed)
+		s.below = append(s.below, here.states[at])
+		s.Descend()
+	}
+	return nil
+}
+
+// listParents lists the directories above the current entry that aren't yet.
+func (s *overlayScan) listParents() error {
+	for i, done := range s.listed {
+		if done {
+			continue
+		}
+		s.listed[i] = true
+		if err := s.changes.add("/"+s.Ancestor(i), Modified); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// marks reads overlay's attributes of the current entry. Without lowers there is nothing
+// that they could point to.
+func (s *overlayScan) marks() (opaque bool, err error) {
+	if len(s.lowers.fds) == 0 {
+		return false, nil
+	}
+	opaque, err = s.names.Marks(s.xattrs, layerdir.XattrAt(s.Dir.FD, s.Name))
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return opaque, err
+}
+
+// lookUp asks the lowers about all names of the current directory, opening it once in
+// each lower that has it.
+func (s *overlayScan) lookUp() (siblings, error) {
+	list := s.Walk.Siblings()
+	sib := siblings{kinds: make([]verdict, len(list)), states: make([]layerStates, len(list))}
+	decided := make([]bool, len(list))
+	for i, e := range list {
+		if e.Typ == unix.DT_DIR || e.Typ == unix.DT_UNKNOWN {
+			sib.states[i] = make(layerStates, len(s.lowers.fds))
+		}
+	}
+	states := s.below[s.Depth()]
+	for l := range states {
+		dir := -1
+		if states[l] == there {
+			fd, err := openat.InRoot(s.lowers.fds[l], s.Parent(), unix.O_PATH|unix.O_DIRECTORY)
+			switch {
+			case err == nil:
+				dir = fd
+			case !layerdir.Absent(err):
+				return sib, fmt.Errorf("look up /%s in a lower directory: %w", s.Parent(), err)
+			}
+		}
+		if dir >= 0 {
+			err := s.lookUpIn(dir, l, list, &sib, decided)
+			unix.Close(dir)
+			if err != nil {
+				return sib, err
+			}
+			continue
+		}
+		for i := range list {
+			if states[l] == whiteout {
+				decided[i] = true
+			}
+			if sib.states[i] != nil {
+				sib.states[i][l] = max(states[l], missing)
+			}
+		}
+	}
+	return sib, nil
+}
+
+// lookUpIn asks one lower, whose form of the current directory is open as dir.
+func (s *overlayScan) lookUpIn(dir, l int, list []layerdir.Dirent, sib *siblings, decided []bool) error {
+	for i, e := range list {
+		if decided[i] && sib.states[i] == nil {
+			continue
+		}
+		var st unix.Stat_t
+		if err := layerdir.StatAt(dir, e.Name, &st); layerdir.Absent(err) {
+			if sib.states[i] != nil {
+				sib.states[i][l] = missing
+			}
+			continue
+		} else if err != nil {
+			return fmt.Errorf("look up /%s%s in a lower directory: %w", s.Parent(), e.Name, err)
+		}
+		if sib.states[i] != nil {
+			switch {
+			case layerdir.IsWhiteout(&st):
+				sib.states[i][l] = whiteout
+			case !layerdir.IsDir(&st) && st.Mode&unix.S_IFMT != unix.S_IFLNK:
+				sib.states[i][l] = missing
+			}
+		}
+		if decided[i] {
+			continue
+		}
+		decided[i] = true
+		if layerdir.IsWhiteout(&st) {
+			continue
+		}
+		sib.kinds[i] = isModified
+		if layerdir.IsDir(&st) && sib.states[i] != nil && s.sameDir(e.Name, &st) {
+			sib.kinds[i] = isSame
+		}
+	}
+	return nil
+}
+
+// sameDir reports whether the upper's directory name looks like the lower's, as it does
+// when it was only copied up on the way to something else.
+func (s *overlayScan) sameDir(name string, low *unix.Stat_t) bool {
+	var up unix.Stat_t
+	if layerdir.StatAt(s.Dir.FD, name, &up) != nil || !layerdir.IsDir(&up) {
+		return false
+	}
+	return sameDir(&up, low)
+}
+
+func sameDir(up, low *unix.Stat_t) bool {
+	return up.Size == low.Size && up.Mode == low.Mode && sameTime(up.Mtim, low.Mtim)
+}
+
+// sameTime compares modification times as far as they can be known: many tars carry whole
+// seconds only, so that a time without a fraction equals any time within its second.
+func sameTime(a, b unix.Timespec) bool {
+	return a.Sec == b.Sec && (a.Nsec == b.Nsec || a.Nsec == 0 || b.Nsec == 0)
+}

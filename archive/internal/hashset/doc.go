@@ -1,0 +1,2 @@
+// Package hashset is a set of hashes.
+package hashset
