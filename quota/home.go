@@ -70,7 +70,7 @@ func open(path string, byNode bool) (*Home, error) {
 }
 
 func (h *Home) control(home *os.File) control {
-	return control{dir: home, makeNode: true, byNode: h.byNode}
+	return control{dir: home, byNode: h.byNode}
 }
 
 // rangeSize is how many IDs containers/storage means a home to have.

@@ -54,15 +54,9 @@ const DeviceName = "backingFsBlockDev"
 // control makes quota calls about the file system that dir lies on.
 type control struct {
 	dir *os.File
-	// makeNode allows for a device node in dir, without which kernels before 5.14 can't
-	// be asked.
-	makeNode bool
-	// byNode does as if the kernel were one of these.
+	// byNode does as if the kernel had no quotactl_fd(2).
 	byNode bool
 }
-
-// errNoNode means that the kernel is too old to be asked without a device node.
-var errNoNode = errors.New("the kernel has no quotactl_fd(2)")
 
 func (c control) call(command int, project uint32, arg unsafe.Pointer) error {
 	command = command<<8 | projects
@@ -103,9 +97,6 @@ func errnoOf(_, _ uintptr, errno unix.Errno) error {
 // node returns the path of a device node for the file system. A store that was copied to
 // another device has one of the wrong number.
 func (c control) node() (string, error) {
-	if !c.makeNode {
-		return "", errNoNode
-	}
 	var home, st unix.Stat_t
 	if err := unix.Fstat(int(c.dir.Fd()), &home); err != nil {
 		return "", &os.PathError{Op: "stat", Path: c.dir.Name(), Err: err}

@@ -3,41 +3,10 @@ package quota
 import (
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
 )
-
-// Supported returns nil where directories beneath dir can have limits, and otherwise
-// errdefs.ErrUnsupported with what to mount or to format differently. dir need not exist
-// yet: its file system is that of the nearest directory above. Nothing is changed. On
-// kernels before 5.14 nothing can be learnt that way, and nil means only that Open will
-// know.
-func Supported(dir string) error {
-	f, err := nearest(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	err = control{dir: f}.supported()
-	if errors.Is(err, errNoNode) {
-		return nil
-	}
-	return err
-}
-
-// nearest opens dir, or what of the way to it exists.
-func nearest(dir string) (*os.File, error) {
-	for {
-		f, err := os.OpenFile(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if !errors.Is(err, os.ErrNotExist) || dir == filepath.Dir(dir) {
-			return f, err
-		}
-		dir = filepath.Dir(dir)
-	}
-}
 
 // supported explains why not.
 func (c control) supported() error {

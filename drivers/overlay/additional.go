@@ -57,17 +57,18 @@ func (d *Driver) LookupAdditional(ctx context.Context, toc digest.Digest,
 }
 
 // AdditionalOf finds the layer that a layer shows.
-func (d *Driver) AdditionalOf(_ context.Context, id string) (drivers.AdditionalLayer, error) {
-	dir, _, err := d.find(id)
+func (d *Driver) AdditionalOf(_ context.Context, id string) (_ drivers.AdditionalLayer, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, _, err := d.homes.Find(id)
 	if err != nil {
-		return nil, fmt.Errorf("overlay: %w", err)
+		return nil, err
 	}
 	shown, err := readAdditional(dir)
 	if err != nil {
-		return nil, fmt.Errorf("overlay: layer %s: %w", id, err)
+		return nil, fmt.Errorf("layer %s: %w", id, err)
 	}
 	if shown == "" {
-		return nil, fmt.Errorf("overlay: layer %s: %w to any additional layer store", id, errdefs.ErrNotFound)
+		return nil, fmt.Errorf("layer %s: %w to any additional layer store", id, errdefs.ErrNotFound)
 	}
 	layer := &additionalLayer{driver: d, dir: shown}
 	return layer, layer.use()

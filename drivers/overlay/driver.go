@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/shalestore/shale/drivers"
@@ -24,7 +23,6 @@ const Name = "overlay"
 // Names in the home that are no layers.
 const (
 	linkDir     = "l"
-	tempDirs    = "tempdirs"
 	stagingDirs = "staging"
 )
 
@@ -60,19 +58,16 @@ type Options struct {
 	// else. They take a file system with project quotas.
 	Limits quota.Limits
 
-	// These are settings of the format that this driver doesn't carry out; Open refuses
-	// them by name rather than ignore them.
-
+	// UseComposefs asks for what this driver doesn't do: Stage refuses it rather than
+	// ignore it. Layers that are there are read as ever.
 	UseComposefs bool
 }
 
-// Driver is the overlay driver of one store. It implements drivers.Driver, Upperdir,
-// Homer, Shifter, AfterUnmount, Recoverer, Pruner, PullStager, Examiner, Limiter and
-// AdditionalLayers, and may be used by several goroutines at once.
+// Driver is the overlay driver of one store. It implements drivers.Driver and all
+// of its capabilities, and may be used by several goroutines at once.
 type Driver struct {
 	opts         Options
-	homes        []string // directories of layers; the graph root's first, then the image store's
-	others       []string // homes of read-only stores
+	homes        drivers.Homes
 	facts        facts
 	network      bool // an ordinary user's mount program works on a network file system
 	homePrepared atomic.Bool
@@ -96,26 +91,24 @@ func Factory(opts Options) drivers.Factory {
 // exist yet does it make a test mount, and returns errdefs.ErrUnsupported when overlayfs
 // can't work there and no mount program is found; an existing home is taken to work, and
 // what fails says so when it is used.
-func Open(ctx context.Context, opts Options) (*Driver, error) {
-	if err := opts.check(); err != nil {
-		return nil, fmt.Errorf("overlay: %w", err)
+func Open(ctx context.Context, opts Options) (_ *Driver, err error) {
+	defer drivers.Describe(&err, Name)
+	homes, err := drivers.NewHomes(Name, "", opts.Place)
+	if err != nil {
+		return nil, err
 	}
-	d := &Driver{opts: opts, homes: []string{filepath.Join(opts.Root, Name)}}
-	if opts.ImageStore != "" {
-		d.homes = append(d.homes, filepath.Join(opts.ImageStore, Name))
+	homes.Reserved = reserved
+	if opts.RunRoot != "" && !filepath.IsAbs(opts.RunRoot) {
+		return nil, fmt.Errorf("%s: %w: the path is not absolute", opts.RunRoot, errdefs.ErrInvalid)
 	}
-	for _, root := range opts.ReadOnly {
-		d.others = append(d.others, filepath.Join(root, Name))
+	if err := checkProgram(opts.MountProgram); err != nil {
+		return nil, err
 	}
-	if !opts.Limits.IsZero() {
-		if err := quota.Supported(d.homes[0]); err != nil {
-			return nil, fmt.Errorf("overlay: settings size and inodes: %w", err)
-		}
-	}
-	for _, home := range d.homes {
+	d := &Driver{opts: opts, homes: homes}
+	for _, home := range d.homes.Own {
 		fresh, err := makeHome(home)
 		if err != nil {
-			return nil, fmt.Errorf("overlay: %w", err)
+			return nil, err
 		}
 		if !fresh || d.opts.MountProgram != "" {
 			continue
@@ -125,41 +118,17 @@ func Open(ctx context.Context, opts Options) (*Driver, error) {
 			continue
 		}
 		if err != nil {
-			_ = os.Remove(filepath.Join(home, tempDirs))
+			_ = os.Remove(filepath.Join(home, drivers.TempDirs))
 			_ = os.Remove(filepath.Join(home, linkDir))
 			_ = os.Remove(home) // a home left behind would look like a store of this driver
-			return nil, fmt.Errorf("overlay: %w", err)
+			return nil, err
 		}
 	}
 	if err := d.rememberProgram(); err != nil {
-		return nil, fmt.Errorf("overlay: %w", err)
+		return nil, err
 	}
 	d.maskOnNetwork()
 	return d, nil
-}
-
-// check refuses what would otherwise go unheeded.
-func (o Options) check() error {
-	for _, p := range append([]string{o.Root, o.RunRoot, o.ImageStore}, o.ReadOnly...) {
-		if p != "" && !filepath.IsAbs(p) {
-			return fmt.Errorf("%s: %w: the path is not absolute", p, errdefs.ErrInvalid)
-		}
-	}
-	if o.Root == "" {
-		return fmt.Errorf("graph root: %w: none given", errdefs.ErrInvalid)
-	}
-	for _, missing := range []struct {
-		setting string
-		asked   bool
-	}{
-		{"use_composefs", o.UseComposefs},
-	} {
-		if missing.asked {
-			return errdefs.Unsupported{Setting: missing.setting, By: "by this driver",
-				Cure: "remove it from storage.conf"}
-		}
-	}
-	return checkProgram(o.MountProgram)
 }
 
 // makeHome makes a home with its l directory, which keeps it from being removed as empty,
@@ -182,61 +151,17 @@ func (d *Driver) Name() string { return Name }
 // Close has nothing to give back.
 func (d *Driver) Close() error { return nil }
 
-// homeFor is where a new layer belongs.
-func (d *Driver) homeFor(writable bool) string {
-	if writable {
-		return d.homes[0]
-	}
-	return d.homes[len(d.homes)-1]
-}
-
-// find returns a layer's directory and the home that it is in.
-func (d *Driver) find(id string) (dir, home string, err error) {
-	if err := validateID(id); err != nil {
-		return "", "", err
-	}
-	for _, home := range d.everywhere() {
-		dir := filepath.Join(home, id)
-		var st unix.Stat_t
-		switch err := unix.Lstat(dir, &st); {
-		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
-			return dir, home, nil
-		case err == nil, err == unix.ENOENT:
-		default:
-			return "", "", fmt.Errorf("layer %s: stat %s: %w", id, dir, err)
-		}
-	}
-	return "", "", fmt.Errorf("layer %s: %w to the overlay driver in %s", id, errdefs.ErrNotFound,
-		strings.Join(d.everywhere(), " and "))
-}
-
 // taken reports whether something lies in the place of layer id, in any of the homes that
 // layers are made in.
 func (d *Driver) taken(id string) bool {
-	return slices.ContainsFunc(d.homes, func(home string) bool {
-		return unix.Access(filepath.Join(home, id),
-			unix.F_OK) != unix.ENOENT
+	return slices.ContainsFunc(d.homes.Own, func(home string) bool {
+		return unix.Access(filepath.Join(home, id), unix.F_OK) != unix.ENOENT
 	})
 }
 
-// everywhere is where layers are looked for, in this order.
-func (d *Driver) everywhere() []string { return slices.Concat(d.homes, d.others) }
-
-// findOwn is find for what is going to be changed. A layer of a read-only store is
-// errdefs.ErrReadOnly.
-func (d *Driver) findOwn(id string) (dir, home string, err error) {
-	dir, home, err = d.find(id)
-	if err == nil && slices.Contains(d.others, home) {
-		return "", "", errdefs.OtherStore{Kind: errdefs.Layer, ID: id, Store: filepath.Dir(home)}
-	}
-	return dir, home, err
+// reserved are the names that mean something else in the home.
+func reserved(name string) bool {
+	return name == linkDir || name == drivers.TempDirs || name == stagingDirs
 }
 
-// validateID also refuses the names that mean something else in the home.
-func validateID(id string) error {
-	switch id {
-	case linkDir, tempDirs, stagingDirs:
-		return fmt.Errorf("layer ID %q: %w: the overlay driver uses that name itself", id, errdefs.ErrInvalid)
-	}
-	return drivers.ValidateID(id)
-}
+func isID(name string) bool { return !reserved(name) && drivers.ValidateID(name) == nil }

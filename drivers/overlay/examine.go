@@ -19,17 +19,18 @@ import (
 // name leads to it, and that both lists of what lies beneath it say what they should. It
 // doesn't look into the content. A missing merged directory is nothing: releases of
 // containers/storage before 1.50 remove it with every unmount.
-func (d *Driver) Examine(ctx context.Context, id string, lower [][]string) ([]drivers.Flaw, error) {
+func (d *Driver) Examine(ctx context.Context, id string, lower [][]string) (_ []drivers.Flaw, err error) {
+	defer drivers.Describe(&err, Name)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	dir, home, err := d.find(id)
+	dir, home, err := d.homes.Find(id)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		return []drivers.Flaw{{Path: filepath.Join(d.homes[0], id), What: "the layer's directory is missing",
+		return []drivers.Flaw{{Path: filepath.Join(d.homes.Own[0], id), What: "the layer's directory is missing",
 			Lost: true}}, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("overlay: %w", err)
+		return nil, err
 	}
 	e := examination{driver: d, dir: dir, home: home}
 	e.content()
@@ -186,7 +187,7 @@ func (e *examination) isBase() bool {
 }
 
 func (e *examination) exist(ids []string) bool {
-	return !slices.ContainsFunc(ids, func(id string) bool { _, _, err := e.driver.find(id); return err != nil })
+	return !slices.ContainsFunc(ids, func(id string) bool { _, _, err := e.driver.homes.Find(id); return err != nil })
 }
 
 func (e *examination) mismatch(found, want []string) string {

@@ -33,14 +33,15 @@ func (d *Driver) SupportsShifting(ctx context.Context, m idtools.Mapping) (bool,
 
 // ShiftsLayer looks for symlinks into additional layer stores: FUSE mounts take a mapping
 // only from daemons that ask for it (Linux 6.12).
-func (d *Driver) ShiftsLayer(ctx context.Context, id string) (bool, error) {
-	dir, _, err := d.find(id)
+func (d *Driver) ShiftsLayer(ctx context.Context, id string) (_ bool, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, _, err := d.homes.Find(id)
 	if err != nil {
-		return false, fmt.Errorf("overlay: %w", err)
+		return false, err
 	}
 	parents, err := d.parents(ctx, dir)
 	if err != nil {
-		return false, fmt.Errorf("overlay: %w", err)
+		return false, err
 	}
 	for {
 		if _, err := os.Readlink(filepath.Join(dir, "diff")); err == nil {
@@ -49,8 +50,8 @@ func (d *Driver) ShiftsLayer(ctx context.Context, id string) (bool, error) {
 		if len(parents) == 0 {
 			return true, nil
 		}
-		if dir, _, err = d.find(parents[0]); err != nil {
-			return false, fmt.Errorf("overlay: %w", err)
+		if dir, _, err = d.homes.Find(parents[0]); err != nil {
+			return false, err
 		}
 		parents = parents[1:]
 	}
@@ -75,7 +76,7 @@ func (d *Driver) tryShifting(ctx context.Context) (yes bool, why string, err err
 		UIDs: []idtools.Map{{ContainerID: 0, HostID: hostID, Size: 1}},
 		GIDs: []idtools.Map{{ContainerID: 0, HostID: hostID, Size: 1}},
 	}}
-	err = d.trySpec(ctx, d.homes[0], spec, func(p probe) error {
+	err = d.trySpec(ctx, d.homes.Own[0], spec, func(p probe) error {
 		return os.WriteFile(filepath.Join(p.lower[0], "f"), nil, 0o600)
 	}, func(p probe) error {
 		var st unix.Stat_t
@@ -124,14 +125,8 @@ func (d *Driver) shift(ctx context.Context, spec *mount.Spec, dir string, opts d
 //
 // The mount is a detached one that nobody else sees, and volatile, since otherwise the
 // kernel syncs every file that it copies up; the caller's syncfs covers the result.
-func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) error {
-	if err := s.remap(ctx, from, to); err != nil {
-		return fmt.Errorf("overlay: change owners: %w", err)
-	}
-	return nil
-}
-
-func (s *staged) remap(ctx context.Context, from, to idtools.Mapping) error {
+func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) (err error) {
+	defer drivers.Describe(&err, "overlay: change owners")
 	spec, err := s.remapSpec(ctx)
 	if err != nil {
 		return err

@@ -36,11 +36,11 @@ func (d *Driver) quotaHome() (*quota.Home, error) {
 	if q.known {
 		return q.home, q.why
 	}
-	home, err := quota.Open(d.homes[0])
+	home, err := quota.Open(d.homes.Own[0])
 	if err == nil {
 		// Into a directory that hands a project down no layer of another one could be
 		// deleted.
-		err = quota.StopInheritance(filepath.Join(d.homes[0], tempDirs))
+		err = quota.StopInheritance(filepath.Join(d.homes.Own[0], drivers.TempDirs))
 	}
 	if err != nil && !errors.Is(err, errdefs.ErrUnsupported) {
 		return nil, err
@@ -50,43 +50,27 @@ func (d *Driver) quotaHome() (*quota.Home, error) {
 }
 
 // Limitable reports what the file system or its mount lacks.
-func (d *Driver) Limitable(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
+func (d *Driver) Limitable(ctx context.Context) (err error) {
+	defer drivers.Describe(&err, "overlay: limits")
+	if err := errors.Join(ctx.Err(), d.programLimitable()); err != nil {
 		return err
 	}
-	if err := d.limitable(); err != nil {
-		return fmt.Errorf("overlay: limits: %w", err)
-	}
-	return nil
-}
-
-func (d *Driver) limitable() error {
-	if err := d.programLimitable(); err != nil {
-		return err
-	}
-	_, err := d.quotaHome()
+	_, err = d.quotaHome()
 	return err
 }
 
 // programLimitable refuses limits that wouldn't hold: a mount program writes as root, and
 // ext4 lets whoever has CAP_SYS_RESOURCE go beyond them.
 func (d *Driver) programLimitable() error {
-	if d.opts.MountProgram != "" && fileSystemOf(d.homes[0]) == unix.EXT4_SUPER_MAGIC {
+	if d.opts.MountProgram != "" && fileSystemOf(d.homes.Own[0]) == unix.EXT4_SUPER_MAGIC {
 		return fmt.Errorf("%w on ext4 together with a mount program", errdefs.ErrUnsupported)
 	}
 	return nil
 }
 
 // Quota reads a layer's limits and what it takes of them.
-func (d *Driver) Quota(ctx context.Context, id string) (quota.Limits, quota.Usage, error) {
-	limits, usage, err := d.quota(ctx, id)
-	if err != nil {
-		return quota.Limits{}, quota.Usage{}, fmt.Errorf("overlay: layer %s: %w", id, err)
-	}
-	return limits, usage, nil
-}
-
-func (d *Driver) quota(ctx context.Context, id string) (quota.Limits, quota.Usage, error) {
+func (d *Driver) Quota(ctx context.Context, id string) (_ quota.Limits, _ quota.Usage, err error) {
+	defer drivers.Describe(&err, "overlay: layer %s", id)
 	if err := ctx.Err(); err != nil {
 		return quota.Limits{}, quota.Usage{}, err
 	}
@@ -94,13 +78,13 @@ func (d *Driver) quota(ctx context.Context, id string) (quota.Limits, quota.Usag
 	if err != nil {
 		return quota.Limits{}, quota.Usage{}, err
 	}
-	dir, in, err := d.find(id)
+	dir, in, err := d.homes.Find(id)
 	if err != nil {
 		return quota.Limits{}, quota.Usage{}, err
 	}
-	if in != d.homes[0] {
+	if in != d.homes.Own[0] {
 		return quota.Limits{}, quota.Usage{}, fmt.Errorf("project of %s: %w: only layers in %s have one", dir,
-			errdefs.ErrNotFound, d.homes[0])
+			errdefs.ErrNotFound, d.homes.Own[0])
 	}
 	return home.Read(dir)
 }
@@ -138,7 +122,7 @@ func (d *Driver) bounds(opts drivers.StageOptions) (*quota.Home, quota.Limits, e
 // that of the layer whose content it is to replace, or one of its own.
 func (s *staged) project(ctx context.Context, replaces string) error {
 	if replaces != "" {
-		dir, _, err := s.driver.findOwn(replaces)
+		dir, _, err := s.driver.homes.FindOwn(replaces)
 		if err == nil {
 			s.joined, err = quota.Join(s.path, dir)
 		}
@@ -231,7 +215,7 @@ func makeDirWithin(ctx context.Context, home, path string, a attributes) (err er
 	if !isFull(err) {
 		return err
 	}
-	temp, terr := tempdir.New(filepath.Join(home, tempDirs))
+	temp, terr := tempdir.New(filepath.Join(home, drivers.TempDirs))
 	if isFull(terr) && unix.Rmdir(filepath.Join(filepath.Dir(path), "merged")) == nil {
 		return makeDir(path, a)
 	}
@@ -256,7 +240,7 @@ func isFull(err error) bool { return errors.Is(err, unix.EDQUOT) || errors.Is(er
 // liftLimits is best effort: package quota gives no project away with the limits that it
 // had. containers/storage does.
 func (d *Driver) liftLimits(home, id string) {
-	if home != d.homes[0] {
+	if home != d.homes.Own[0] {
 		return
 	}
 	if q, err := d.quotaHome(); err == nil {

@@ -62,7 +62,7 @@ func (d *Driver) resolveLink(ctx context.Context, link string) (string, error) {
 	if !validLink(link) {
 		return "", fmt.Errorf("%w: %q is no link name", errdefs.ErrCorrupt, link)
 	}
-	for _, home := range d.everywhere() {
+	for _, home := range d.homes.All() {
 		target, err := os.Readlink(filepath.Join(home, linkDir, link))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -76,8 +76,8 @@ func (d *Driver) resolveLink(ctx context.Context, link string) (string, error) {
 		}
 		return id, nil
 	}
-	for _, home := range d.everywhere() {
-		ids, err := listHome(home)
+	for _, home := range d.homes.All() {
+		ids, err := d.homes.ListIn(home)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -104,14 +104,14 @@ func linkedID(target string) (string, bool) {
 		return "", false
 	}
 	id, ok = strings.CutSuffix(id, "/diff")
-	return id, ok && validateID(id) == nil
+	return id, ok && isID(id)
 }
 
 // Leftovers are the short names that lead to no layer, or to one that has another name by
 // now, and that are no layer's own. A crash leaves them, and so does containers/storage
 // in an image store. The caller holds the layer lock, under which every name is made.
 func (d *Driver) Leftovers(ctx context.Context) (paths []string, err error) {
-	for _, home := range d.homes {
+	for _, home := range d.homes.Own {
 		entries, err := os.ReadDir(filepath.Join(home, linkDir))
 		if err != nil {
 			return nil, err
@@ -128,7 +128,7 @@ func (d *Driver) Leftovers(ctx context.Context) (paths []string, err error) {
 		if len(suspects) == 0 {
 			continue
 		}
-		owned, err := ownNames(ctx, home)
+		owned, err := d.ownNames(ctx, home)
 		if err != nil {
 			return nil, err
 		}
@@ -161,8 +161,8 @@ func inUse(home, link string) bool {
 }
 
 // ownNames are the short names that layers say are theirs.
-func ownNames(ctx context.Context, home string) (map[string]bool, error) {
-	ids, err := listHome(home)
+func (d *Driver) ownNames(ctx context.Context, home string) (map[string]bool, error) {
+	ids, err := d.homes.ListIn(home)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func readLowerLayers(dir string) ([]string, error) {
 	}
 	ids := strings.Split(string(data), ":")
 	for _, id := range ids {
-		if validateID(id) != nil {
+		if !isID(id) {
 			return nil, fmt.Errorf("%s: %w: %q is no layer ID", path, errdefs.ErrCorrupt, id)
 		}
 	}
@@ -202,11 +202,11 @@ type openHomes []openHome
 
 // homesFor is openHomes for looking into so many layers: for a few it doesn't pay.
 func (d *Driver) homesFor(layers int) (openHomes, error) {
-	if layers > 2 || len(d.others) > 0 {
+	if layers > 2 || len(d.homes.Others) > 0 {
 		return d.openHomes()
 	}
 	var homes openHomes
-	for _, path := range d.homes {
+	for _, path := range d.homes.Own {
 		homes = append(homes, openHome{path, unix.AT_FDCWD})
 	}
 	return homes, nil
@@ -214,9 +214,9 @@ func (d *Driver) homesFor(layers int) (openHomes, error) {
 
 func (d *Driver) openHomes() (openHomes, error) {
 	var homes openHomes
-	for i, path := range d.everywhere() {
+	for i, path := range d.homes.All() {
 		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err == unix.ENOENT && i >= len(d.homes) {
+		if err == unix.ENOENT && i >= len(d.homes.Own) {
 			continue // a read-only store without layers of this driver
 		}
 		if err != nil {

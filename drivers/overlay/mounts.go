@@ -21,18 +21,19 @@ import (
 // where something stands in its way: it makes a missing merged directory, and takes away
 // the mark of a volatile mount that ended in a crash. So it must not be called for a
 // writable mount of a layer that is mounted.
-func (d *Driver) Mounts(ctx context.Context, id string, opts drivers.MountOptions) ([]mount.Spec, error) {
+func (d *Driver) Mounts(ctx context.Context, id string, opts drivers.MountOptions) (_ []mount.Spec, err error) {
+	defer drivers.Describe(&err, Name)
 	spec, err := d.mountSpec(ctx, id, opts)
 	if err != nil {
-		return nil, fmt.Errorf("overlay: %w", err)
+		return nil, err
 	}
 	return []mount.Spec{spec}, nil
 }
 
 func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOptions) (mount.Spec, error) {
-	find := d.findOwn
+	find := d.homes.FindOwn
 	if opts.ReadOnly {
-		find = d.find // whoever looks at another store's layer has a place of their own for that
+		find = d.homes.Find // whoever looks at another store's layer has a place of their own for that
 	}
 	dir, home, err := find(id)
 	if err != nil {
@@ -79,7 +80,7 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 			return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 		}
 	}
-	if slices.Contains(d.others, home) {
+	if slices.Contains(d.homes.Others, home) {
 		return spec, nil
 	}
 	if d.opts.MountProgram != "" {
@@ -181,13 +182,14 @@ func ownerOf(path string) attributes {
 // mount point is never missing. What somebody has written there while the layer wasn't
 // mounted is nobody's, and is deleted. On a read-only file system everything stays as it
 // is.
-func (d *Driver) Unmounted(ctx context.Context, id string) error {
+func (d *Driver) Unmounted(ctx context.Context, id string) (err error) {
+	defer drivers.Describe(&err, Name)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	dir, home, err := d.findOwn(id)
+	dir, home, err := d.homes.FindOwn(id)
 	if err != nil {
-		return fmt.Errorf("overlay: %w", err)
+		return err
 	}
 	merged, fresh := filepath.Join(dir, "merged"), filepath.Join(dir, "merged.1")
 	err = makeDirWithin(ctx, home, fresh, ownerOf(merged))
@@ -195,12 +197,12 @@ func (d *Driver) Unmounted(ctx context.Context, id string) error {
 		return nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("overlay: layer %s: %w", id, err)
+		return fmt.Errorf("layer %s: %w", id, err)
 	}
 	err = unix.Rename(fresh, merged)
 	if err == unix.ENOTEMPTY || err == unix.EEXIST || err == unix.ENOTDIR {
 		if terr := throwAway(ctx, home, merged); terr != nil {
-			return fmt.Errorf("overlay: layer %s: %w", id, terr)
+			return fmt.Errorf("layer %s: %w", id, terr)
 		}
 		err = unix.Rename(fresh, merged)
 	}
@@ -209,7 +211,7 @@ func (d *Driver) Unmounted(ctx context.Context, id string) error {
 		if err == unix.EBUSY {
 			err = fmt.Errorf("%w: still mounted: %w", errdefs.ErrBusy, err)
 		}
-		return fmt.Errorf("overlay: renew the mount point %s: %w", merged, err)
+		return fmt.Errorf("renew the mount point %s: %w", merged, err)
 	}
 	return nil
 }
@@ -217,7 +219,7 @@ func (d *Driver) Unmounted(ctx context.Context, id string) error {
 // throwAway deletes a file or directory in a layer's directory, so that it is gone at
 // once or, after a crash, when somebody recovers.
 func throwAway(ctx context.Context, home, path string) error {
-	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	temp, err := tempdir.New(filepath.Join(home, drivers.TempDirs))
 	if err != nil {
 		return err
 	}

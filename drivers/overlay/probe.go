@@ -23,7 +23,7 @@ import (
 // it exists.
 func (d *Driver) UserXattr() bool {
 	d.facts.userXattr.Do(func() {
-		err := xattr.Path(d.homes[0]).Set("trusted.overlay.shale", nil, unix.XATTR_REPLACE)
+		err := xattr.Path(d.homes.Own[0]).Set("trusted.overlay.shale", nil, unix.XATTR_REPLACE)
 		d.facts.userXattrs = err == unix.EPERM
 	})
 	return d.facts.userXattrs
@@ -115,7 +115,7 @@ func (d *Driver) tryMetacopy(ctx context.Context) (yes bool, why string, err err
 	if err != nil {
 		return false, "", err
 	}
-	err = d.try(ctx, d.homes[0], data, func(p probe) error {
+	err = d.try(ctx, d.homes.Own[0], data, func(p probe) error {
 		return os.WriteFile(filepath.Join(p.lower[0], "f"), []byte{1}, 0o700)
 	}, func(p probe) error {
 		if err := os.Chmod(filepath.Join(p.merged, "f"), 0o600); err != nil {
@@ -131,7 +131,7 @@ func (d *Driver) tryMetacopy(ctx context.Context) (yes bool, why string, err err
 }
 
 func (d *Driver) tryVolatile(ctx context.Context) (yes bool, why string, err error) {
-	err = d.try(ctx, d.homes[0], []string{"volatile"}, nil, func(probe) error { return nil })
+	err = d.try(ctx, d.homes.Own[0], []string{"volatile"}, nil, func(probe) error { return nil })
 	if errors.Is(err, unix.EINVAL) {
 		return false, "", nil
 	}
@@ -143,7 +143,7 @@ func (d *Driver) tryNativeDiff(ctx context.Context) (yes bool, why string, err e
 	if err != nil {
 		return false, "", err
 	}
-	err = d.try(ctx, d.homes[0], data, func(p probe) error {
+	err = d.try(ctx, d.homes.Own[0], data, func(p probe) error {
 		for _, dir := range []string{p.lower[1] + "/opaque", p.lower[1] + "/renamed", p.lower[0] + "/opaque"} {
 			if err := os.Mkdir(dir, 0o755); err != nil {
 				return err
@@ -211,7 +211,7 @@ func (d *Driver) try(ctx context.Context, home string, data []string, prepare, c
 // trySpec is try with more than options; the directories in spec are set here.
 func (d *Driver) trySpec(ctx context.Context, home string, spec mount.Spec, prepare,
 	check func(probe) error) (err error) {
-	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	temp, err := tempdir.New(filepath.Join(home, drivers.TempDirs))
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func TestProbeWhileTheHomeIsMountedOnItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := d.homes[0]
+	home := d.homes.Own[0]
 	err = d.try(t.Context(), home, nil, nil, func(p probe) error {
 		if err := mount.MakePrivate(home); err != nil {
 			return err
@@ -31,7 +31,7 @@ func TestProbeWhileTheHomeIsMountedOnItself(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if left, err := os.ReadDir(filepath.Join(home, tempDirs)); err != nil || len(left) > 0 {
+	if left, err := os.ReadDir(filepath.Join(home, drivers.TempDirs)); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 	if err := d.ReleaseHome(t.Context()); err != nil {

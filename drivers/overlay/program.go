@@ -65,7 +65,7 @@ func (d *Driver) MountProgram() string { return d.opts.MountProgram }
 func (d *Driver) ForceMask() *fs.FileMode { return d.opts.ForceMask }
 
 func (d *Driver) maskOnNetwork() {
-	d.network = d.opts.MountProgram != "" && isNetwork(fileSystemOf(d.homes[0])) && d.UserXattr()
+	d.network = d.opts.MountProgram != "" && isNetwork(fileSystemOf(d.homes.Own[0])) && d.UserXattr()
 	if d.network && d.opts.ForceMask == nil {
 		private := fs.FileMode(0o700)
 		d.opts.ForceMask = &private
@@ -75,7 +75,7 @@ func (d *Driver) maskOnNetwork() {
 // rememberProgram writes down that the store's layers are made for a mount program, or
 // refuses to read such layers without one.
 func (d *Driver) rememberProgram() error {
-	path := filepath.Join(d.homes[0], programFlag)
+	path := filepath.Join(d.homes.Own[0], programFlag)
 	said, err := readSmall(path, 16)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -83,8 +83,9 @@ func (d *Driver) rememberProgram() error {
 	seen := string(said) == "true"
 	switch {
 	case d.opts.MountProgram == "" && seen && d.findProgram() != nil:
-		return errdefs.Unsupported{What: d.homes[0], By: "without the setting mount_program: the store's layers were " +
-			"made for a mount program, and overlayfs doesn't know its whiteouts",
+		return errdefs.Unsupported{What: d.homes.Own[0],
+			By: "without the setting mount_program: the store's layers were " +
+				"made for a mount program, and overlayfs doesn't know its whiteouts",
 			Cure: `set mount_program = "/usr/bin/fuse-overlayfs" in storage.conf`}
 	case d.opts.MountProgram != "" && !seen:
 		return atomicfile.Write(path, 0o600, false, []byte("true"))

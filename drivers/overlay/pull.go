@@ -31,15 +31,8 @@ type pull struct {
 // StagePull makes staging/<n> with a locked staging.lock and an empty dir in it. It is
 // put together in tempdirs and renamed in, so that at no moment it looks like one that a
 // dead process has left.
-func (d *Driver) StagePull(ctx context.Context, opts drivers.StageOptions) (drivers.Pull, error) {
-	p, err := d.stagePull(ctx, opts)
-	if err != nil {
-		return nil, fmt.Errorf("overlay: stage a partial pull: %w", err)
-	}
-	return p, nil
-}
-
-func (d *Driver) stagePull(ctx context.Context, opts drivers.StageOptions) (_ *pull, err error) {
+func (d *Driver) StagePull(ctx context.Context, opts drivers.StageOptions) (_ drivers.Pull, err error) {
+	defer drivers.Describe(&err, "overlay: stage a partial pull")
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -50,8 +43,8 @@ func (d *Driver) stagePull(ctx context.Context, opts drivers.StageOptions) (_ *p
 	if d.opts.ForceMask != nil {
 		root.mode = uint32(d.opts.ForceMask.Perm())
 	}
-	home := d.homeFor(opts.Writable)
-	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	home := d.homes.For(opts.Writable)
+	temp, err := tempdir.New(filepath.Join(home, drivers.TempDirs))
 	if err != nil {
 		return nil, err
 	}
@@ -86,51 +79,45 @@ func (p *pull) Scratch() string { return p.dir }
 func (p *pull) Content() string { return filepath.Join(p.dir, pullContent) }
 
 // Install exchanges the content with the layer's diff.
-func (p *pull) Install(ctx context.Context, id string, ownRoot bool) (drivers.Trash, error) {
-	if err := p.install(ctx, id, ownRoot); err != nil {
-		return nil, fmt.Errorf("overlay: put a partial pull into layer %s: %w", id, err)
-	}
-	done := *p
-	p.lock = nil
-	return &done, nil
-}
-
-func (p *pull) install(ctx context.Context, id string, ownRoot bool) error {
+func (p *pull) Install(ctx context.Context, id string, ownRoot bool) (_ drivers.Trash, err error) {
+	defer drivers.Describe(&err, "overlay: put a partial pull into layer %s", id)
 	if p.lock == nil {
-		return fmt.Errorf("%w: it is installed or discarded already", errdefs.ErrInvalid)
+		return nil, fmt.Errorf("%w: it is installed or discarded already", errdefs.ErrInvalid)
 	}
-	dir, home, err := p.driver.find(id)
+	dir, home, err := p.driver.homes.Find(id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if home != p.home {
-		return fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, p.home)
+		return nil, fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, p.home)
 	}
 	diff := filepath.Join(dir, "diff")
 	if !ownRoot && p.driver.opts.ForceMask == nil {
 		parents, err := p.driver.parents(ctx, dir)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(parents) > 0 {
 			// Since the layer was made its diff has its parent's mode.
 			root, err := rootAttributes(diff)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if err := unix.Chmod(p.Content(), root.mode); err != nil {
-				return &os.PathError{Op: "chmod", Path: p.Content(), Err: err}
+				return nil, &os.PathError{Op: "chmod", Path: p.Content(), Err: err}
 			}
 		}
 	}
 	if err := drivers.Exchange(p.Content(), diff); err != nil {
-		return err
+		return nil, err
 	}
 	step.Reached(ctx, "overlay: partial pull installed")
 	if err := drivers.SyncDirs(dir, p.dir); err != nil {
-		return errors.Join(err, drivers.Exchange(p.Content(), diff))
+		return nil, errors.Join(err, drivers.Exchange(p.Content(), diff))
 	}
-	return nil
+	done := *p
+	p.lock = nil
+	return &done, nil
 }
 
 // Empty removes staging/<n>, with what was in the layer before. Its lock goes last, by

@@ -20,12 +20,12 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := validateID(id); err != nil {
+	if err := d.homes.Validate(id); err != nil {
 		return nil, err
 	}
 	var all []*tempdir.Dir
 	var shown []string
-	for _, home := range d.homes {
+	for _, home := range d.homes.Own {
 		dir := filepath.Join(home, id)
 		link, err := readLink(dir)
 		if err != nil && unix.Access(dir, unix.F_OK) == unix.ENOENT {
@@ -61,16 +61,8 @@ func (d *Driver) bury(ctx context.Context, home, id, link string) (*tempdir.Dir,
 		}
 	}
 	step.Reached(ctx, "overlay: short name taken away")
-	return tempdir.Bury(filepath.Join(home, tempDirs), filepath.Join(home, id))
+	return tempdir.Bury(filepath.Join(home, drivers.TempDirs), filepath.Join(home, id))
 }
 
 // Recover removes what dead processes left in the tempdirs of the homes.
-func (d *Driver) Recover(ctx context.Context) error {
-	var errs []error
-	for _, home := range d.homes {
-		if err := tempdir.Recover(ctx, filepath.Join(home, tempDirs)); err != nil {
-			errs = append(errs, fmt.Errorf("overlay: %w", err))
-		}
-	}
-	return errors.Join(errs...)
-}
+func (d *Driver) Recover(ctx context.Context) error { return d.homes.Recover(ctx) }

@@ -3,7 +3,6 @@ package overlay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,19 +16,13 @@ import (
 
 // Rewrite makes a layer's small files and directories anew where they aren't right. Each
 // is made aside and renamed in, so that a crash leaves the old or the new one.
-func (d *Driver) Rewrite(ctx context.Context, id string, lower []string) error {
-	if err := d.rewrite(ctx, id, lower); err != nil {
-		return fmt.Errorf("overlay: rewrite layer %s: %w", id, err)
-	}
-	return nil
-}
-
-func (d *Driver) rewrite(ctx context.Context, id string, lower []string) error {
-	dir, home, err := d.findOwn(id)
+func (d *Driver) Rewrite(ctx context.Context, id string, lower []string) (err error) {
+	defer drivers.Describe(&err, "overlay: rewrite layer %s", id)
+	dir, home, err := d.homes.FindOwn(id)
 	if err != nil {
 		return err
 	}
-	temp, err := tempdir.New(filepath.Join(home, tempDirs))
+	temp, err := tempdir.New(filepath.Join(home, drivers.TempDirs))
 	if err != nil {
 		return err
 	}
@@ -108,7 +101,7 @@ func (d *Driver) anothers(home, link, id string) bool {
 	if !ok || other == id {
 		return false
 	}
-	_, _, err = d.find(other)
+	_, _, err = d.homes.Find(other)
 	return err == nil
 }
 

@@ -37,7 +37,7 @@ func (s *staged) findLower(ctx context.Context) (root string, err error) {
 			links: append([]string{p.link}, p.lower.links...)}
 		return p.Content(), nil
 	}
-	dir, _, err := s.driver.find(s.parent)
+	dir, _, err := s.driver.homes.Find(s.parent)
 	if err != nil {
 		return "", fmt.Errorf("parent %w", err)
 	}
@@ -46,17 +46,11 @@ func (s *staged) findLower(ctx context.Context) (root string, err error) {
 }
 
 // TakeRoot gives the root directory the owner and mode of the staged parent's.
-func (s *staged) TakeRoot() error {
+func (s *staged) TakeRoot() (err error) {
+	defer drivers.Describe(&err, "overlay: root directory of a staged layer")
 	if s.stagedParent == nil {
 		return nil
 	}
-	if err := s.takeRoot(); err != nil {
-		return fmt.Errorf("overlay: root directory of a staged layer: %w", err)
-	}
-	return nil
-}
-
-func (s *staged) takeRoot() error {
 	root, err := rootAttributes(s.stagedParent.Content())
 	if err != nil {
 		return err

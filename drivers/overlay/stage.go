@@ -33,6 +33,10 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 
 func (d *Driver) stage(ctx context.Context, parent string, stagedParent *staged,
 	opts drivers.StageOptions) (*staged, error) {
+	if d.opts.UseComposefs {
+		return nil, errdefs.Unsupported{Setting: "use_composefs", By: "by this driver",
+			Cure: "remove it from storage.conf"}
+	}
 	if opts.Writable && d.opts.ForceMask != nil && d.opts.MountProgram == "" {
 		return nil, errdefs.Unsupported{Setting: "force_mask", By: "for writable layers without a mount program",
 			Cure: "set mount_program too"}
@@ -41,8 +45,8 @@ func (d *Driver) stage(ctx context.Context, parent string, stagedParent *staged,
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
-	home := d.homeFor(opts.Writable)
-	aside, err := drivers.NewAside(filepath.Join(home, tempDirs))
+	home := d.homes.For(opts.Writable)
+	aside, err := drivers.NewAside(filepath.Join(home, drivers.TempDirs))
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
@@ -151,7 +155,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 // copyContent fills the layer with what another layer itself holds, its older generations
 // included.
 func (s *staged) copyContent(ctx context.Context, id string) error {
-	dir, _, err := s.driver.find(id)
+	dir, _, err := s.driver.homes.Find(id)
 	if err != nil {
 		return fmt.Errorf("content of %w", err)
 	}
@@ -186,14 +190,8 @@ func (s *staged) copyContent(ctx context.Context, id string) error {
 // Leftovers lists; after the third, a whole layer without a record. Were the symlink made
 // last, a crash could leave a layer that releases of containers/storage before 1.63 can't
 // use as a parent.
-func (s *staged) Commit(ctx context.Context, id string) error {
-	if err := s.commit(ctx, id); err != nil {
-		return fmt.Errorf("overlay: commit layer %s: %w", id, err)
-	}
-	return nil
-}
-
-func (s *staged) commit(ctx context.Context, id string) error {
+func (s *staged) Commit(ctx context.Context, id string) (err error) {
+	defer drivers.Describe(&err, "overlay: commit layer %s", id)
 	if err := s.ready(ctx, id); err != nil {
 		return err
 	}
@@ -231,7 +229,7 @@ func (s *staged) commit(ctx context.Context, id string) error {
 
 // ready refuses what can't be committed whatever is on disk.
 func (s *staged) ready(ctx context.Context, id string) error {
-	if err := validateID(id); err != nil {
+	if err := s.driver.homes.Validate(id); err != nil {
 		return err
 	}
 	return s.Ready(ctx)
@@ -248,7 +246,7 @@ func (s *staged) sameParent() error {
 		return nil
 	}
 	// Its symlink is lost, or in another home.
-	dir, _, err := s.driver.find(s.parent)
+	dir, _, err := s.driver.homes.Find(s.parent)
 	if err != nil {
 		return fmt.Errorf("parent %w", err)
 	}
@@ -259,19 +257,12 @@ func (s *staged) sameParent() error {
 }
 
 // Replace exchanges the staged diff with the layer's, in one step.
-func (s *staged) Replace(ctx context.Context, id string) (drivers.Trash, error) {
-	trash, err := s.replace(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("overlay: replace the content of layer %s: %w", id, err)
-	}
-	return trash, nil
-}
-
-func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) {
+func (s *staged) Replace(ctx context.Context, id string) (_ drivers.Trash, err error) {
+	defer drivers.Describe(&err, "overlay: replace the content of layer %s", id)
 	if err := s.ready(ctx, id); err != nil {
 		return nil, err
 	}
-	dir, home, err := s.driver.findOwn(id)
+	dir, home, err := s.driver.homes.FindOwn(id)
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,12 @@ package overlay
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/lockfile"
@@ -47,13 +47,14 @@ func (d *Driver) SweepPulls(ctx context.Context) error {
 }
 
 // pulls calls fn for each directory in staging that has a lock file.
-func (d *Driver) pulls(ctx context.Context, fn func(dir string) error) error {
+func (d *Driver) pulls(ctx context.Context, fn func(dir string) error) (err error) {
+	defer drivers.Describe(&err, Name)
 	var errs []error
-	for _, home := range d.homes {
+	for _, home := range d.homes.Own {
 		staging := filepath.Join(home, stagingDirs)
 		entries, err := os.ReadDir(staging)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("overlay: %w", err)
+			return err
 		}
 		for _, entry := range entries {
 			if err := ctx.Err(); err != nil {
@@ -64,7 +65,7 @@ func (d *Driver) pulls(ctx context.Context, fn func(dir string) error) error {
 				continue
 			}
 			if err := fn(dir); err != nil {
-				errs = append(errs, fmt.Errorf("overlay: %w", err))
+				errs = append(errs, err)
 			}
 		}
 	}
@@ -84,10 +85,11 @@ func isProbe(name string) bool {
 // Probes returns the directories of test mounts. They are gone in a moment, unless their
 // process is.
 func (d *Driver) Probes(ctx context.Context) (dirs []string, err error) {
-	for _, home := range d.homes {
+	defer drivers.Describe(&err, Name)
+	for _, home := range d.homes.Own {
 		entries, err := os.ReadDir(home)
 		if err != nil {
-			return nil, fmt.Errorf("overlay: %w", err)
+			return nil, err
 		}
 		for _, entry := range entries {
 			if entry.IsDir() && isProbe(entry.Name()) {

@@ -3,8 +3,8 @@ package overlay
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,22 +16,23 @@ import (
 // Stat tells where a layer's directories are. Info.Lower starts with the layer's own
 // older generations, if it has any; Metadata leaves those out, as containers/storage
 // does.
-func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
-	dir, _, err := d.find(id)
+func (d *Driver) Stat(ctx context.Context, id string) (_ drivers.Info, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, _, err := d.homes.Find(id)
 	if err != nil {
-		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
+		return drivers.Info{}, err
 	}
 	parents, err := d.parents(ctx, dir)
 	if err != nil {
-		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
+		return drivers.Info{}, err
 	}
 	lowers, err := d.lowersOf(dir, parents, false)
 	if err != nil {
-		return drivers.Info{}, fmt.Errorf("overlay: %w", err)
+		return drivers.Info{}, err
 	}
 	own, err := content(dir)
 	if err != nil {
-		return drivers.Info{}, fmt.Errorf("overlay: layer %s: %w", id, err)
+		return drivers.Info{}, fmt.Errorf("layer %s: %w", id, err)
 	}
 	info := drivers.Info{
 		Content:    own,
@@ -61,56 +62,27 @@ func (d *Driver) Stat(ctx context.Context, id string) (drivers.Info, error) {
 func (d *Driver) ContentIn(root, id string) string { return filepath.Join(root, Name, id, "diff") }
 
 // Usage walks the layer's diff.
-func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
-	dir, _, err := d.find(id)
+func (d *Driver) Usage(ctx context.Context, id string) (_ drivers.Usage, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, _, err := d.homes.Find(id)
 	if err != nil {
-		return drivers.Usage{}, fmt.Errorf("overlay: %w", err)
+		return drivers.Usage{}, err
 	}
 	own, err := content(dir)
 	if err != nil {
-		return drivers.Usage{}, fmt.Errorf("overlay: layer %s: %w", id, err)
+		return drivers.Usage{}, fmt.Errorf("layer %s: %w", id, err)
 	}
 	tree, err := diskusage.Count(ctx, own)
 	if err != nil {
-		return drivers.Usage{}, fmt.Errorf("overlay: usage of layer %s: %w", id, err)
+		return drivers.Usage{}, fmt.Errorf("usage of layer %s: %w", id, err)
 	}
 	return drivers.Usage{Bytes: tree.Size, Inodes: tree.Inodes}, nil
 }
 
 // List returns the directories of the homes that can be layers.
 func (d *Driver) List(ctx context.Context) ([]string, error) {
-	var all []string
-	seen := map[string]bool{}
-	for _, home := range d.homes {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		ids, err := listHome(home)
-		if err != nil {
-			return nil, fmt.Errorf("overlay: list layers: %w", err)
-		}
-		for _, id := range ids {
-			if !seen[id] {
-				seen[id] = true
-				all = append(all, id)
-			}
-		}
-	}
-	return all, nil
-}
-
-func listHome(home string) ([]string, error) {
-	entries, err := os.ReadDir(home)
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]string, 0, len(entries))
-	for _, entry := range entries {
-		if entry.IsDir() && validateID(entry.Name()) == nil && !isProbe(entry.Name()) {
-			ids = append(ids, entry.Name())
-		}
-	}
-	return ids, nil
+	ids, err := d.homes.List(ctx)
+	return slices.DeleteFunc(ids, isProbe), err
 }
 
 // Status gives the lines that `podman info` shows under graphStatus. What can't be found
@@ -120,9 +92,9 @@ func (d *Driver) Status(ctx context.Context) []drivers.Property {
 	metacopy, metacopyErr := d.metacopy(ctx)
 	volatile, volatileErr := d.volatile(ctx)
 	shifting, shiftingErr := d.shifting(ctx)
-	dType, dTypeErr := supportsDType(d.homes[0])
+	dType, dTypeErr := supportsDType(d.homes.Own[0])
 	return []drivers.Property{
-		{Name: "Backing Filesystem", Value: backingName(d.homes[0])},
+		{Name: "Backing Filesystem", Value: backingName(d.homes.Own[0])},
 		{Name: "Supports d_type", Value: answer(dType, dTypeErr)},
 		{Name: "Native Overlay Diff", Value: answer(native, nativeErr)},
 		{Name: "Using metacopy", Value: answer(metacopy, metacopyErr)},

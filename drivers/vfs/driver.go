@@ -13,7 +13,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -26,10 +25,7 @@ import (
 // Name is the driver's name in storage.conf and of its directory in the graph root.
 const Name = "vfs"
 
-const (
-	layerDir = "dir"
-	tempDirs = "tempdirs"
-)
+const layerDir = "dir"
 
 // Options are the driver's settings.
 type Options struct {
@@ -39,10 +35,7 @@ type Options struct {
 
 // Driver is the vfs driver of one store. It implements drivers.Driver, Recoverer and
 // Examiner, and may be used by several goroutines at once.
-type Driver struct {
-	homes  []string // directories named vfs; the graph root's first, then the image store's
-	others []string // those of read-only stores
-}
+type Driver struct{ homes drivers.Homes }
 
 // Factory makes the driver known to a registry, with its settings; the place comes from
 // whoever opens it.
@@ -58,23 +51,18 @@ func Factory(opts Options) drivers.Factory {
 }
 
 // Open opens the driver and makes its directories when they are missing.
-func Open(ctx context.Context, opts Options) (*Driver, error) {
-	if !filepath.IsAbs(opts.Root) {
-		return nil, fmt.Errorf("vfs: graph root %q: %w: the path is not absolute", opts.Root, errdefs.ErrInvalid)
+func Open(ctx context.Context, opts Options) (_ *Driver, err error) {
+	defer drivers.Describe(&err, Name)
+	homes, err := drivers.NewHomes(Name, layerDir, opts.Place)
+	if err != nil {
+		return nil, err
 	}
-	d := &Driver{homes: []string{filepath.Join(opts.Root, Name)}}
-	if opts.ImageStore != "" {
-		d.homes = append(d.homes, filepath.Join(opts.ImageStore, Name))
-	}
-	for _, root := range opts.ReadOnly {
-		d.others = append(d.others, filepath.Join(root, Name))
-	}
-	for _, home := range d.homes {
+	for _, home := range homes.Own {
 		if err := os.MkdirAll(filepath.Join(home, layerDir), 0o700); err != nil {
-			return nil, fmt.Errorf("vfs: %w", err)
+			return nil, err
 		}
 	}
-	return d, ctx.Err()
+	return &Driver{homes: homes}, ctx.Err()
 }
 
 // Name is "vfs".
@@ -86,36 +74,17 @@ func (d *Driver) Close() error { return nil }
 // Status has nothing to tell.
 func (d *Driver) Status(context.Context) []drivers.Property { return nil }
 
-// find returns a layer's directory and the home that it is in.
-func (d *Driver) find(id string) (dir, home string, err error) {
-	if err := drivers.ValidateID(id); err != nil {
-		return "", "", err
-	}
-	for _, home := range slices.Concat(d.homes, d.others) {
-		dir := filepath.Join(home, layerDir, id)
-		var st unix.Stat_t
-		switch err := unix.Lstat(dir, &st); {
-		case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
-			return dir, home, nil
-		case err == nil, err == unix.ENOENT:
-		default:
-			return "", "", fmt.Errorf("layer %s: stat %s: %w", id, dir, err)
-		}
-	}
-	return "", "", fmt.Errorf("layer %s: %w to the vfs driver in %s", id, errdefs.ErrNotFound,
-		strings.Join(d.homes, " and "))
-}
-
 // Mounts says that nothing is to be mounted. It refuses what can't be had without a
 // mount; "ro", ReadOnly and Volatile ask for less than what there is and are ignored, as
 // containers/storage does. So whoever asks can write there, and the layer's directory is
 // marked for Stamp.
-func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions) ([]mount.Spec, error) {
-	dir, home, err := d.find(id)
+func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions) (_ []mount.Spec, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, home, err := d.homes.Find(id)
 	if err != nil {
-		return nil, fmt.Errorf("vfs: %w", err)
+		return nil, err
 	}
-	if slices.Contains(d.others, home) && !opts.ReadOnly {
+	if slices.Contains(d.homes.Others, home) && !opts.ReadOnly {
 		return nil, errdefs.OtherStore{Kind: errdefs.Layer, ID: id, Store: filepath.Dir(home)}
 	}
 	for _, option := range opts.Options {
@@ -127,7 +96,7 @@ func (d *Driver) Mounts(_ context.Context, id string, opts drivers.MountOptions)
 	if !opts.IDMap.IsIdentity() {
 		return nil, errdefs.Unsupported{What: "mount layer " + id + " with an ID map", By: "by the vfs driver"}
 	}
-	if slices.Contains(d.homes, home) {
+	if slices.Contains(d.homes.Own, home) {
 		touch(dir)
 	}
 	return nil, nil
@@ -144,10 +113,11 @@ func touch(dir string) {
 }
 
 // Stat tells where the layer lies.
-func (d *Driver) Stat(_ context.Context, id string) (drivers.Info, error) {
-	dir, _, err := d.find(id)
+func (d *Driver) Stat(_ context.Context, id string) (_ drivers.Info, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, _, err := d.homes.Find(id)
 	if err != nil {
-		return drivers.Info{}, fmt.Errorf("vfs: %w", err)
+		return drivers.Info{}, err
 	}
 	return drivers.Info{Content: dir, MountPoint: dir}, nil
 }
@@ -156,27 +126,29 @@ func (d *Driver) Stat(_ context.Context, id string) (drivers.Info, error) {
 func (d *Driver) ContentIn(root, id string) string { return filepath.Join(root, Name, layerDir, id) }
 
 // Usage walks the layer, which here includes what it copied from its parent.
-func (d *Driver) Usage(ctx context.Context, id string) (drivers.Usage, error) {
-	dir, _, err := d.find(id)
+func (d *Driver) Usage(ctx context.Context, id string) (_ drivers.Usage, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, _, err := d.homes.Find(id)
 	if err != nil {
-		return drivers.Usage{}, fmt.Errorf("vfs: %w", err)
+		return drivers.Usage{}, err
 	}
 	tree, err := diskusage.Count(ctx, dir)
 	if err != nil {
-		return drivers.Usage{}, fmt.Errorf("vfs: usage of layer %s: %w", id, err)
+		return drivers.Usage{}, fmt.Errorf("usage of layer %s: %w", id, err)
 	}
 	return drivers.Usage{Bytes: tree.Size, Inodes: tree.Inodes}, nil
 }
 
 // Footprint walks the layer.
-func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, error) {
-	dir, _, err := d.find(id)
+func (d *Driver) Footprint(ctx context.Context, id string) (_ drivers.Footprint, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, _, err := d.homes.Find(id)
 	if err != nil {
-		return drivers.Footprint{}, fmt.Errorf("vfs: %w", err)
+		return drivers.Footprint{}, err
 	}
 	tree, err := diskusage.Count(ctx, dir)
 	if err != nil {
-		return drivers.Footprint{}, fmt.Errorf("vfs: footprint of layer %s: %w", id, err)
+		return drivers.Footprint{}, fmt.Errorf("footprint of layer %s: %w", id, err)
 	}
 	return drivers.Footprint{Bytes: tree.Allocated, Inodes: tree.Inodes}, nil
 }
@@ -184,14 +156,15 @@ func (d *Driver) Footprint(ctx context.Context, id string) (drivers.Footprint, e
 // Stamp is that of the layer's directory. Who writes deep into a layer leaves no trace
 // there, but Mounts does. containers/storage, which has nothing to mount either, leaves
 // none.
-func (d *Driver) Stamp(_ context.Context, id string) (string, error) {
-	dir, _, err := d.find(id)
+func (d *Driver) Stamp(_ context.Context, id string) (_ string, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, _, err := d.homes.Find(id)
 	if err != nil {
-		return "", fmt.Errorf("vfs: %w", err)
+		return "", err
 	}
 	stamp, err := diskusage.Stamp(dir)
 	if err != nil {
-		return "", fmt.Errorf("vfs: layer %s: %w", id, err)
+		return "", fmt.Errorf("layer %s: %w", id, err)
 	}
 	return stamp, nil
 }
@@ -201,9 +174,9 @@ func (d *Driver) Examine(ctx context.Context, id string, _ [][]string) ([]driver
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	_, _, err := d.find(id)
+	_, _, err := d.homes.Find(id)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		return []drivers.Flaw{{Path: filepath.Join(d.homes[0], layerDir, id), What: "the layer's directory is missing",
+		return []drivers.Flaw{{Path: d.homes.Dir(d.homes.Own[0], id), What: "the layer's directory is missing",
 			Lost: true}}, nil
 	}
 	return nil, err
@@ -213,51 +186,30 @@ func (d *Driver) Examine(ctx context.Context, id string, _ [][]string) ([]driver
 func (d *Driver) Rewrite(context.Context, string, []string) error { return nil }
 
 // List returns the directories that can be layers.
-func (d *Driver) List(ctx context.Context) ([]string, error) {
-	var all []string
-	for _, home := range d.homes {
-		entries, err := os.ReadDir(filepath.Join(home, layerDir))
-		if err != nil {
-			return nil, fmt.Errorf("vfs: list layers: %w", err)
-		}
-		for _, entry := range entries {
-			if entry.IsDir() && drivers.ValidateID(entry.Name()) == nil && !slices.Contains(all, entry.Name()) {
-				all = append(all, entry.Name())
-			}
-		}
-	}
-	return all, ctx.Err()
-}
+func (d *Driver) List(ctx context.Context) ([]string, error) { return d.homes.List(ctx) }
 
 // Delete renames the layer into tempdirs.
-func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
+func (d *Driver) Delete(ctx context.Context, id string) (_ drivers.Trash, err error) {
+	defer drivers.Describe(&err, Name)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	dir, home, err := d.find(id)
-	if errors.Is(err, errdefs.ErrNotFound) || slices.Contains(d.others, home) {
+	dir, home, err := d.homes.Find(id)
+	if errors.Is(err, errdefs.ErrNotFound) || slices.Contains(d.homes.Others, home) {
 		return drivers.TrashIn(), nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("vfs: %w", err)
+		return nil, err
 	}
-	temp, err := tempdir.Bury(filepath.Join(home, tempDirs), dir)
+	temp, err := tempdir.Bury(filepath.Join(home, drivers.TempDirs), dir)
 	if err != nil {
-		return nil, fmt.Errorf("vfs: delete layer %s: %w", id, err)
+		return nil, fmt.Errorf("delete layer %s: %w", id, err)
 	}
 	return drivers.TrashIn(temp), nil
 }
 
 // Recover removes what dead processes left in tempdirs.
-func (d *Driver) Recover(ctx context.Context) error {
-	var errs []error
-	for _, home := range d.homes {
-		if err := tempdir.Recover(ctx, filepath.Join(home, tempDirs)); err != nil {
-			errs = append(errs, fmt.Errorf("vfs: %w", err))
-		}
-	}
-	return errors.Join(errs...)
-}
+func (d *Driver) Recover(ctx context.Context) error { return d.homes.Recover(ctx) }
 
 // Leftovers has nothing to find: what processes leave behind is in tempdirs.
 func (d *Driver) Leftovers(context.Context) ([]string, error) { return nil, nil }

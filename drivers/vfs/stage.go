@@ -16,22 +16,20 @@ import (
 
 // Stage copies the parent into a directory of tempdirs. With opts.Content it copies that
 // layer instead, which holds its own parents' files already.
-func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (drivers.Staged, error) {
+func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOptions) (_ drivers.Staged, err error) {
+	defer drivers.Describe(&err, Name)
 	if opts.Limits.Any() {
 		return nil, errdefs.Unsupported{What: "limits", By: "by the vfs driver"}
 	}
-	home := d.homes[len(d.homes)-1]
-	if opts.Writable {
-		home = d.homes[0]
-	}
-	aside, err := drivers.NewAside(filepath.Join(home, tempDirs))
+	home := d.homes.For(opts.Writable)
+	aside, err := drivers.NewAside(filepath.Join(home, drivers.TempDirs))
 	if err != nil {
-		return nil, fmt.Errorf("vfs: %w", err)
+		return nil, err
 	}
 	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent}
 	if err := s.build(ctx, opts); err != nil {
 		_ = s.Discard()
-		return nil, fmt.Errorf("vfs: stage a layer: %w", err)
+		return nil, fmt.Errorf("stage a layer: %w", err)
 	}
 	return s, nil
 }
@@ -57,7 +55,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	}
 	from := ""
 	if s.parent != "" {
-		dir, _, err := s.driver.find(s.parent)
+		dir, _, err := s.driver.homes.Find(s.parent)
 		if err != nil {
 			return fmt.Errorf("parent %w", err)
 		}
@@ -67,7 +65,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 		from = dir
 	}
 	if opts.Content != "" {
-		if from, _, err = s.driver.find(opts.Content); err != nil {
+		if from, _, err = s.driver.homes.Find(opts.Content); err != nil {
 			return fmt.Errorf("content of %w", err)
 		}
 	}
@@ -87,9 +85,10 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 }
 
 // Remap changes the owners of the copy.
-func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) error {
+func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) (err error) {
+	defer drivers.Describe(&err, Name)
 	if err := idtools.ChownTree(ctx, s.path, from, to); err != nil {
-		return fmt.Errorf("vfs: %w", err)
+		return err
 	}
 	return nil
 }
@@ -99,14 +98,8 @@ func (s *staged) TakeRoot() error { return nil }
 
 // Commit renames the staged directory in. A crash before that leaves a stale temporary
 // directory, one after it a whole layer without a record.
-func (s *staged) Commit(ctx context.Context, id string) error {
-	if err := s.commit(ctx, id); err != nil {
-		return fmt.Errorf("vfs: commit layer %s: %w", id, err)
-	}
-	return nil
-}
-
-func (s *staged) commit(ctx context.Context, id string) error {
+func (s *staged) Commit(ctx context.Context, id string) (err error) {
+	defer drivers.Describe(&err, "vfs: commit layer %s", id)
 	if err := s.ready(ctx, id); err != nil {
 		return err
 	}
@@ -135,7 +128,7 @@ func (s *staged) ready(ctx context.Context, id string) error {
 		return err
 	}
 	if s.parent != "" {
-		dir, _, err := s.driver.find(s.parent)
+		dir, _, err := s.driver.homes.Find(s.parent)
 		if err != nil {
 			return fmt.Errorf("parent %w", err)
 		}
@@ -148,19 +141,12 @@ func (s *staged) ready(ctx context.Context, id string) error {
 }
 
 // Replace exchanges the staged directory with the layer's, in one step.
-func (s *staged) Replace(ctx context.Context, id string) (drivers.Trash, error) {
-	trash, err := s.replace(ctx, id)
-	if err != nil {
-		return nil, fmt.Errorf("vfs: replace the content of layer %s: %w", id, err)
-	}
-	return trash, nil
-}
-
-func (s *staged) replace(ctx context.Context, id string) (drivers.Trash, error) {
+func (s *staged) Replace(ctx context.Context, id string) (_ drivers.Trash, err error) {
+	defer drivers.Describe(&err, "vfs: replace the content of layer %s", id)
 	if err := s.ready(ctx, id); err != nil {
 		return nil, err
 	}
-	dir, home, err := s.driver.find(id)
+	dir, home, err := s.driver.homes.Find(id)
 	if err != nil {
 		return nil, err
 	}
