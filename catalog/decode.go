@@ -179,19 +179,17 @@ func plainArray[T any](raw []byte, one func([]byte) (T, bool)) ([]T, bool) {
 	}
 	list := []T{}
 	sc := scanner{data: raw}
-	for i := sc.space(1); raw[i] != ']'; i = sc.space(i) {
-		end := sc.value(i, 1)
+	end := sc.array(0, 1, func(i, depth int) int {
+		end := sc.value(i, depth)
 		if end < 0 {
-			return nil, false
+			return -1
 		}
 		v, ok := one(raw[i:end])
 		if !ok {
-			return nil, false
+			return -1
 		}
 		list = append(list, v)
-		if i = sc.space(end); raw[i] == ',' {
-			i = sc.space(i + 1)
-		}
-	}
-	return list, true
+		return end
+	})
+	return list, end >= 0
 }

@@ -28,13 +28,12 @@ func NewMountpoints(lock, path string) *Mountpoints {
 		Kind:       "mount of layer",
 		TokenTells: true,
 		ID:         func(m *Mountpoint) string { return m.ID },
-		Keys:       func(m *Mountpoint) []Key { return []Key{{"path", m.Path}} },
 		Hidden:     func(m *Mountpoint) bool { return m.Count <= 0 || m.Path == "" },
 	}, lock, File{Path: path, Volatile: true})}
 }
 
 // MountsTx reads the table while its lock is held.
-type MountsTx struct{ tx *ReadTx[Mountpoint] }
+type MountsTx struct{ *ReadTx[Mountpoint] }
 
 // MountsWriteTx changes the table while its lock is held exclusively.
 type MountsWriteTx struct {
@@ -67,27 +66,12 @@ func (m *Mountpoints) Salvage(ctx context.Context) ([]Salvaged, error) { return 
 // Get returns where the layer is mounted. For a layer that is not mounted it returns a
 // Mountpoint with only the ID set.
 func (t MountsTx) Get(id string) (Mountpoint, error) {
-	m, err := t.tx.Get(id)
+	m, err := t.ReadTx.Get(id)
 	if errors.Is(err, errdefs.ErrNotFound) {
 		return Mountpoint{ID: id}, nil
 	}
 	return m, err
 }
-
-// At returns what is mounted at a path, or errdefs.ErrNotFound.
-func (t MountsTx) At(path string) (Mountpoint, error) {
-	found, err := t.tx.Find("path", path)
-	if err != nil {
-		return Mountpoint{}, err
-	}
-	if len(found) == 0 {
-		return Mountpoint{}, errdefs.Missing{Kind: errdefs.Mount + " at", Ref: path}
-	}
-	return found[len(found)-1], nil
-}
-
-// All returns everything that is mounted.
-func (t MountsTx) All() ([]Mountpoint, error) { return t.tx.All() }
 
 // Save writes what was changed so far, before the transaction ends.
 func (t MountsWriteTx) Save() error { return t.tx.Save() }

@@ -2,13 +2,11 @@ package catalog_test
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/shalestore/shale/catalog"
-	"github.com/shalestore/shale/errdefs"
 )
 
 func TestMountpoints(t *testing.T) {
@@ -54,13 +52,6 @@ func TestMountpoints(t *testing.T) {
 		}
 		if got, err := tx.Get("b"); got != (catalog.Mountpoint{ID: "b"}) || err != nil {
 			t.Errorf("b: %v, %v", got, err)
-		}
-		if got, err := tx.At("/r/a/merged"); got != a || err != nil {
-			t.Errorf("at a's path: %v, %v", got, err)
-		}
-		_, err = tx.At("/elsewhere")
-		if !errors.Is(err, errdefs.ErrNotFound) {
-			t.Errorf("elsewhere: %v", err)
 		}
 		return nil
 	})

@@ -58,7 +58,7 @@ func (tx *WriteTx[R]) claim(e *element) ([]string, error) {
 	}
 	names, err := e.nameList()
 	if err != nil {
-		return nil, tx.misfit(e, err)
+		return nil, tx.decodeError(e, err)
 	}
 	for _, name := range names {
 		if owner := owners[name]; owner != nil && owner.id != e.id {
@@ -86,7 +86,7 @@ func (tx *WriteTx[R]) loseNames(e *element) error {
 	}
 	names, err := e.nameList()
 	if err != nil {
-		return tx.misfit(e, err)
+		return tx.decodeError(e, err)
 	}
 	for _, name := range names {
 		if owners[name] == e {

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,18 +34,12 @@ func (tx *ReadTx[R]) check() error {
 
 // Get returns the record with exactly this ID, or errdefs.ErrNotFound.
 func (tx *ReadTx[R]) Get(id string) (R, error) {
-	var none R
-	if err := tx.check(); err != nil {
-		return none, err
-	}
-	r, err := tx.visible(tx.st.ids[id])
-	if err != nil {
-		return none, err
-	}
-	if r == nil {
-		return none, tx.notFound(id, "")
-	}
-	return *r, nil
+	return tx.found(id, func() (*R, error) { return tx.visible(tx.st.ids[id]) })
+}
+
+// Named returns the record with exactly this name, or errdefs.ErrNotFound.
+func (tx *ReadTx[R]) Named(name string) (R, error) {
+	return tx.found(name, func() (*R, error) { return tx.byName(name) })
 }
 
 // Lookup returns the record that ref means to a person: the one with that ID, else the
@@ -52,45 +47,33 @@ func (tx *ReadTx[R]) Get(id string) (R, error) {
 // whose ID starts with it. Otherwise it returns errdefs.ErrNotFound, for a prefix of
 // several IDs too.
 func (tx *ReadTx[R]) Lookup(ref string) (R, error) {
+	if ref == "" {
+		var none R
+		return none, tx.notFound(ref, "the empty reference means nothing")
+	}
+	return tx.found(ref,
+		func() (*R, error) { return tx.visible(tx.st.ids[ref]) },
+		func() (*R, error) { return tx.byName(ref) },
+		func() (*R, error) { return tx.byAlias(ref) },
+		func() (*R, error) { return tx.byPrefix(ref) })
+}
+
+// found returns what the first of these ways finds.
+func (tx *ReadTx[R]) found(ref string, ways ...func() (*R, error)) (R, error) {
 	var none R
 	if err := tx.check(); err != nil {
 		return none, err
 	}
-	if ref == "" {
-		return none, tx.notFound(ref, "the empty reference means nothing")
-	}
-	r, err := tx.visible(tx.st.ids[ref])
-	if r != nil || err != nil {
-		return deref(r), err
-	}
-	r, err = tx.byName(ref)
-	if r != nil || err != nil {
-		return deref(r), err
-	}
-	if alias := tx.c.schema.Alias; alias != "" {
-		found, err := tx.Find(alias, ref)
+	for _, way := range ways {
+		r, err := way()
 		if err != nil {
 			return none, err
 		}
-		if len(found) > 0 {
-			return found[len(found)-1], nil
+		if r != nil {
+			return *r, nil
 		}
 	}
-	r, err = tx.byPrefix(ref)
-	return deref(r), err
-}
-
-// Named returns the record with exactly this name, or errdefs.ErrNotFound.
-func (tx *ReadTx[R]) Named(name string) (R, error) {
-	var none R
-	if err := tx.check(); err != nil {
-		return none, err
-	}
-	r, err := tx.byName(name)
-	if err == nil && r == nil {
-		err = tx.notFound(name, "")
-	}
-	return deref(r), err
+	return none, tx.notFound(ref, "")
 }
 
 func (tx *ReadTx[R]) byName(name string) (*R, error) {
@@ -104,8 +87,15 @@ func (tx *ReadTx[R]) byName(name string) (*R, error) {
 	return tx.visible(owners[name])
 }
 
-func (tx *ReadTx[R]) byPrefix(prefix string) (*R, error) {
-	var found *R
+func (tx *ReadTx[R]) byAlias(ref string) (*R, error) {
+	found, err := tx.Find(tx.c.schema.Alias, ref)
+	if len(found) == 0 {
+		return nil, err
+	}
+	return &found[len(found)-1], err
+}
+
+func (tx *ReadTx[R]) byPrefix(prefix string) (found *R, err error) {
 	for e := range tx.elements() {
 		if !strings.HasPrefix(e.id, prefix) {
 			continue
@@ -114,132 +104,76 @@ func (tx *ReadTx[R]) byPrefix(prefix string) (*R, error) {
 		if err != nil {
 			return nil, err
 		}
-		if r == nil {
-			continue
-		}
-		if found != nil {
+		if r != nil && found != nil {
 			return nil, tx.notFound(prefix, "ambiguous, several IDs start with it")
 		}
-		found = r
-	}
-	if found == nil {
-		return nil, tx.notFound(prefix, "")
+		found = cmp.Or(r, found)
 	}
 	return found, nil
 }
 
 // Find returns the records that have a key, in the order of the files; none is no error.
 func (tx *ReadTx[R]) Find(kind, value string) ([]R, error) {
-	if err := tx.check(); err != nil {
-		return nil, err
+	if tx.c.schema.Keys == nil || kind == "" {
+		return nil, tx.check()
 	}
-	if tx.c.schema.Keys == nil {
-		return nil, nil
-	}
-	var found []R
-	mayHold := holds(value)
-	for e := range tx.elements() {
-		if !mayHold(e) {
-			continue
-		}
-		r, err := tx.visible(e)
-		if err != nil {
-			return nil, err
-		}
-		if r != nil && slices.Contains(tx.c.schema.Keys(r), Key{kind, value}) {
-			found = append(found, *r)
-		}
-	}
-	return found, nil
-}
-
-// holds returns a quick test for whether a record's JSON may contain a string. It errs on
-// the side of yes.
-func holds(value string) func(e *element) bool {
-	spellings := [][]byte{[]byte(value)}
-	for _, c := range []byte(value) {
-		switch {
-		case c == '/':
-			spellings = append(spellings[:1], []byte(`\/`))
-		case c < ' ' || c > '~' || strings.IndexByte("\"\\<>&", c) >= 0:
-			return func(*element) bool { return true } // can't be written as it is, or is written in several ways
-		}
-	}
-	return func(e *element) bool {
-		return slices.ContainsFunc(spellings, func(s []byte) bool { return bytes.Contains(e.raw, s) }) || e.escapes()
-	}
-}
-
-// escapes reports whether the record has escape sequences that may stand for any ASCII
-// character.
-func (e *element) escapes() bool {
-	return e.remember(escapeSought, escapeFound, func() bool { return bytes.Contains(e.raw, []byte(`\u00`)) })
-}
-
-// What remember remembers: in a store of thousands of layers every change asks all
-// records the same.
-const (
-	escapeSought = 1 << iota
-	escapeFound
-	markSought // the HiddenMark
-	markFound
-)
-
-// remember asks what doesn't change as long as the record doesn't, the first time.
-// Several goroutines may ask at once.
-func (e *element) remember(sought, found uint32, ask func() bool) bool {
-	known := atomic.LoadUint32(&e.known)
-	if known&sought == 0 {
-		known = sought
-		if ask() {
-			known |= found
-		}
-		atomic.OrUint32(&e.known, known)
-	}
-	return known&found != 0
+	return tx.collect(nil, holds(value), func(r *R, hidden bool) bool {
+		return !hidden && slices.Contains(tx.c.schema.Keys(r), Key{kind, value})
+	})
 }
 
 // All returns all records in the order of the files.
 func (tx *ReadTx[R]) All() ([]R, error) {
-	if err := tx.check(); err != nil {
-		return nil, err
-	}
-	all := make([]R, 0, len(tx.st.ids))
-	for e := range tx.elements() {
-		r, err := tx.visible(e)
-		if err != nil {
-			return nil, err
-		}
-		if r != nil {
-			all = append(all, *r)
-		}
-	}
-	return all, nil
+	return tx.collect(make([]R, 0, len(tx.st.ids)), nil, func(_ *R, hidden bool) bool { return !hidden })
 }
 
 // Hidden returns the records that nothing else returns, in the order of the files.
 func (tx *ReadTx[R]) Hidden() ([]R, error) {
+	if tx.c.schema.Hidden == nil {
+		return nil, tx.check()
+	}
+	return tx.collect(nil, holds(tx.c.schema.HiddenMark), func(_ *R, hidden bool) bool { return hidden })
+}
+
+// collect adds the records to all that are wanted. Of those that may not be, by their
+// bytes, not one is decoded; a nil may lets all pass.
+func (tx *ReadTx[R]) collect(all []R, may func(*element) bool, wanted func(r *R, hidden bool) bool) ([]R, error) {
 	if err := tx.check(); err != nil {
 		return nil, err
 	}
-	if tx.c.schema.Hidden == nil {
-		return nil, nil
-	}
-	var hidden []R
-	mayHold := holds(tx.c.schema.HiddenMark)
 	for e := range tx.elements() {
-		if !e.remember(markSought, markFound, func() bool { return mayHold(e) }) {
+		if may != nil && !may(e) {
 			continue
 		}
 		r, err := tx.decode(e)
 		if err != nil {
 			return nil, err
 		}
-		if tx.c.schema.Hidden(r) {
-			hidden = append(hidden, *r)
+		if wanted(r, tx.hidden(r)) {
+			all = append(all, *r)
 		}
 	}
-	return hidden, nil
+	return all, nil
+}
+
+func (tx *ReadTx[R]) hidden(r *R) bool { return tx.c.schema.Hidden != nil && tx.c.schema.Hidden(r) }
+
+// holds returns a quick test for whether a record's JSON may contain a string. It errs on
+// the side of yes.
+func holds(value string) func(e *element) bool {
+	// An escape sequence with \u00 may stand for any ASCII character.
+	spellings := [][]byte{[]byte(value), []byte(`\u00`)}
+	for _, c := range []byte(value) {
+		switch {
+		case c == '/':
+			spellings = append(spellings[:2], []byte(`\/`))
+		case c < ' ' || c > '~' || strings.IndexByte("\"\\<>&", c) >= 0:
+			return func(*element) bool { return true } // can't be written as it is, or is written in several ways
+		}
+	}
+	return func(e *element) bool {
+		return slices.ContainsFunc(spellings, func(s []byte) bool { return bytes.Contains(e.raw, s) })
+	}
 }
 
 // FileOf returns the index of the file, as given to New, in which the record with this ID
@@ -267,26 +201,23 @@ func (tx *ReadTx[R]) elements() func(yield func(*element) bool) {
 	}
 }
 
-// visible decodes an element, nil if there is none or it is hidden, and takes from it the
-// names that a later record has too.
+// visible decodes an element, nil if there is none or it is hidden.
 func (tx *ReadTx[R]) visible(e *element) (*R, error) {
 	if e == nil {
 		return nil, nil
 	}
 	r, err := tx.decode(e)
-	if err != nil {
+	if err != nil || tx.hidden(r) {
 		return nil, err
-	}
-	if hidden := tx.c.schema.Hidden; hidden != nil && hidden(r) {
-		return nil, nil
 	}
 	return r, nil
 }
 
+// decode decodes an element, and takes from it the names that a later record has too.
 func (tx *ReadTx[R]) decode(e *element) (*R, error) {
 	r := new(R)
 	if err := tx.c.decode.decode(e.raw, r); err != nil {
-		return nil, tx.misfit(e, err)
+		return nil, tx.decodeError(e, err)
 	}
 	if e.names == nil || tx.c.schema.Names == nil || len(tx.c.schema.Names(r)) == 0 {
 		return r, nil
@@ -305,13 +236,13 @@ func (tx *ReadTx[R]) decode(e *element) (*R, error) {
 func (tx *ReadTx[R]) owners() (map[string]*element, error) {
 	owners, culprit, err := tx.st.owners()
 	if err != nil {
-		return nil, tx.misfit(culprit, err)
+		return nil, tx.decodeError(culprit, err)
 	}
 	return owners, nil
 }
 
-// misfit is the error for a record that is JSON but not of this kind.
-func (tx *ReadTx[R]) misfit(e *element, err error) error {
+// decodeError is the error for a record that is JSON but not of this kind.
+func (tx *ReadTx[R]) decodeError(e *element, err error) error {
 	path := ""
 	if i := tx.st.fileOf(e); i >= 0 {
 		path = tx.c.files[i].Path
@@ -321,12 +252,4 @@ func (tx *ReadTx[R]) misfit(e *element, err error) error {
 
 func (tx *ReadTx[R]) notFound(ref, why string) error {
 	return errdefs.Missing{Kind: tx.c.schema.Kind, Ref: ref, Why: why}
-}
-
-func deref[R any](r *R) R {
-	var none R
-	if r == nil {
-		return none
-	}
-	return *r
 }

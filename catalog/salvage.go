@@ -31,7 +31,7 @@ func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
 	}
 	for e := range tx.elements() {
 		if err := tx.c.checkID(e.id); err != nil {
-			return nil, tx.misfit(e, err)
+			return nil, tx.decodeError(e, err)
 		}
 	}
 	var found []Contradiction
@@ -56,7 +56,7 @@ func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
 		seen = append(seen, e)
 		names, err := e.nameList()
 		if err != nil {
-			return nil, tx.misfit(e, err)
+			return nil, tx.decodeError(e, err)
 		}
 		for _, name := range names {
 			if owner := owners[name]; owner != e {
@@ -147,9 +147,6 @@ func (c *Catalog[R]) Salvage(ctx context.Context) (all []Salvaged, err error) {
 func (c *Catalog[R]) legible(data []byte) ([]element, bool) {
 	all, fault := scan(data)
 	sound := fault == nil
-	if !sound {
-		all = scanUpTo(data)
-	}
 	fits := slices.DeleteFunc(all, func(e element) bool {
 		var names []string
 		bad := c.checkID(e.id) != nil || c.decode.decode(e.raw, new(R)) != nil || e.names != nil &&
@@ -158,25 +155,6 @@ func (c *Catalog[R]) legible(data []byte) ([]element, bool) {
 		return bad
 	})
 	return fits, sound
-}
-
-// scanUpTo finds the records before the first fault.
-func scanUpTo(data []byte) (whole []element) {
-	s := scanner{data: data}
-	i := s.space(0)
-	if s.at(i) != '[' {
-		return nil
-	}
-	for i = s.space(i + 1); ; i = s.space(i + 1) {
-		var e element
-		if i = s.record(i, &e); i < 0 {
-			return whole
-		}
-		whole = append(whole, e)
-		if i = s.space(i); s.at(i) != ',' {
-			return whole
-		}
-	}
 }
 
 func (c *Catalog[R]) checkID(id string) error {

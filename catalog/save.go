@@ -19,7 +19,7 @@ type Changes interface {
 	// Save is SaveTogether for one.
 	Save() error
 
-	stage() (*edition, error)
+	stage(*save) error
 	saved(err error)
 }
 
@@ -40,24 +40,20 @@ func SaveTogether(all ...Changes) error {
 }
 
 func saveTogether(all []Changes) (err error) {
-	var editions []*edition
+	var s save
 	defer func() {
-		for _, e := range editions {
-			if cerr := e.close(); err == nil {
+		for _, f := range s.files { // which removes what isn't in its place
+			if cerr := f.Close(); err == nil {
 				err = cerr
 			}
 		}
 	}()
 	for _, tx := range all {
-		e, err := tx.stage()
-		if err != nil {
+		if err := tx.stage(&s); err != nil {
 			return err
 		}
-		if e != nil {
-			editions = append(editions, e)
-		}
 	}
-	return publish(editions)
+	return s.publish()
 }
 
 // Save makes everything that was changed so far durable, before the transaction ends; see
@@ -69,58 +65,44 @@ func (tx *WriteTx[R]) Save() error { return SaveTogether(tx) }
 // no syncs of their own then.
 func (tx *WriteTx[R]) SyncBefore(fs *fsat.Syncer) { tx.after = append(tx.after, fs) }
 
-// edition is what one transaction wants to have in its files.
-type edition struct {
-	gauge *fsat.Gauge
-	after []*fsat.Syncer
-	files []*nextFile
-	// inPlace is called for each file that is.
-	inPlace func()
+// save is what several transactions want to have in their files.
+type save struct {
+	barrier fsat.Barrier // what must be on disk before the next names are seen
+	files   []nextFile
 }
 
 type nextFile struct {
 	*atomicfile.Next
-	file  File
-	state *fileState
-}
-
-// close removes what isn't in its place.
-func (e *edition) close() (err error) {
-	for _, f := range e.files {
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-	}
-	return err
+	file    File
+	state   *fileState
+	inPlace func()
 }
 
 // stage writes the files aside. The token comes first, so that nobody can hold the old
 // content to be current.
-func (tx *WriteTx[R]) stage() (*edition, error) {
-	if err := tx.check(); err != nil {
-		return nil, err
-	}
-	if !tx.unsaved() {
-		return nil, nil
+func (tx *WriteTx[R]) stage(s *save) error {
+	if err := tx.check(); err != nil || !tx.unsaved() {
+		return err
 	}
 	if err := tx.settleNames(); err != nil {
-		return nil, err
+		return err
 	}
 	for i, f := range tx.c.files {
 		if size := tx.st.files[i].size(); tx.dirty[i] && size > maxFileSize {
-			return nil, fmt.Errorf("save %s: %w: its %d bytes are more than the limit of %d", f.Path,
+			return fmt.Errorf("save %s: %w: its %d bytes are more than the limit of %d", f.Path,
 				errdefs.ErrInvalid, size, maxFileSize)
 		}
 	}
 	token, err := tx.locks.touch()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	tx.st.token = token
 	step.Reached(tx.ctx, string(tx.c.schema.Kind)+" token written")
-	e := &edition{gauge: &tx.c.gauge, after: tx.after, inPlace: func() {
-		step.Reached(tx.ctx, string(tx.c.schema.Kind)+" records written")
-	}}
+	s.barrier.Gauge = &tx.c.gauge
+	for _, fs := range tx.after {
+		s.barrier.AddFS(fs)
+	}
 	for i, f := range tx.c.files {
 		if !tx.dirty[i] {
 			continue
@@ -128,12 +110,15 @@ func (tx *WriteTx[R]) stage() (*edition, error) {
 		state := &tx.st.files[i]
 		next, err := prepare(f.Path, state.splice)
 		if err != nil {
-			_ = e.close()
-			return nil, err
+			return err
 		}
-		e.files = append(e.files, &nextFile{next, f, state})
+		if !f.Volatile {
+			next.AddTo(&s.barrier)
+		}
+		s.files = append(s.files, nextFile{next, f, state,
+			func() { step.Reached(tx.ctx, string(tx.c.schema.Kind)+" records written") }})
 	}
-	return e, nil
+	return nil
 }
 
 // saved ends the transaction after an error. Without one all is saved.
@@ -160,36 +145,22 @@ func prepare(path string, fill func(*bufio.Writer) error) (*atomicfile.Next, err
 
 // publish renames what is written aside into place, durably where that is asked for:
 // first the contents, then the names.
-func publish(editions []*edition) error {
-	var barrier fsat.Barrier
-	for _, e := range editions {
-		barrier.Gauge = e.gauge
-		for _, fs := range e.after {
-			barrier.AddFS(fs)
-		}
-		for _, f := range e.files {
-			if !f.file.Volatile {
-				f.AddTo(&barrier)
-			}
-		}
-	}
-	if err := barrier.Sync(); err != nil {
+func (s *save) publish() error {
+	if err := s.barrier.Sync(); err != nil {
 		return err
 	}
-	for _, e := range editions {
-		for _, f := range e.files {
-			if err := f.Rename(); err != nil {
-				return err
-			}
-			f.state.hidden = nil
-			f.state.stamp = stampOf(f.Stat())
-			if !f.file.Volatile {
-				barrier.AddDir(filepath.Dir(f.file.Path), f.Stat().Dev)
-			}
-			e.inPlace()
+	for _, f := range s.files {
+		if err := f.Rename(); err != nil {
+			return err
 		}
+		f.state.hidden = nil
+		f.state.stamp = stampOf(f.Stat())
+		if !f.file.Volatile {
+			s.barrier.AddDir(filepath.Dir(f.file.Path), f.Stat().Dev)
+		}
+		f.inPlace()
 	}
-	return barrier.Sync()
+	return s.barrier.Sync()
 }
 
 // splice writes the file's array from the elements' own bytes.

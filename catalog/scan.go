@@ -13,63 +13,56 @@ type element struct {
 	raw   []byte // the object, from brace to brace
 	id    string // decoded
 	names []byte // the value of "names", nil without
-	known uint32 // atomic: what remember has found out about raw
 }
 
 // scan finds the records of a file in one pass. It accepts exactly what encoding/json
 // accepts as an array of objects (RFC 8259, any bytes in strings), except for its own
-// limit of nesting, so a file that passes here is safe to cut at the places found.
+// limit of nesting, so a file that passes here is safe to cut at the places found. With a
+// fault it returns the records before that.
 func scan(data []byte) ([]element, *fault) {
 	if len(data) == 0 {
 		return nil, nil
 	}
 	s := scanner{data: data}
-	elements, i := s.records()
+	var elements []element
+	i := s.space(0)
+	switch s.at(i) {
+	case 'n': // how Go writes an array that it never made
+		i = s.literal(i, "null")
+	case '[':
+		elements = make([]element, 0, 1+len(data)/400)
+		i = s.array(i, 1, func(i, depth int) int {
+			elements = append(elements, element{})
+			if i = s.record(i, depth+1, &elements[len(elements)-1]); i < 0 {
+				elements = elements[:len(elements)-1]
+			}
+			return i
+		})
+	default:
+		i = s.fail(i, "an array of records")
+	}
 	if i >= 0 {
 		s.end(i)
 	}
 	return elements, s.fault
 }
 
-// records scans the array.
-func (s *scanner) records() ([]element, int) {
-	i := s.space(0)
-	if s.at(i) == 'n' { // how Go writes an array that it never made
-		return nil, s.literal(i, "null")
-	}
-	if s.at(i) != '[' {
-		return nil, s.fail(i, "an array of records")
-	}
-	elements := make([]element, 0, 1+len(s.data)/400)
-	if i = s.space(i + 1); s.at(i) == ']' {
-		return elements, i + 1
-	}
-	for {
-		elements = append(elements, element{})
-		if i = s.record(i, &elements[len(elements)-1]); i < 0 {
-			return nil, -1
-		}
-		switch i = s.space(i); s.at(i) {
-		case ',':
-			i = s.space(i + 1)
-		case ']':
-			return elements, i + 1
-		default:
-			return nil, s.fail(i, "a comma or the end of the array")
-		}
-	}
-}
-
 // record scans one object of the array and takes down its ID and its names.
-func (s *scanner) record(i int, e *element) int {
+func (s *scanner) record(i, depth int, e *element) int {
 	if s.at(i) != '{' {
 		return s.fail(i, "a record, which starts with a brace")
 	}
-	end := s.members(i, 2, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
-		switch s.memberAt(name, nameEnd, plain) {
-		case memberID:
+	end := s.members(i, depth, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
+		// Letter case doesn't matter, as with encoding/json, which folds by Unicode: the
+		// only other letter that folds to one of these is U+017F, a long s.
+		key := s.data[name+1 : nameEnd-1]
+		if !plain {
+			key = []byte(unquote(s.data[name:nameEnd]))
+		}
+		switch {
+		case len(key) == 2 && key[0]|0x20 == 'i' && key[1]|0x20 == 'd':
 			return s.takeID(e, value, valueEnd)
-		case memberNames:
+		case (len(key) == 5 || len(key) == 6) && strings.EqualFold(string(key), "names"):
 			e.names = s.data[value:valueEnd]
 		}
 		return true
@@ -96,35 +89,6 @@ func (s *scanner) takeID(e *element, i, end int) bool {
 		e.id = unquote(s.data[i:end])
 	}
 	return true
-}
-
-type member int
-
-const (
-	memberOther member = iota
-	memberID
-	memberNames
-)
-
-// memberAt recognises the members that matter. Letter case does not, as with
-// encoding/json, which folds by Unicode: the only other letter that folds to one of these
-// is U+017F, a long s.
-func (s *scanner) memberAt(i, end int, plain bool) member {
-	key := s.data[i+1 : end-1]
-	if !plain {
-		key = []byte(unquote(s.data[i:end]))
-	}
-	switch len(key) {
-	case 2:
-		if key[0]|0x20 == 'i' && key[1]|0x20 == 'd' {
-			return memberID
-		}
-	case 5, 6:
-		if strings.EqualFold(string(key), "names") {
-			return memberNames
-		}
-	}
-	return memberOther
 }
 
 // unquote decodes a string that the scanner has accepted.

@@ -69,7 +69,7 @@ func (s *scanner) value(i, depth int) int {
 	case '{':
 		return s.members(i, depth+1, nil)
 	case '[':
-		return s.array(i, depth+1)
+		return s.array(i, depth+1, s.value)
 	case 't':
 		return s.literal(i, "true")
 	case 'f':
@@ -125,7 +125,8 @@ func (s *scanner) members(i, depth int, visit func(name, nameEnd int, plain bool
 	}
 }
 
-func (s *scanner) array(i, depth int) int {
+// array scans an array and each of its elements by element, which is told the depth.
+func (s *scanner) array(i, depth int, element func(i, depth int) int) int {
 	if depth > maxDepth {
 		return s.fail(i, "less nesting")
 	}
@@ -133,7 +134,7 @@ func (s *scanner) array(i, depth int) int {
 		return i + 1
 	}
 	for {
-		if i = s.value(i, depth); i < 0 {
+		if i = element(i, depth); i < 0 {
 			return -1
 		}
 		switch i = s.space(i); s.at(i) {
