@@ -34,9 +34,33 @@
 // cut: a new token into the lock file, the content into a temporary file, fdatasync,
 // rename, fsync of the directory, and only then the lock is given back.
 //
+// Several catalogs can be saved as one, by SaveTogether: a container and its layer come,
+// and go, in one save of two files. The files are renamed in one after the other, in the
+// order of the arguments, so that whoever finds the later change finds the earlier one.
+//
+// # Names
+//
+// A name belongs to one record. Programs that raced have made files in which it belongs
+// to two; the later one has it then, for all who read, and the next save writes it so.
+// Contradictions tells of such records.
+//
+// # Other stores
+//
+// Stack lets one transaction read the catalogs of several stores, of which only the first
+// is written. A record counts where it is found first.
+//
 // # Damage
 //
-// A file that is not a JSON array of objects is refused with errdefs.ErrCorrupt and the
-// place of the first fault. The catalog then neither reads nor writes any of its files:
-// whatever it wrote would make the damage permanent.
+// A file that is not a JSON array of objects is refused with errdefs.CorruptFile, which
+// names the place of the first fault. The catalog then neither reads nor writes any of
+// its files: whatever it wrote would make the damage permanent. Salvage, which somebody
+// has to ask for, keeps the records before the fault and a copy of the file as it was.
+//
+// # Where is what
+//
+// scanner.go and scan.go find the records in a file's bytes, decode.go and encode.go turn
+// them into structs and back. state.go is what one process knows of the files, read.go
+// and write.go the transactions over it, names.go whose a name is, save.go the order of a
+// save, locks.go the locks, stack.go several stores, salvage.go damage, and
+// mountpoints.go the table of mounts.
 package catalog

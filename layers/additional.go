@@ -65,12 +65,12 @@ func (s *Store) PrepareAdditional(ctx context.Context, parent *Layer, layer driv
 	record.Names, record.Metadata = naming.Dedupe(opts.Names), opts.Metadata
 	d := &Draft{store: s, opts: opts, record: record}
 	if parent != nil {
-		d.record.Parent, d.beneath, d.under = parent.ID, parent.ID, parent.Mapping()
+		d.record.Parent, d.lower, d.lowerMapping = parent.ID, parent.ID, parent.Mapping()
 	}
-	if !d.under.IsIdentity() {
-		return nil, fmt.Errorf("additional layer on %s, which has an ID mapping: %w", d.beneath, errdefs.ErrUnsupported)
+	if !d.lowerMapping.IsIdentity() {
+		return nil, fmt.Errorf("additional layer on %s, which has an ID mapping: %w", d.lower, errdefs.ErrUnsupported)
 	}
-	if d.staged, err = layer.Stage(ctx, d.beneath); err != nil {
+	if d.staged, err = layer.Stage(ctx, d.lower); err != nil {
 		return nil, err
 	}
 	return d, nil

@@ -11,7 +11,6 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/step"
-	"golang.org/x/sys/unix"
 )
 
 // Apply unpacks a tar onto the own content of a layer that exists, and returns the bytes
@@ -116,7 +115,7 @@ func (s *Store) PrepareReplacement(ctx context.Context, layer Layer, opts driver
 // be one step, so the record goes through a state that is true at every moment between
 // them: content that nobody has described.
 func (tx *WriteTx) replaceContent(ctx context.Context, d *Draft, layer Layer) error {
-	layer, err := tx.forgetContent(layer)
+	layer, err := tx.clearDigests(layer)
 	if err != nil {
 		return err
 	}
@@ -127,41 +126,51 @@ func (tx *WriteTx) replaceContent(ctx context.Context, d *Draft, layer Layer) er
 	if err := tx.DiscardIfThere(tx.store.TarSplit(Layer{ID: layer.ID})); err != nil {
 		return err
 	}
-	step.Reached(ctx, "former recipe renamed away")
-	trash, err := d.staged.Replace(ctx, layer.ID)
-	if trash != nil {
-		tx.trash = append(tx.trash, trash)
-	}
-	if err != nil {
+	step.Reached(ctx, "former tar-split file renamed away")
+	if err := tx.swap(ctx, d, layer.ID); err != nil {
 		return err
 	}
 	step.Reached(ctx, "content replaced")
-	return tx.described(ctx, d, layer)
+	return tx.describe(ctx, d, layer)
 }
 
-// forgetContent makes a layer one whose content nobody has described.
-func (tx *WriteTx) forgetContent(layer Layer) (Layer, error) {
+// swap puts the draft in the place of the layer's content.
+func (tx *WriteTx) swap(ctx context.Context, d *Draft, id string) error {
+	trash, err := d.staged.Replace(ctx, id)
+	if trash != nil {
+		tx.trash = append(tx.trash, trash)
+	}
+	return err
+}
+
+// placeTarSplit gives the draft's tar-split file to the layer, durably.
+func (tx *WriteTx) placeTarSplit(d *Draft, id string) error {
+	if err := os.Rename(d.tarSplit, tx.store.TarSplit(Layer{ID: id})); err != nil {
+		return err
+	}
+	return fsat.SyncDir(tx.store.cfg.Dir)
+}
+
+// clearDigests makes a layer one whose content nobody has described, and saves that.
+func (tx *WriteTx) clearDigests(layer Layer) (Layer, error) {
 	if layer.DiffID == "" && layer.TOCDigest == "" {
 		return layer, nil
 	}
-	layer.forget()
+	layer.clearDigests()
 	if err := tx.records.Replace(layer); err != nil {
 		return layer, err
 	}
 	return layer, tx.records.Save()
 }
 
-// described puts the draft's recipe and digests in place, for content that is there
-// already.
-func (tx *WriteTx) described(ctx context.Context, d *Draft, layer Layer) error {
-	if err := unix.Rename(d.tarSplit, tx.store.TarSplit(Layer{ID: layer.ID})); err != nil {
+// describe puts the draft's tar-split file and digests in place, for content that is
+// there already.
+func (tx *WriteTx) describe(ctx context.Context, d *Draft, layer Layer) error {
+	if err := tx.placeTarSplit(d, layer.ID); err != nil {
 		return err
 	}
-	if err := fsat.SyncDir(tx.store.cfg.Dir); err != nil {
-		return err
-	}
-	step.Reached(ctx, "new recipe in place")
-	layer.took(*d.result)
+	step.Reached(ctx, "new tar-split file in place")
+	layer.setDigests(*d.result)
 	layer.TOCDigest = ""
 	if err := tx.records.Replace(layer); err != nil {
 		return err
@@ -181,21 +190,14 @@ func (tx *WriteTx) Exchange(ctx context.Context, d *Draft, id string, gone bool)
 			return err
 		}
 	}
-	if err := os.Rename(d.tarSplit, tarSplit); err != nil {
+	if err := tx.placeTarSplit(d, id); err != nil {
 		return err
 	}
-	if err := fsat.SyncDir(tx.store.cfg.Dir); err != nil {
-		return err
-	}
-	step.Reached(ctx, "recipe renewed")
+	step.Reached(ctx, "tar-split file renewed")
 	if gone {
 		return d.staged.Commit(ctx, id)
 	}
-	trash, err := d.staged.Replace(ctx, id)
-	if trash != nil {
-		tx.trash = append(tx.trash, trash)
-	}
-	if err != nil {
+	if err := tx.swap(ctx, d, id); err != nil {
 		return err
 	}
 	step.Reached(ctx, "content renewed")

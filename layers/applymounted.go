@@ -17,8 +17,8 @@ import (
 // mount must not change but by it (Documentation/filesystems/overlayfs.rst, Changes to
 // underlying filesystems). It is what "tar -x" in the mount would do, whiteouts apart: an
 // error or a crash leaves some of the files. From the start on the layer is one whose
-// content nobody has described, and at the end it has the digests and the recipe of this
-// tar.
+// content nobody has described, and at the end it has the digests and the tar-split file
+// of this tar.
 func (s *Store) applyMounted(ctx context.Context, layer Layer, r io.Reader,
 	progress func(read int64)) (size int64, err error) {
 	defer func() {
@@ -46,7 +46,7 @@ func (s *Store) applyMounted(ctx context.Context, layer Layer, r io.Reader,
 		if err != nil {
 			return err
 		}
-		if _, err = tx.forgetContent(now); err != nil {
+		if _, err = tx.clearDigests(now); err != nil {
 			return err
 		}
 		return tx.DiscardIfThere(s.TarSplit(Layer{ID: layer.ID}))
@@ -74,7 +74,7 @@ func (s *Store) applyMounted(ctx context.Context, layer Layer, r io.Reader,
 		if now.Created != layer.Created || now.DiffID != "" {
 			return fmt.Errorf("changed while a diff was applied to it: %w", errdefs.ErrBusy)
 		}
-		return tx.described(ctx, d, now)
+		return tx.describe(ctx, d, now)
 	})
 	return d.result.ContentSize, err
 }

@@ -66,13 +66,13 @@ func (tx *WriteTx) Add(ctx context.Context, d *Draft) (Layer, error) {
 			return Layer{}, fmt.Errorf("parent: %w", err)
 		}
 	}
-	if d.beneath != "" {
-		beneath, err := tx.Get(d.beneath)
+	if d.lower != "" {
+		lower, err := tx.Get(d.lower)
 		if err != nil {
 			return Layer{}, fmt.Errorf("parent: %w", err)
 		}
-		if !beneath.Mapping().Equal(d.under) {
-			return Layer{}, fmt.Errorf("parent %s: ID mapping changed meanwhile: %w", beneath.ID, errdefs.ErrBusy)
+		if !lower.Mapping().Equal(d.lowerMapping) {
+			return Layer{}, fmt.Errorf("parent %s: ID mapping changed meanwhile: %w", lower.ID, errdefs.ErrBusy)
 		}
 	}
 	record := d.record
@@ -119,8 +119,8 @@ func (tx *WriteTx) Records() catalog.Changes { return tx.records }
 // leaves it alone.
 func (d *Draft) Recorded() { d.placed = "" }
 
-// commitBeside moves the recipe and the data items to their places, and moves away what
-// an interrupted operation left there.
+// commitBeside moves the tar-split file and the data items to their places, and moves
+// away what an interrupted operation left there.
 func (tx *WriteTx) commitBeside(ctx context.Context, d *Draft, id string) error {
 	s := tx.store
 	for _, move := range []struct{ from, to string }{
@@ -142,7 +142,7 @@ func (tx *WriteTx) commitBeside(ctx context.Context, d *Draft, id string) error 
 	if d.tarSplit == "" && d.dataDir == "" {
 		return nil
 	}
-	step.Reached(ctx, "recipe and data items in place")
+	step.Reached(ctx, "tar-split file and data items in place")
 	if d.unsynced {
 		return nil
 	}

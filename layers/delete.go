@@ -45,7 +45,7 @@ func (tx *WriteTx) Remove(ctx context.Context, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	if err := tx.unmountAll(ctx, ids); err != nil {
+	if err := tx.UnmountAll(ctx, ids...); err != nil {
 		return err
 	}
 	step.Reached(ctx, "layer unmounted for deletion")

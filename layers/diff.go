@@ -24,19 +24,19 @@ type DiffOptions struct {
 	// Progress is called now and then with the uncompressed bytes written so far; nil for
 	// none.
 	Progress func(written int64)
-	// FromFiles writes what the layer's files make, whatever its tar-split file says. That
-	// is the layer's own tar if it was made in the same way, as those are that Podman and
-	// Buildah commit.
+	// FromFiles writes what the layer's files make, whatever its tar-split file says.
+	// That is the layer's own tar if it was made in the same way, as those are that
+	// Podman and Buildah commit.
 	FromFiles bool
 }
 
 // Diff writes the tar that turns layer from into layer to. With from "" that is the
 // layer's parent; a layer that came as a tar is then written as the same bytes again,
-// from its recipe, and compressed as it was or as opts says.
+// from its tar-split file, and compressed as it was or as opts says.
 //
 // No lock is held while bytes flow. If the layer is deleted or changed meanwhile, Diff
 // fails with errdefs.ErrBusy after it has written something; a file that no longer has
-// the content the recipe was made from is errdefs.ErrCorrupt.
+// the content the tar-split file was made from is errdefs.ErrCorrupt.
 func (s *Store) Diff(ctx context.Context, w io.Writer, to, from string, opts DiffOptions) error {
 	c, err := s.comparison(ctx, to, from)
 	if err != nil {
@@ -98,12 +98,12 @@ func (s *Store) Changes(ctx context.Context, to, from string) ([]diff.Change, er
 // comparison is what has to be known to compare two layers. It is gathered under the lock
 // and used without it.
 type comparison struct {
-	store  *Store
-	driver drivers.Driver
-	to     Layer
-	from   Layer // without ID when to is compared with nothing
-	info   drivers.Info
-	recipe *os.File // of to, or nil; of use against the parent only
+	store    *Store
+	driver   drivers.Driver
+	to       Layer
+	from     Layer // without ID when to is compared with nothing
+	info     drivers.Info
+	tarSplit *os.File // of to, or nil; of use against the parent only
 
 	toShift, fromShift idtools.Mapping // what mounting them has to translate
 }
@@ -132,7 +132,7 @@ func (s *Store) comparison(ctx context.Context, to, from string) (*comparison, e
 			return err
 		}
 		if c.from.ID == c.to.Parent {
-			c.recipe, err = s.OpenTarSplit(c.to)
+			c.tarSplit, err = s.OpenTarSplit(c.to)
 		}
 		return err
 	})
@@ -153,15 +153,15 @@ func (s *Store) OpenTarSplit(layer Layer) (*os.File, error) {
 }
 
 func (c *comparison) close() {
-	if c.recipe != nil {
-		c.recipe.Close()
+	if c.tarSplit != nil {
+		c.tarSplit.Close()
 	}
 }
 
 func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) error {
-	if c.recipe != nil && !opts.FromFiles {
+	if c.tarSplit != nil && !opts.FromFiles {
 		w = &meter{w: w, report: opts.Progress}
-		return tarsplit.Replay(ctx, w, c.recipe, append([]string{c.info.Content}, c.info.Lower...))
+		return tarsplit.Replay(ctx, w, c.tarSplit, append([]string{c.info.Content}, c.info.Lower...))
 	}
 	files := c.files()
 	files.Options.Progress = opts.Progress

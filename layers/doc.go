@@ -1,9 +1,9 @@
 // Package layers keeps the records of layers in step with their files.
 //
 // A layer has a record in layers.json (or volatile-layers.json), a directory that the
-// driver keeps, perhaps the recipe of the tar it came from (<id>.tar-split.gz) and
-// perhaps data items (<id>/). All of them belong to whoever holds layers.lock: shared to
-// look and to mount, exclusive to change. View and Update take it, and hand out a
+// driver keeps, perhaps the tar-split file of the tar it came from (<id>.tar-split.gz)
+// and perhaps data items (<id>/). All of them belong to whoever holds layers.lock: shared
+// to look and to mount, exclusive to change. View and Update take it, and hand out a
 // transaction; what needs the lock is a method of that transaction. Bytes never flow
 // while the lock is held.
 //
@@ -12,7 +12,7 @@
 // A Draft is a layer that nobody sees yet. Importing one goes
 //
 //	d, err := s.Prepare(ctx, parent, opts)  // the driver stages a directory aside
-//	err = d.Fill(ctx, tar)                  // unpack, digest and write the recipe: minutes, without a lock
+//	err = d.Fill(ctx, tar)                  // unpack, digest, write the tar-split file: minutes, without a lock
 //	err = d.Sync(ctx)                       // syncfs, whose error counts, as does that of those beside Fill
 //	err = s.Update(ctx, func(tx *WriteTx) error {
 //		layer, err := tx.Commit(ctx, d)     // check again, rename in, save the record
@@ -24,6 +24,29 @@
 // process dies before, what it staged is in a temporary directory whose lock is free, or,
 // for the instant between the rename and the save, in a layer directory without a record.
 // The next writer removes the first, garbage collection the second.
+//
+// # Which sync
+//
+// A draft must be on disk before its record is. Three methods see to that, and every
+// draft is for one of them, after Fill and before Update:
+//
+//   - Sync writes all of the draft to disk, however long that takes. It is for one layer
+//     with content, and for new content of a layer that exists. Commit then syncs the
+//     names that it changes one by one.
+//   - SyncOrPostpone is for a new layer that may well be empty, as a container's is.
+//     Where next to nothing waits to be written on the file system, it does nothing: the
+//     save of the record, which is made under the lock, begins with one sync of the file
+//     system, and that covers the layer and the names. Where much waits it is Sync, since
+//     nobody shall hold a lock while a disk swallows gigabytes. A volatile layer isn't
+//     synced at all.
+//   - SyncTogether is for the layers of an image, drafts of which each lies on the one
+//     before. It syncs the file system once for all of them. They must be added in one
+//     transaction then.
+//
+// Whichever it is, its error is final. The kernel tells once that it couldn't write
+// something and marks the pages clean, so a second sync would succeed and prove nothing.
+//
+// # Other content
 //
 // Applying a diff to a layer that exists is the same with the layer's own content copied
 // first; the new content then takes the place of the old in one rename. If the layer is

@@ -37,12 +37,13 @@ type Draft struct {
 	record Layer
 	// idMap is what is applied to owners while unpacking.
 	idMap idtools.Mapping
-	// under is the mapping of the layer that the draft lies on, which is beneath.
-	under   idtools.Mapping
-	beneath string
-	staged  drivers.Staged
-	below   *Draft // what the draft lies on, if that is one too
-	// aside holds the recipe and the data items; nil while there are none.
+	// lower is the layer that the draft lies on, lowerMapping the mapping of that, and
+	// lowerDraft what it lies on if that is a draft too.
+	lower        string
+	lowerMapping idtools.Mapping
+	lowerDraft   *Draft
+	staged       drivers.Staged
+	// aside holds the tar-split file and the data items; nil while there are none.
 	aside    *tempdir.Dir
 	tarSplit string // path within aside, or ""
 	dataDir  string // path within aside, or ""
@@ -68,7 +69,7 @@ func (s *Store) Prepare(ctx context.Context, parent *Layer, opts CreateOptions) 
 // prepare is Prepare, on top of a draft where below isn't nil, of whose record parent is
 // a copy then.
 func (s *Store) prepare(ctx context.Context, parent *Layer, below *Draft, opts CreateOptions) (*Draft, error) {
-	d := &Draft{store: s, opts: opts, below: below}
+	d := &Draft{store: s, opts: opts, lowerDraft: below}
 	if err := d.settleMapping(ctx, parent); err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (s *Store) prepare(ctx context.Context, parent *Layer, below *Draft, opts C
 		GIDMap:     d.idMap.GIDs,
 	}
 	if parent != nil {
-		d.record.Parent, d.beneath = parent.ID, parent.ID
+		d.record.Parent, d.lower = parent.ID, parent.ID
 	}
 	stage := drivers.StageOptions{Writable: opts.Writable, IDMap: d.idMap}
 	if opts.Writable {
@@ -100,29 +101,18 @@ func (s *Store) prepare(ctx context.Context, parent *Layer, below *Draft, opts C
 }
 
 // PrepareCopy stages a copy of template in which all owners are those of mapping to. It
-// has template's parent, digests and recipe, and stands for it wherever a layer with this
-// mapping is needed.
+// has template's parent, digests and tar-split file, and stands for it wherever a layer
+// with this mapping is needed.
 func (s *Store) PrepareCopy(ctx context.Context, template Layer, to idtools.Mapping) (*Draft, error) {
-	d := &Draft{store: s, idMap: to, under: template.Mapping(), beneath: template.ID}
-	d.record = Layer{
-		Parent:           template.Parent,
-		Metadata:         template.Metadata,
-		MountLabel:       template.MountLabel,
-		CompressedDigest: template.CompressedDigest,
-		CompressedSize:   template.CompressedSize,
-		DiffID:           template.DiffID,
-		DiffSize:         template.DiffSize,
-		TOCDigest:        template.TOCDigest,
-		Compression:      template.Compression,
-		UIDs:             template.UIDs,
-		GIDs:             template.GIDs,
-		UIDMap:           to.UIDs,
-		GIDMap:           to.GIDs,
-	}
+	d := &Draft{store: s, idMap: to, lowerMapping: template.Mapping(), lower: template.ID}
+	d.record = template
+	d.record.ID, d.record.Names, d.record.Flags, d.record.BigDataNames = "", nil, nil, nil
+	d.record.ReadOnly, d.record.home = false, ""
+	d.record.UIDMap, d.record.GIDMap = to.UIDs, to.GIDs
 	if err := d.stage(ctx, drivers.StageOptions{IDMap: to}); err != nil {
 		return nil, fmt.Errorf("copy of layer %s: %w", template.ID, err)
 	}
-	if err := d.copyRecipe(template); err != nil {
+	if err := d.copyTarSplit(template); err != nil {
 		return nil, errors.Join(fmt.Errorf("copy of layer %s: %w", template.ID, err), d.Close())
 	}
 	return d, nil
@@ -130,34 +120,34 @@ func (s *Store) PrepareCopy(ctx context.Context, template Layer, to idtools.Mapp
 
 // stage has the driver make the layer's directory, with the owners it shall have.
 func (d *Draft) stage(ctx context.Context, opts drivers.StageOptions) (err error) {
-	if d.below != nil {
+	if d.lowerDraft != nil {
 		return d.stageOn(ctx, opts)
 	}
-	if d.staged, err = d.store.driver.Stage(ctx, d.beneath, opts); err != nil {
+	if d.staged, err = d.store.driver.Stage(ctx, d.lower, opts); err != nil {
 		return err
 	}
 	step.Reached(ctx, "layer staged")
-	if d.beneath == "" || d.opts.Shift || d.under.Equal(d.idMap) {
+	if d.lower == "" || d.opts.Shift || d.lowerMapping.Equal(d.idMap) {
 		return nil
 	}
-	if err = d.staged.Remap(ctx, d.under, d.idMap); err != nil {
+	if err = d.staged.Remap(ctx, d.lowerMapping, d.idMap); err != nil {
 		return errors.Join(err, d.staged.Discard())
 	}
 	step.Reached(ctx, "owners translated")
 	return nil
 }
 
-// copyRecipe takes over the recipe of another layer's tar, if it has one.
-func (d *Draft) copyRecipe(of Layer) error {
-	recipe, err := d.store.OpenTarSplit(of)
-	if err != nil || recipe == nil {
+// copyTarSplit takes over the tar-split file of another layer's tar, if it has one.
+func (d *Draft) copyTarSplit(of Layer) error {
+	tarSplit, err := d.store.OpenTarSplit(of)
+	if err != nil || tarSplit == nil {
 		return err
 	}
-	defer recipe.Close()
+	defer tarSplit.Close()
 	if d.tarSplit, err = d.addition(); err != nil {
 		return err
 	}
-	return copyToFile(d.tarSplit, recipe)
+	return copyToFile(d.tarSplit, tarSplit)
 }
 
 // settleMapping decides how owners are translated: as asked for, else as the parent's
@@ -166,12 +156,12 @@ func (d *Draft) copyRecipe(of Layer) error {
 func (d *Draft) settleMapping(ctx context.Context, parent *Layer) error {
 	m := d.opts.IDMap
 	if parent != nil {
-		d.under = parent.Mapping()
+		d.lowerMapping = parent.Mapping()
 		if len(m.UIDs) == 0 {
-			m.UIDs = d.under.UIDs
+			m.UIDs = d.lowerMapping.UIDs
 		}
 		if len(m.GIDs) == 0 {
-			m.GIDs = d.under.GIDs
+			m.GIDs = d.lowerMapping.GIDs
 		}
 	}
 	if d.opts.HostUIDMapping {
@@ -229,7 +219,7 @@ func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int6
 	}
 	// Readable too: where an entry of the tar replaces the file of an earlier one, Apply
 	// rewrites what it has recorded.
-	recipe, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	tarSplit, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -243,8 +233,8 @@ func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int6
 	if d.behind != nil {
 		opts.Wrote = d.behind.wrote
 	}
-	result, err := apply.Tar(ctx, d.staged.Content(), r, recipe, opts)
-	if cerr := recipe.Close(); err == nil {
+	result, err := apply.Tar(ctx, d.staged.Content(), r, tarSplit, opts)
+	if cerr := tarSplit.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
@@ -260,7 +250,7 @@ func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int6
 		result.CompressedSize = *d.opts.OriginalSize
 	}
 	d.tarSplit, d.result = path, &result
-	d.record.took(result)
+	d.record.setDigests(result)
 	step.Reached(ctx, "layer filled")
 	return nil
 }
@@ -371,8 +361,8 @@ func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 	} else if err := d.Sync(ctx); err != nil || !littleWaits() {
 		return err
 	}
-	// Now there is little left to write. When there is a recipe it lies beside the layer,
-	// or Commit has to sync its name.
+	// Now there is little left to write. When there is a tar-split file it lies beside
+	// the layer, or Commit has to sync its name.
 	if d.aside != nil {
 		if same, err := sameFileSystem(d.staged.Content(), d.aside.Path()); err != nil || !same {
 			return err

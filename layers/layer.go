@@ -44,7 +44,7 @@ type Layer struct {
 	// upon, not changed, deleted or mounted.
 	ReadOnly bool `json:"-"`
 
-	home string // the directory of the other store's records, recipes and data items
+	home string // the directory of the other store's records, tar-split files and data items
 }
 
 // Mapping is the ID mapping that was applied to the owners of the layer's files; none
@@ -84,16 +84,16 @@ func (l Layer) incomplete() bool {
 	return v
 }
 
-// took puts what an import has learned of its tar into the record.
-func (l *Layer) took(r apply.Result) {
+// setDigests puts what an import has learned of its tar into the record.
+func (l *Layer) setDigests(r apply.Result) {
 	l.CompressedDigest, l.CompressedSize = r.CompressedDigest, r.CompressedSize
 	l.DiffID, l.DiffSize = r.DiffID, r.DiffSize
 	l.Compression = r.Compression
 	l.UIDs, l.GIDs = r.UIDs, r.GIDs
 }
 
-// forget takes out of the record what was true of the layer's former content.
-func (l *Layer) forget() {
-	l.took(apply.Result{})
+// clearDigests takes out of the record what was true of the layer's former content.
+func (l *Layer) clearDigests() {
+	l.setDigests(apply.Result{})
 	l.TOCDigest = ""
 }

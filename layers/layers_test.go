@@ -21,7 +21,7 @@ import (
 )
 
 // What one Store has written another one finds, by whatever the layer is known by; its
-// recipe and items lie where containers/storage has them.
+// tar-split file and items lie where containers/storage has them.
 func TestRecord(t *testing.T) {
 	root, cfg := places(t)
 	s := open(t, root, cfg)

@@ -199,8 +199,8 @@ func (s *Store) unmountAt(ctx context.Context, id, path string) error {
 	return nil
 }
 
-// unmountAll unmounts layers that are about to go, whatever their counts are.
-func (tx *WriteTx) unmountAll(ctx context.Context, ids []string) error {
+// UnmountAll unmounts these layers, whatever their counts are.
+func (tx *WriteTx) UnmountAll(ctx context.Context, ids ...string) error {
 	s := tx.store
 	mounted := false
 	err := s.mounts.View(ctx, func(mounts *catalog.MountsTx) error {
@@ -247,7 +247,8 @@ func (tx *ReadTx) Mounted(ctx context.Context, ref string) (count int, err error
 	return count, err
 }
 
-// MountTable is the table of mounts, whose lock is taken while that of the layers is held.
+// MountTable is the table of mounts, whose lock is taken while that of the layers is
+// held.
 func (tx *ReadTx) MountTable() *catalog.Mountpoints { return tx.store.mounts }
 
 // MountedLayers returns the mounts of layers that exist.
@@ -259,16 +260,11 @@ func (tx *ReadTx) MountedLayers(ctx context.Context) ([]catalog.Mountpoint, erro
 			return err
 		}
 		for _, m := range all {
-			if _, err := tx.records.Get(m.ID); err == nil {
+			if _, err := tx.Get(m.ID); err == nil {
 				mounted = append(mounted, m)
 			}
 		}
 		return nil
 	})
 	return mounted, err
-}
-
-// UnmountAll unmounts these layers, whatever their counts are.
-func (tx *WriteTx) UnmountAll(ctx context.Context, ids ...string) error {
-	return tx.unmountAll(ctx, ids)
 }

@@ -10,36 +10,26 @@ import (
 // ReadTx is a look at the layers while nobody changes them. Layers that others left
 // incomplete don't exist for it.
 type ReadTx struct {
-	store   *Store
-	own     *catalog.ReadTx[Layer] // the store's own layers
-	records catalog.Reader[Layer]  // and those of read-only stores
+	catalog.Records[Layer]
+	store *Store
+	own   *catalog.ReadTx[Layer] // the store's own layers
+	all   catalog.Reader[Layer]  // and those of read-only stores
 }
-
-// Lookup finds a layer by ID, name or unique ID prefix, in this order;
-// errdefs.ErrNotFound when there is none.
-func (tx *ReadTx) Lookup(ref string) (Layer, error) { return tx.records.Lookup(ref) }
-
-// Get finds a layer by its whole ID; errdefs.ErrNotFound when there is none.
-func (tx *ReadTx) Get(id string) (Layer, error) { return tx.records.Get(id) }
-
-// All returns the layers in the order of their files: stable ones before volatile ones,
-// and then those of read-only stores.
-func (tx *ReadTx) All() ([]Layer, error) { return tx.records.All() }
 
 // ByCompressedDigest returns the layers whose blob has the digest; none is no error.
 func (tx *ReadTx) ByCompressedDigest(d digest.Digest) ([]Layer, error) {
-	return tx.records.Find(keyCompressed, string(d))
+	return tx.all.Find(keyCompressed, string(d))
 }
 
 // ByDiffID returns the layers whose uncompressed tar has the digest; none is no error.
 func (tx *ReadTx) ByDiffID(d digest.Digest) ([]Layer, error) {
-	return tx.records.Find(keyDiffID, string(d))
+	return tx.all.Find(keyDiffID, string(d))
 }
 
 // ByTOCDigest returns the layers that were pulled by this table of contents; none is no
 // error.
 func (tx *ReadTx) ByTOCDigest(d digest.Digest) ([]Layer, error) {
-	return tx.records.Find(keyTOC, string(d))
+	return tx.all.Find(keyTOC, string(d))
 }
 
 // InImageStore reports whether the record is among those of the image store, where layers
@@ -49,12 +39,12 @@ func (tx *ReadTx) InImageStore(id string) bool {
 	return err == nil && tx.store.cfg.ImageDir != "" && file == tx.store.files.image
 }
 
-// Incomplete returns the layers that a dead writer of containers/storage left half made or
-// half deleted. For everybody else they don't exist.
-func (tx *ReadTx) Incomplete() ([]Layer, error) { return tx.records.Hidden() }
+// Incomplete returns the layers that a dead writer of containers/storage left half made
+// or half deleted. For everybody else they don't exist.
+func (tx *ReadTx) Incomplete() ([]Layer, error) { return tx.all.Hidden() }
 
 // Children returns the layers right on top of the layer with this ID.
-func (tx *ReadTx) Children(id string) ([]Layer, error) { return tx.records.Find(keyParent, id) }
+func (tx *ReadTx) Children(id string) ([]Layer, error) { return tx.all.Find(keyParent, id) }
 
 // Chain returns the layer with this ID and its parents, downwards. Where one is missing
 // it returns those above it, and errdefs.ErrNotFound.
@@ -70,12 +60,6 @@ func (tx *ReadTx) Chain(id string) ([]Layer, error) {
 		id = layer.Parent
 	}
 	return chain, nil
-}
-
-// Contradictions are names and IDs that several records have, which readers get over by a
-// rule. A record without an ID is errdefs.ErrCorrupt.
-func (tx *ReadTx) Contradictions() ([]catalog.Contradiction, error) {
-	return tx.records.Contradictions()
 }
 
 // Settle has the records saved without contradictions.

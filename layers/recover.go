@@ -25,7 +25,7 @@ func (tx *WriteTx) deleteIncomplete(ctx context.Context) error {
 	for i, layer := range hidden {
 		ids[i] = layer.ID
 	}
-	if err := tx.unmountAll(ctx, ids); err != nil {
+	if err := tx.UnmountAll(ctx, ids...); err != nil {
 		return err
 	}
 	// Their files first: the mark stays, for whoever comes next, until nothing is left to

@@ -45,10 +45,10 @@ func (s *Store) PrepareOn(ctx context.Context, below *Draft, opts CreateOptions)
 // stageOn is stage for a layer on top of a draft.
 func (d *Draft) stageOn(ctx context.Context, opts drivers.StageOptions) error {
 	stacker, ok := d.store.driver.(drivers.Stacker)
-	if !ok || d.opts.Shift || !d.under.Equal(d.idMap) {
-		return fmt.Errorf("a layer on layer %s, which isn't complete: %w", d.beneath, errdefs.ErrUnsupported)
+	if !ok || d.opts.Shift || !d.lowerMapping.Equal(d.idMap) {
+		return fmt.Errorf("a layer on layer %s, which isn't complete: %w", d.lower, errdefs.ErrUnsupported)
 	}
-	staged, err := stacker.StageOn(ctx, d.below.staged, d.beneath, opts)
+	staged, err := stacker.StageOn(ctx, d.lowerDraft.staged, d.lower, opts)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (d *Draft) stageOn(ctx context.Context, opts drivers.StageOptions) error {
 // durable with its own.
 func SyncTogether(ctx context.Context, drafts []*Draft) error {
 	for _, d := range drafts {
-		if d.below != nil && (d.result == nil || !d.result.Root) {
+		if d.lowerDraft != nil && (d.result == nil || !d.result.Root) {
 			if err := d.staged.TakeRoot(); err != nil {
 				return err
 			}

@@ -15,11 +15,11 @@ import (
 
 // Config says where a Store lies and how it fills layers.
 type Config struct {
-	// Dir is overlay-layers in the graph root: records, recipes and data items.
+	// Dir is overlay-layers in the graph root: records, tar-split files and data items.
 	Dir string
 	// ImageDir is overlay-layers in the image store, where the records of layers that
-	// aren't writable are then; "" without an image store. Their recipes and data items
-	// are in Dir all the same (format, section 1.3).
+	// aren't writable are then; "" without an image store. Their tar-split files and data
+	// items are in Dir all the same (format, section 1.3).
 	ImageDir string
 	// ReadOnly are the same directories in other stores. Their layers are found after the
 	// store's own, in this order.
@@ -141,7 +141,7 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 func (s *Store) Inspect(ctx context.Context, fn func(tx *ReadTx) error) error {
 	return s.records.View(ctx, func(own *catalog.ReadTx[Layer]) error {
 		return catalog.Stack(ctx, own, s.below, func(records catalog.Reader[Layer]) error {
-			return fn(&ReadTx{store: s, own: own, records: records})
+			return fn(&ReadTx{Records: records, store: s, own: own, all: records})
 		})
 	})
 }
@@ -150,7 +150,7 @@ func (s *Store) Inspect(ctx context.Context, fn func(tx *ReadTx) error) error {
 // into others.
 func (s *Store) Recall(fn func(tx *ReadTx)) bool {
 	return len(s.below) == 0 && s.records.Recall(func(own *catalog.ReadTx[Layer]) {
-		fn(&ReadTx{store: s, own: own, records: own})
+		fn(&ReadTx{Records: own, store: s, own: own, all: own})
 	})
 }
 
@@ -167,7 +167,7 @@ func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 	var trash []drivers.Trash
 	err := s.records.Update(ctx, func(tx *catalog.WriteTx[Layer]) error {
 		return catalog.Stack(ctx, &tx.ReadTx, s.below, func(all catalog.Reader[Layer]) error {
-			w := &WriteTx{ReadTx: ReadTx{store: s, own: &tx.ReadTx, records: all}, records: tx}
+			w := &WriteTx{ReadTx: ReadTx{Records: all, store: s, own: &tx.ReadTx, all: all}, records: tx}
 			defer func() { trash = w.trash }()
 			if err := w.deleteIncomplete(ctx); err != nil {
 				return err
@@ -189,7 +189,7 @@ func (s *Store) Close() error {
 	return errors.Join(s.Wait(context.Background()), s.driver.Close())
 }
 
-// tmp is where recipes and data items are staged, and thrown away.
+// tmp is where tar-split files and data items are staged, and thrown away.
 func (s *Store) tmp() string { return filepath.Join(s.cfg.Dir, "tmp") }
 
 // TarSplitSuffix follows the ID in the name of a layer's tar-split file.
