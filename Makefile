@@ -16,7 +16,7 @@ OURTAGS = exclude_graphdriver_overlay exclude_graphdriver_btrfs exclude_graphdri
 VMTESTS = Quota|Verity|SELinux|InVM
 VMPACKAGES = ./tests/vm/kernel ./tests/selinux ./mount ./quota ./drivers/overlay ./store
 
-STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 .PHONY: build run test test-vm test-long lint bench peer-suite vulncheck sbom reproducible docs clean
 
@@ -41,14 +41,14 @@ test-vm: build # tests of quotas, fs-verity and SELinux in a virtual machine who
 test-long: # the same, with as many crashes and as long a storm as a release wants
 	SHALE_KILLS=1000 SHALE_CUTS=500 SHALE_STORM_SECONDS=300 hack/scratch go run ./hack/test -count=1 -timeout 120m ./tests/...
 
-lint: # gofmt, go vet, and staticcheck where the Go proxy can be reached
+lint: # gofmt, widths, vet, and golangci-lint (.golangci.yml) over all modules; the library also for other systems
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
-	go vet -tags '$(OURTAGS)' $(WORKSPACE)
-	GOWORK=off go build ./...
-	cd hack/bench && GOWORK=off go vet -tags '$(PEERTAGS)' .
-	cd tests/graphdriver && GOWORK=off go vet -tags '$(OURTAGS)' ./...
-	cd tests/layerstore && GOWORK=off go vet ./...
-	@if go run $(STATICCHECK) -version >/dev/null 2>&1; then go run $(STATICCHECK) $(WORKSPACE); else echo "lint: no staticcheck: the Go proxy is out of reach"; fi
+	go run ./hack/lint
+	GOWORK=off go vet ./...
+	GOWORK=off GOARCH=arm64 go build ./...
+	set -e; linter=$$(hack/tool $(GOLANGCI)); \
+	for module in . cmd compat; do (cd $$module && "$$linter" run ./...); done; \
+	for module in hack/bench tests/graphdriver tests/layerstore; do (cd $$module && GOWORK=off "$$linter" run ./...); done
 
 bench: # ratios to containers/storage, containerd, tar and the kernel, into docs/performance.md; root, a quiet machine, 45 minutes. BENCH=apply,cycle narrows it
 	cd hack/bench && GOWORK=off go build -tags '$(PEERTAGS)' -o ../../bin/ .
