@@ -90,8 +90,16 @@ func (c Comparison) Size(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	if native {
-		usage, err := c.Driver.Usage(ctx, c.To)
-		return usage.Bytes, err
+		// The directory holds all that has changed, unless it was mounted with metacopy or
+		// redirect_dir once.
+		_, err := archive.OverlayChanges(ctx, c.Info.Content, c.Info.Lower, upper.UserXattr())
+		if err == nil {
+			usage, err := c.Driver.Usage(ctx, c.To)
+			return usage.Bytes, err
+		}
+		if !errors.Is(err, errdefs.ErrUnsupported) {
+			return 0, err
+		}
 	}
 	var size int64
 	err = c.inTrees(ctx, func(toDir, fromDir string) error {

@@ -67,6 +67,10 @@ func TestDiffFollowsMetacopyAndRedirects(t *testing.T) {
 	if _, ok := got[".wh.dir"]; !ok {
 		t.Errorf("the diff doesn't delete dir: %q", got)
 	}
+	all := int64(len("file") + len("dir/inside"))
+	if size, err := s.DiffSize(ctx, work.ID, ""); err != nil || size != all { // found.md, B12
+		t.Errorf("diff size %d, %v, want %d", size, err, all)
+	}
 	changes, err := s.Changes(ctx, work.ID, "")
 	if err != nil || len(changes) < 3 {
 		t.Errorf("changes: %v, %v", changes, err)
