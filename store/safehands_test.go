@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
@@ -153,5 +154,73 @@ func TestSomethingElseInItsPlace(t *testing.T) {
 				testutil.SameTree(t, was, testutil.Snapshot(t, sentinel))
 			})
 		}
+	}
+}
+
+// Of a layer that an additional store has lost, check tells where it was, and what can't
+// be used any more (found.md, C4).
+func TestAnotherStoreLostALayer(t *testing.T) {
+	ctx := context.Background()
+	theirs := roots(t)
+	fill(t, theirs)
+	cfg := roots(t)
+	cfg.AdditionalImageStores = []string{theirs.GraphRoot}
+	s := open(t, cfg)
+	importLayer(t, s, id("mine"), id("app"), richTar(t, "mine"))
+	if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("new"), TopLayer: id("mine")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateContainer(ctx, store.ContainerOptions{ID: id("box"), Image: id("new"),
+		Layer: id("boxlayer")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(theirs.GraphRoot, "overlay", id("app"))); err != nil {
+		t.Fatal(err)
+	}
+	report, err := fsck.Check(ctx, open(t, cfg), fsck.CheckOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := slices.IndexFunc(report.Findings, func(f fsck.Finding) bool { return f.ID == id("app") })
+	if n < 0 {
+		t.Fatalf("not named: %v", report.Findings)
+	}
+	lost := report.Findings[n]
+	if want := filepath.Join(theirs.GraphRoot, "overlay", id("app"), "diff"); lost.Path != want || !lost.ReadOnly {
+		t.Errorf("at %s, want %s", lost.Path, want)
+	}
+	for _, want := range []fsck.Object{{Kind: fsck.KindLayer, ID: id("mine")}, {Kind: fsck.KindLayer, ID: id("boxlayer")},
+		{Kind: fsck.KindImage, ID: id("img")}, {Kind: fsck.KindImage, ID: id("new")},
+		{Kind: fsck.KindContainer, ID: id("box")}} {
+		if !slices.Contains(lost.Affects, want) {
+			t.Errorf("it isn't said that %s needs it: %v", want, lost.Affects)
+		}
+	}
+}
+
+// Images that other programs can't read are noted, and aren't damage (found.md, A6).
+func TestImagesThatBlockTheNeighbours(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, roots(t))
+	for word, items := range map[string][]images.Item{
+		"none":  nil,
+		"bad":   {{Key: "manifest", Data: []byte("no JSON")}},
+		"sound": {{Key: "manifest", Data: []byte("{}")}},
+	} {
+		if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id(word), BigData: items}); err != nil {
+			t.Skip(err) // it isn't made any more
+		}
+	}
+	report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
+	if err != nil || !report.Empty() {
+		t.Fatalf("%v, %v", report.Findings, err)
+	}
+	var noted []string
+	for _, f := range report.Notes {
+		noted = append(noted, f.ID)
+	}
+	slices.Sort(noted)
+	if want := []string{id("bad"), id("none")}; !slices.Equal(noted, want) {
+		t.Errorf("noted %v, want %v", noted, want)
 	}
 }

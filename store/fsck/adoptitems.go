@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	digest "github.com/opencontainers/go-digest"
@@ -89,7 +88,7 @@ func configIn(items map[string][]byte) (diffIDs []digest.Digest, created time.Ti
 				Digest digest.Digest `json:"digest"`
 			} `json:"config"`
 		}
-		if !strings.HasPrefix(key, "manifest") || json.Unmarshal(data, &manifest) != nil {
+		if !isManifest(key) || json.Unmarshal(data, &manifest) != nil {
 			continue
 		}
 		var config struct {

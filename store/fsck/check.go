@@ -114,6 +114,7 @@ func check(ctx context.Context, s *store.Store, opts CheckOptions, l learned) (R
 		}
 	}
 	c.affects()
+	c.name()
 	if err := c.checkStale(ctx, stale); err != nil {
 		return c.Report, err
 	}
@@ -225,13 +226,37 @@ func (c *checker) unused() {
 	}
 }
 
-// affects notes which images and containers need what was found damaged.
+// name gives the findings the names of their objects.
+func (c *checker) name() {
+	c.names = map[Object][]string{}
+	for _, layer := range c.layers {
+		c.names[Object{KindLayer, layer.ID}] = layer.Names
+	}
+	for _, image := range c.images {
+		c.names[Object{KindImage, image.ID}] = image.Names
+	}
+	for _, k := range c.containers {
+		c.names[Object{KindContainer, k.ID}] = k.Names
+	}
+	for _, list := range [][]Finding{c.Findings, c.Notes} {
+		for n := range list {
+			list[n].Names = c.names[list[n].Object]
+		}
+	}
+}
+
+// affects notes which layers, images and containers need what was found damaged.
 func (c *checker) affects() {
 	users := map[string][]Object{}
 	note := func(id string, user Object) {
 		for _, layer := range c.chain(id) {
-			users[layer.ID] = append(users[layer.ID], user)
+			if (Object{KindLayer, layer.ID}) != user {
+				users[layer.ID] = append(users[layer.ID], user)
+			}
 		}
+	}
+	for _, layer := range c.layers {
+		note(layer.ID, Object{KindLayer, layer.ID})
 	}
 	for _, image := range c.images {
 		note(image.TopLayer, Object{KindImage, image.ID})
@@ -242,9 +267,10 @@ func (c *checker) affects() {
 	for n := range c.Findings {
 		f := &c.Findings[n]
 		switch {
-		case f.Kind == KindLayer && (f.Remedy == RemedyRebuild || f.Remedy == RemedyDelete) && len(f.Affects) == 0:
+		case f.Kind == KindLayer && len(f.Affects) == 0 &&
+			(f.Remedy == RemedyRebuild || f.Remedy == RemedyDelete || f.ReadOnly):
 			f.Affects = users[f.ID]
-		case f.Kind == KindImage && (f.Remedy == RemedyRestore || f.Remedy == RemedyDelete):
+		case f.Kind == KindImage && (f.Remedy == RemedyRestore || f.Remedy == RemedyDelete || f.ReadOnly):
 			for _, container := range c.containers {
 				if container.ImageID == f.ID {
 					f.Affects = append(f.Affects, Object{KindContainer, container.ID})

@@ -27,9 +27,13 @@ func (c *checker) checkContent(ctx context.Context) error {
 	for _, item := range c.items() {
 		jobs = append(jobs, func() error {
 			bad, err := item.damaged(ctx)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if err == nil && !bad && item.owner.Kind == KindImage && isManifest(item.key) && item.isNoJSON() {
+				c.note(KindImage, item.owner.ID, "its data item %q is no JSON, without which Podman can't list images",
+					item.key)
+			}
 			if bad {
-				c.mu.Lock()
-				defer c.mu.Unlock()
 				c.badItem(item.owner, item.readOnly, item.key, string(item.owner.Kind)+
 					" data item has another content than was recorded")
 			}

@@ -104,6 +104,9 @@ func (c *checker) layerFlaw(layer layers.Layer, flaw flaw, misled map[string]boo
 	}
 	f := c.add(KindLayer, layer.ID, remedy, "%s", what)
 	f.Path = flaw.path
+	if e, ok := c.Driver.(drivers.Examiner); ok && layer.ReadOnly && flaw.kind == noContent {
+		f.Path = e.ContentIn(layer.Store(), layer.ID) // the driver has looked everywhere
+	}
 	f.inOther(layer.ReadOnly)
 	switch f.Remedy {
 	case RemedyRecord:

@@ -45,12 +45,17 @@ func (c *checker) checkImages(i *images.ReadTx) {
 					return i.RewriteDigests(image.ID)
 				})
 		}
+		if !slices.ContainsFunc(image.BigDataNames, isManifest) {
+			c.note(KindImage, image.ID, "it has no manifest, without which Podman can't list images")
+		}
 		for _, key := range image.BigDataNames {
 			size, err := i.ItemSize(image, key)
 			c.checkItem(Object{KindImage, image.ID}, image.ReadOnly, key, size, image.BigDataSizes, err)
 		}
 	}
 }
+
+func isManifest(key string) bool { return strings.HasPrefix(key, "manifest") }
 
 // or is the remedy, unless one has been tried for the object and didn't help.
 func (c *checker) or(remedy Remedy, o Object) Remedy {
@@ -217,6 +222,12 @@ func (i item) differs() (bool, error) {
 	return i.digest.Algorithm().FromBytes(data) != i.digest && !ownDigest(i.key, data), nil
 }
 
+// isNoJSON reports whether the item is there and other programs can't parse it.
+func (i item) isNoJSON() bool {
+	data, err := readItem(i.path)
+	return err == nil && data != nil && json.Unmarshal(data, &map[string]any{}) != nil
+}
+
 // readItem reads a data item; nil for one that isn't there, is no file or is larger than
 // any.
 func readItem(path string) ([]byte, error) {
@@ -241,7 +252,7 @@ const maxItem = 64 << 20
 // ownDigest reports whether an item may have a digest that isn't that of its bytes: that
 // of a signed Docker schema 1 manifest leaves the signatures out.
 func ownDigest(key string, data []byte) bool {
-	if !strings.HasPrefix(key, "manifest") {
+	if !isManifest(key) {
 		return false
 	}
 	var manifest struct {

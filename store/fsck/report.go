@@ -11,6 +11,8 @@ type Report struct {
 	Findings []Finding `json:"findings"`
 	// Notes are findings that are no damage, and that nothing needs to be done about.
 	Notes []Finding `json:"notes,omitempty"`
+
+	names map[Object][]string
 }
 
 // Finding is one thing that is wrong, or left over, and belongs to one object.
@@ -127,7 +129,7 @@ func (r Report) Damage() Report {
 }
 
 func (r Report) only(which func(Finding) bool) Report {
-	var some Report
+	some := Report{names: r.names}
 	for _, f := range r.Findings {
 		if which(f) {
 			some.Findings = append(some.Findings, f)
@@ -140,6 +142,9 @@ func (r Report) only(which func(Finding) bool) Report {
 func (r Report) Of(kind Kind) []Finding {
 	return r.only(func(f Finding) bool { return f.Kind == kind }).Findings
 }
+
+// Names are those of an object in the report, if it has a record.
+func (r Report) Names(o Object) []string { return r.names[o] }
 
 // Objects are those that the report is about, each once, in the order of the findings.
 func (r Report) Objects() []Object {
