@@ -92,7 +92,7 @@ func (c Comparison) Size(ctx context.Context) (int64, error) {
 	if native {
 		// The directory holds all that has changed, unless it was mounted with metacopy or
 		// redirect_dir once.
-		_, err := archive.OverlayChanges(ctx, c.Info.Content, c.Info.Lower, upper.UserXattr())
+		_, err := diff.OverlayChanges(ctx, c.Info.Content, c.Info.Lower, upper.UserXattr())
 		if err == nil {
 			usage, err := c.Driver.Usage(ctx, c.To)
 			return usage.Bytes, err
