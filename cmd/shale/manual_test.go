@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write the files that the tests compare 
 
 // tree builds the command tree as run does.
 func tree() *cobra.Command {
-	p := &program{args: []string{"shale", storageVerb}, stdin: strings.NewReader(""), stdout: io.Discard,
+	p := &program{args: []string{"shale", "docs"}, stdin: strings.NewReader(""), stdout: io.Discard,
 		stderr: io.Discard, global: &globalFlags{}}
 	return p.rootCommand()
 }
@@ -98,6 +98,17 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 	}
 	if command, _, _ := root.Find([]string{"copy"}); command != root {
 		t.Errorf("copy is kept for images, and %s answers", command.CommandPath())
+	}
+}
+
+// The table calls each command as it calls itself.
+func TestVerbsHaveTheirNames(t *testing.T) {
+	p := &program{stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard, global: &globalFlags{}}
+	for _, verb := range verbs() {
+		command := verb.build(p)
+		if names := strings.Join(append([]string{command.Name()}, command.Aliases...), " "); names != verb.names {
+			t.Errorf("%q is %q", verb.names, names)
+		}
 	}
 }
 
@@ -209,7 +220,7 @@ unshare:
 `
 
 func TestPeersCommandsAndFlagsExist(t *testing.T) {
-	p := &program{args: []string{peerName}, stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard,
+	p := &program{args: []string{peerName, "docs"}, stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard,
 		global: &globalFlags{}, peer: true}
 	root := p.rootCommand()
 	for line := range strings.Lines(strings.TrimPrefix(flagsOfPeer, "\n")) {

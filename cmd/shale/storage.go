@@ -2,7 +2,6 @@ package main
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -36,8 +35,7 @@ func (p *program) storage() *cobra.Command {
 		Args:    noSuchCommand,
 		RunE:    func(*cobra.Command, []string) error { return nil }, // Args never lets it run
 	}
-	asked := slices.Contains(p.args, storageVerb) || slices.Contains(p.args, "docs")
-	if asked || len(p.args) > 1 && strings.HasPrefix(p.args[1], cobra.ShellCompRequestCmd) {
+	if slices.Contains(p.args, storageVerb) || p.wantsAll() {
 		other := *p
 		other.peer = true
 		other.addVerbs(command, "shale "+storageVerb)
