@@ -18,11 +18,7 @@ prints the container's ID. An IMAGE of "" stands for no image; the container's l
 has then no parent.`,
 		Example: `  # a container, and where its files are
   shale create-container --name web example.com/base:1
-  shale mount web
-  # one that may write 10 GiB
-  shale create-container --size 10G example.com/base:1
-  # one with user and group IDs of its own
-  shale create-container --auto-userns example.com/base:1`,
+  shale mount web`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: p.completeImages,
 	}
@@ -32,11 +28,21 @@ has then no parent.`,
 	flags.StringVarP(&options.ID, "id", "i", "", "give the container this `ID` (default: 64 random hexadecimal digits)")
 	flags.BoolVar(&options.Volatile, "volatile", false,
 		"the container need not survive a crash or a reboot: its files are never synced")
-	size := flags.String("size", "",
-		"its files may take `SIZE` at most, such as 10G, on a file system with project quotas; 0 for no limit (default: storage.conf's size)")
-	inodes := flags.Uint64("inodes", 0,
-		"it may have `NUMBER` files and directories at most; 0 for no limit (default: storage.conf's inodes)")
-	auto := flags.Bool("auto-userns", false, "map IDs that no other container has, as many as the image needs")
+	size, inodes, auto := new(string), new(uint64), new(bool)
+	if !p.peer {
+		command.Example += `
+
+  # one that may write 10 GiB
+  shale create-container --size 10G example.com/base:1
+
+  # one with user and group IDs of its own
+  shale create-container --auto-userns example.com/base:1`
+		flags.StringVar(size, "size", "",
+			"its files may take `SIZE` at most, such as 10G, on a file system with project quotas; 0 for no limit (default: storage.conf's size)")
+		flags.Uint64Var(inodes, "inodes", 0,
+			"it may have `NUMBER` files and directories at most; 0 for no limit (default: storage.conf's inodes)")
+		flags.BoolVar(auto, "auto-userns", false, "map IDs that no other container has, as many as the image needs")
+	}
 	metadata := metadataFlags(command)
 	ids := idMappingFlags(command)
 	form := p.formatFlags(command)

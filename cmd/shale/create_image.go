@@ -31,7 +31,15 @@ Podman cannot list its images while there is one without a manifest.`,
 	flags.StringArrayVarP(&options.Names, "name", "n", nil, "give the image the name `NAME`; may be repeated")
 	flags.StringVarP(&options.ID, "id", "i", "", "give the image this `ID` (default: 64 random hexadecimal digits)")
 	flags.StringVarP((*string)(&options.Digest), "digest", "d", "", "the image can be found by `DIGEST`")
-	data := flags.StringArray("data", nil, "store a file's content as a data item, by `KEY=FILE`; may be repeated")
+	data := new([]string)
+	if p.peer {
+		command.Long = `Makes an image whose topmost layer is LAYER. Without LAYER, or with "", the image has no
+files.`
+		command.Example = `  # an image of the layer named base and its parents
+  shale create-image --name example.com/base:1 base`
+	} else {
+		flags.StringArrayVar(data, "data", nil, "store a file's content as a data item, by `KEY=FILE`; may be repeated")
+	}
 	metadata := metadataFlags(command)
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {

@@ -16,7 +16,7 @@ func (p *program) unshare() *cobra.Command {
 the user and group IDs that /etc/subuid and /etc/subgid give them, and sees the mounts
 that the other commands make for them. Its exit status is COMMAND's.`,
 		Example: `  # look into a layer without being root
-  shale unshare sh -c 'ls "$(shale mount base)"; shale unmount base'`,
+  shale unshare sh -c 'm=$(shale mount base) && ls "$m"; shale unmount base'`,
 		Args: arguments(0, -1),
 	}
 	command.Flags().SetInterspersed(false) // what follows COMMAND is its own
