@@ -2,6 +2,7 @@ package idtools
 
 import (
 	"context"
+	"errors"
 
 	"github.com/shalestore/shale/internal/fsat"
 )
@@ -19,34 +20,22 @@ const overflowID = 65534
 // that: parents that should have been translated may not have been. Any other owner that
 // from lacks is errdefs.ErrInvalid.
 func ChownTree(ctx context.Context, dir string, from, to Mapping) error {
-	before, err := from.Table()
-	if err != nil {
+	if err := errors.Join(from.Validate(), to.Validate()); err != nil {
 		return err
 	}
-	after, err := to.Table()
-	if err != nil {
-		return err
+	move := func(from, to []Map, what string) func(uint32) (uint32, error) {
+		return func(id uint32) (uint32, error) {
+			inside, err := toContainer(from, what, id)
+			if err != nil {
+				return 0, err
+			}
+			if id, err = toHost(to, what, inside); err != nil {
+				id = overflowID
+			}
+			return id, nil
+		}
 	}
-	uid := func(id uint32) (uint32, error) {
-		id, err := before.uids.toContainer("user", id)
-		if err != nil {
-			return 0, err
-		}
-		if id, err = after.uids.toHost("user", id); err != nil {
-			id = overflowID
-		}
-		return id, nil
-	}
-	gid := func(id uint32) (uint32, error) {
-		id, err := before.gids.toContainer("group", id)
-		if err != nil {
-			return 0, err
-		}
-		if id, err = after.gids.toHost("group", id); err != nil {
-			id = overflowID
-		}
-		return id, nil
-	}
+	uid, gid := move(from.UIDs, to.UIDs, "user"), move(from.GIDs, to.GIDs, "group")
 	known := func(translate func(uint32) (uint32, error)) func(uint32) (uint32, bool) {
 		return func(id uint32) (uint32, bool) {
 			id, err := translate(id)

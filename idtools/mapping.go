@@ -114,8 +114,7 @@ func (m Mapping) Equal(o Mapping) bool {
 // normal sorts maps and joins those that continue each other on both sides.
 func normal(maps []Map) []Map {
 	maps = slices.SortedFunc(slices.Values(maps), func(a, b Map) int {
-		return cmp.Compare(a.ContainerID,
-			b.ContainerID)
+		return cmp.Compare(a.ContainerID, b.ContainerID)
 	})
 	out := maps[:0]
 	for _, m := range maps {

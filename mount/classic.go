@@ -31,22 +31,9 @@ func classic(s Spec) error {
 	return mountFromDescriptors(s, flags)
 }
 
-// classicData is the last argument of mount(2): Options without the mount's own flags,
-// joined.
+// classicData is the last argument of mount(2): the options that aren't flags, joined.
 func (s Spec) classicData(lower string) string {
-	var data []string
-	if lower != "" {
-		data = append(data, "lowerdir="+lower)
-	}
-	if s.Upper != "" {
-		data = append(data, "upperdir="+escapeOption(s.Upper), "workdir="+escapeOption(s.Work))
-	}
-	for _, option := range s.Data {
-		if _, ok := superblockFlag(option); !ok {
-			data = append(data, formatData(option))
-		}
-	}
-	return strings.Join(data, ",")
+	return strings.Join(s.options(lower, func(o string) bool { _, isFlag := superblockFlag(o); return isFlag }), ",")
 }
 
 // mountFromDescriptors opens the lower directories and mounts from /proc/self/fd, where a

@@ -13,35 +13,37 @@ import (
 const atimeMask = unix.MOUNT_ATTR__ATIME
 
 // attrOption is an option of mount(8) that belongs to the mount rather than to the file
-// system.
+// system: MOUNT_ATTR_* bits that it clears and sets, and the MS_* flag of mount(2) for
+// what it sets.
 type attrOption struct {
 	name       string
 	clear, set uint64
+	flag       uintptr
 }
 
 // attrOptions lists every such option. Where two undo each other, the later of the two in
 // an option list wins.
 func attrOptions() []attrOption {
 	return []attrOption{
-		{"ro", 0, unix.MOUNT_ATTR_RDONLY},
-		{"rw", unix.MOUNT_ATTR_RDONLY, 0},
-		{"nosuid", 0, unix.MOUNT_ATTR_NOSUID},
-		{"suid", unix.MOUNT_ATTR_NOSUID, 0},
-		{"nodev", 0, unix.MOUNT_ATTR_NODEV},
-		{"dev", unix.MOUNT_ATTR_NODEV, 0},
-		{"noexec", 0, unix.MOUNT_ATTR_NOEXEC},
-		{"exec", unix.MOUNT_ATTR_NOEXEC, 0},
-		{"nodiratime", 0, unix.MOUNT_ATTR_NODIRATIME},
-		{"diratime", unix.MOUNT_ATTR_NODIRATIME, 0},
-		{"nosymfollow", 0, unix.MOUNT_ATTR_NOSYMFOLLOW},
-		{"symfollow", unix.MOUNT_ATTR_NOSYMFOLLOW, 0},
-		{"noatime", atimeMask, unix.MOUNT_ATTR_NOATIME},
-		{"strictatime", atimeMask, unix.MOUNT_ATTR_STRICTATIME},
-		{"relatime", atimeMask, unix.MOUNT_ATTR_RELATIME},
-		{"atime", unix.MOUNT_ATTR_NOATIME, 0},
-		{"norelatime", 0, 0}, // relatime is what every kernel since 2.6.30 does unless told otherwise
-		{"nostrictatime", unix.MOUNT_ATTR_STRICTATIME, 0},
-		{"defaults", 0, 0},
+		{"ro", 0, unix.MOUNT_ATTR_RDONLY, unix.MS_RDONLY},
+		{"rw", unix.MOUNT_ATTR_RDONLY, 0, 0},
+		{"nosuid", 0, unix.MOUNT_ATTR_NOSUID, unix.MS_NOSUID},
+		{"suid", unix.MOUNT_ATTR_NOSUID, 0, 0},
+		{"nodev", 0, unix.MOUNT_ATTR_NODEV, unix.MS_NODEV},
+		{"dev", unix.MOUNT_ATTR_NODEV, 0, 0},
+		{"noexec", 0, unix.MOUNT_ATTR_NOEXEC, unix.MS_NOEXEC},
+		{"exec", unix.MOUNT_ATTR_NOEXEC, 0, 0},
+		{"nodiratime", 0, unix.MOUNT_ATTR_NODIRATIME, unix.MS_NODIRATIME},
+		{"diratime", unix.MOUNT_ATTR_NODIRATIME, 0, 0},
+		{"nosymfollow", 0, unix.MOUNT_ATTR_NOSYMFOLLOW, unix.MS_NOSYMFOLLOW},
+		{"symfollow", unix.MOUNT_ATTR_NOSYMFOLLOW, 0, 0},
+		{"noatime", atimeMask, unix.MOUNT_ATTR_NOATIME, unix.MS_NOATIME},
+		{"strictatime", atimeMask, unix.MOUNT_ATTR_STRICTATIME, unix.MS_STRICTATIME},
+		{"relatime", atimeMask, unix.MOUNT_ATTR_RELATIME, 0},
+		{"atime", unix.MOUNT_ATTR_NOATIME, 0, 0},
+		{"norelatime", 0, 0, 0}, // relatime is what every kernel since 2.6.30 does unless told otherwise
+		{"nostrictatime", unix.MOUNT_ATTR_STRICTATIME, 0, 0},
+		{"defaults", 0, 0, 0},
 	}
 }
 
@@ -134,21 +136,9 @@ func attrNames(attr uint64) []string {
 // classicFlags translates MOUNT_ATTR_* to the MS_* flags of mount(2).
 func classicFlags(attr uint64) uintptr {
 	var flags uintptr
-	for _, f := range []struct {
-		attr uint64
-		ms   uintptr
-	}{
-		{unix.MOUNT_ATTR_RDONLY, unix.MS_RDONLY},
-		{unix.MOUNT_ATTR_NOSUID, unix.MS_NOSUID},
-		{unix.MOUNT_ATTR_NODEV, unix.MS_NODEV},
-		{unix.MOUNT_ATTR_NOEXEC, unix.MS_NOEXEC},
-		{unix.MOUNT_ATTR_NODIRATIME, unix.MS_NODIRATIME},
-		{unix.MOUNT_ATTR_NOSYMFOLLOW, unix.MS_NOSYMFOLLOW},
-		{unix.MOUNT_ATTR_NOATIME, unix.MS_NOATIME},
-		{unix.MOUNT_ATTR_STRICTATIME, unix.MS_STRICTATIME},
-	} {
-		if attr&f.attr != 0 {
-			flags |= f.ms
+	for _, o := range attrOptions() {
+		if o.set != 0 && attr&o.set == o.set {
+			flags |= o.flag
 		}
 	}
 	return flags

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -143,14 +144,9 @@ func (s Spec) missing() string {
 
 // openPath opens a directory for use as a place, without reading it.
 func openPath(path string, flags int) (int, error) {
-	for {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC|flags, 0)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return -1, fmt.Errorf("open %s: %w", path, err)
-		}
-		return fd, nil
+	fd, err := openat.At(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY|flags)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", path, err)
 	}
+	return fd, nil
 }

@@ -59,17 +59,24 @@ type Spec struct {
 // with commas is safe: overlayfs takes a backslash before a comma, a colon and a
 // backslash.
 func (s Spec) Options() []string {
-	var options []string
-	if len(s.Lower) > 0 {
-		options = append(options, "lowerdir="+lowerList(s.Lower))
+	return append(s.options(lowerList(s.Lower), func(string) bool { return false }), attrNames(s.Attr)...)
+}
+
+// options are those of the file system, with such a list of lower directories, unless
+// they are to be left out.
+func (s Spec) options(lower string, leaveOut func(option string) bool) (options []string) {
+	if lower != "" {
+		options = append(options, "lowerdir="+lower)
 	}
 	if s.Upper != "" {
 		options = append(options, "upperdir="+escapeOption(s.Upper), "workdir="+escapeOption(s.Work))
 	}
 	for _, d := range s.Data {
-		options = append(options, formatData(d))
+		if !leaveOut(d) {
+			options = append(options, formatData(d))
+		}
 	}
-	return append(options, attrNames(s.Attr)...)
+	return options
 }
 
 // lowerList joins directories the way the lowerdir option wants them.

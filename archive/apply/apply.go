@@ -68,7 +68,7 @@ type applier struct {
 	ctx      context.Context
 	opts     Options
 	limits   archive.Limits
-	ids      idtools.Table
+	ids      idtools.Mapping
 	proc     process
 	tree     *tree
 	writers  writers
@@ -91,7 +91,7 @@ func newApplier(ctx context.Context, dir string, opts Options) (*applier, error)
 	a := &applier{ctx: ctx, opts: opts, limits: opts.Limits.WithDefaults(), taken: hashset.New(),
 		seed: maphash.MakeSeed(), uids: tarstream.NewIDSet(), gids: tarstream.NewIDSet()}
 	var err error
-	if a.ids, err = opts.IDMap.Table(); err != nil {
+	if a.ids, err = opts.IDMap, opts.IDMap.Validate(); err != nil {
 		return nil, err
 	}
 	rootUID, rootGID, err := opts.IDMap.RootPair()

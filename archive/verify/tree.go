@@ -18,7 +18,7 @@ import (
 
 // compare holds the layer's own directories against the expectation.
 func (v *verifier) compare(ctx context.Context) error {
-	ids, err := v.opts.IDMap.Table()
+	ids, err := v.opts.IDMap, v.opts.IDMap.Validate()
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (v *verifier) compare(ctx context.Context) error {
 // treeCheck is the comparison of one tree.
 type treeCheck struct {
 	*verifier
-	ids         idtools.Table
+	ids         idtools.Mapping
 	xattrs      *layerdir.XattrBuffers
 	top         bool // the newest of the own directories
 	strangers   bool // files that no member describes are none of our business
