@@ -71,24 +71,6 @@ func (c *Catalog[R]) View(ctx context.Context, fn func(tx *ReadTx[R]) error) err
 	return fn(tx)
 }
 
-// Recall runs fn with what the files held when this process last had the lock, and takes
-// no lock. Others may have changed anything since, so what fn finds is a guess, which a
-// transaction has to prove. It reports whether fn was run: not where nothing is
-// remembered, or somebody is changing it.
-func (c *Catalog[R]) Recall(fn func(tx *ReadTx[R])) bool {
-	c.mu.Lock()
-	st := c.state
-	c.mu.Unlock()
-	if st == nil || !st.inUse.TryRLock() {
-		return false
-	}
-	defer st.inUse.RUnlock()
-	tx := &ReadTx[R]{c: c, st: st}
-	defer tx.end()
-	fn(tx)
-	return true
-}
-
 // Update runs fn with the lock exclusive, and saves what it changed when it returns nil.
 // When fn returns an error, all changes since the last successful Save are dropped and
 // Update returns that error. After an error of the save itself nobody can say whether the

@@ -76,14 +76,6 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	})
 }
 
-// Recall is catalog.Catalog.Recall: fn gets a guess.
-func (s *Store) Recall(fn func(tx *ReadTx)) bool {
-	return s.records.Recall(func(tx *catalog.ReadTx[Container]) {
-		read := s.read(tx)
-		fn(&read)
-	})
-}
-
 // Update calls fn with containers.lock held exclusively, and saves what it changed when
 // it returns nil. tx is for one goroutine. It must not be called within View or Update.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {

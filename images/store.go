@@ -106,15 +106,6 @@ func (s *Store) View(ctx context.Context, fn func(tx *ReadTx) error) error {
 	})
 }
 
-// Recall is catalog.Catalog.Recall: fn gets a guess. There is none in a store that looks
-// into others.
-func (s *Store) Recall(fn func(tx *ReadTx)) bool {
-	return len(s.beneath(nil)) == 0 && s.records.Recall(func(own *catalog.ReadTx[Image]) {
-		read := s.read(own, own)
-		fn(&read)
-	})
-}
-
 // Update calls fn with images.lock held exclusively, and saves what it changed when it
 // returns nil. tx is for one goroutine. It must not be called within View or Update.
 func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {

@@ -146,14 +146,6 @@ func (s *Store) Inspect(ctx context.Context, fn func(tx *ReadTx) error) error {
 	})
 }
 
-// Recall is catalog.Catalog.Recall: fn gets a guess. There is none in a store that looks
-// into others.
-func (s *Store) Recall(fn func(tx *ReadTx)) bool {
-	return len(s.below) == 0 && s.records.Recall(func(own *catalog.ReadTx[Layer]) {
-		fn(&ReadTx{Records: own, store: s, own: own, all: own})
-	})
-}
-
 // Update calls fn with layers.lock held exclusively, after it has removed what dead
 // processes left incomplete. What fn changed is saved when it returns nil; methods of
 // WriteTx that must not wait for that save themselves and say so. Once the lock is

@@ -239,7 +239,7 @@ func TestLayerStoresOfOtherDrivers(t *testing.T) {
 	cfg := roots(t)
 	cfg.Driver = "vfs"
 	cfg.AdditionalLayerStores = []config.LayerStore{{Path: t.TempDir()}}
-	if _, err := open(t, cfg).Layers(t.Context()); !errors.Is(err, errdefs.ErrUnsupported) {
+	if _, err := allLayers(open(t, cfg)); !errors.Is(err, errdefs.ErrUnsupported) {
 		t.Errorf("opened: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -19,6 +20,7 @@ import (
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/mount"
+	"github.com/shalestore/shale/store/internal/roots"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,17 +56,17 @@ const (
 // errTaken says that somebody has a container with some of our IDs now.
 var errTaken = errors.New("another container has taken these IDs")
 
-// createInFreeRange is CreateContainer with IDs of the store's choice. No lock is held
+// createInFreeRange is createContainer with IDs of the store's choice. No lock is held
 // from the choice to the record; but there, under userns.lock, it is made sure that they
 // are still free, and others (containers/storage chooses and records under that lock) see
 // ours.
-func (s *Store) createInFreeRange(ctx context.Context, opts ContainerOptions) (containers.Container, error) {
+func createInFreeRange(ctx context.Context, r *roots.Roots, opts ContainerOptions) (containers.Container, error) {
 	for range autoTries {
 		var err error
-		if opts.IDMap, err = s.chooseIDs(ctx, opts); err != nil {
+		if opts.IDMap, err = chooseIDs(ctx, r, opts); err != nil {
 			return containers.Container{}, fmt.Errorf("new container: automatic user namespace: %w", err)
 		}
-		created, err := s.createContainer(ctx, opts)
+		created, err := createContainer(ctx, r, opts)
 		if !errors.Is(err, errTaken) {
 			return created, err
 		}
@@ -75,18 +77,18 @@ func (s *Store) createInFreeRange(ctx context.Context, opts ContainerOptions) (c
 }
 
 // chooseIDs finds IDs that no container has.
-func (s *Store) chooseIDs(ctx context.Context, opts ContainerOptions) (m idtools.Mapping, err error) {
-	uids, gids, err := s.availableIDs()
+func chooseIDs(ctx context.Context, r *roots.Roots, opts ContainerOptions) (m idtools.Mapping, err error) {
+	uids, gids, err := availableIDs(r.Config)
 	if err != nil {
 		return m, err
 	}
 	size := opts.AutoUserns.Size
 	if size <= 0 {
-		if size, err = s.neededIDs(ctx, opts); err != nil {
+		if size, err = neededIDs(ctx, r, opts); err != nil {
 			return m, err
 		}
 	}
-	used, err := s.usedIDs(ctx)
+	used, err := usedIDs(ctx, r)
 	if err != nil {
 		return m, err
 	}
@@ -101,9 +103,9 @@ func (s *Store) chooseIDs(ctx context.Context, opts ContainerOptions) (m idtools
 
 // availableIDs are root's to give to containers: those of a user that stands for them;
 // and in a user namespace, all that it has but 0.
-func (s *Store) availableIDs() (uids, gids []idtools.Range, err error) {
-	if !s.cfg.Rootless {
-		user := cmp.Or(s.cfg.AutoUserns.User, autoUser)
+func availableIDs(cfg config.Config) (uids, gids []idtools.Range, err error) {
+	if !cfg.Rootless {
+		user := cmp.Or(cfg.AutoUserns.User, autoUser)
 		if uids, err = idtools.ReadRanges("/etc/subuid", user); err != nil {
 			return nil, nil, err
 		}
@@ -135,12 +137,13 @@ func (s *Store) availableIDs() (uids, gids []idtools.Range, err error) {
 }
 
 // usedIDs are the maps of all containers together.
-func (s *Store) usedIDs(ctx context.Context) (used idtools.Mapping, err error) {
-	all, err := s.Containers(ctx)
-	if err != nil {
-		return used, err
-	}
-	return mapsOf(all), nil
+func usedIDs(ctx context.Context, r *roots.Roots) (used idtools.Mapping, err error) {
+	err = r.Containers.View(ctx, func(c *containers.ReadTx) error {
+		all, err := c.All()
+		used = mapsOf(all)
+		return err
+	})
+	return used, err
 }
 
 func mapsOf(all []containers.Container) (used idtools.Mapping) {
@@ -165,16 +168,12 @@ func stillFree(c *containers.WriteTx, m idtools.Mapping) error {
 
 // neededIDs guesses how many IDs an image needs: more than the highest owner of its
 // files, and than the highest in its lists of users and groups.
-func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, error) {
-	size := max(int(s.cfg.AutoUserns.MinSize), opts.AutoUserns.InitialSize, 1)
+func neededIDs(ctx context.Context, r *roots.Roots, opts ContainerOptions) (int, error) {
+	size := max(int(r.Config.AutoUserns.MinSize), opts.AutoUserns.InitialSize, 1)
 	var content []string // where the lists may be: the image as a whole, or each of its layers
 	var top string
 	if opts.Image != "" {
-		roots, err := s.Roots(ctx)
-		if err != nil {
-			return 0, err
-		}
-		err = roots.ViewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
+		err := r.ViewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
 			image, err := i.Lookup(opts.Image)
 			if err != nil || image.TopLayer == "" {
 				return err
@@ -189,14 +188,14 @@ func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, erro
 				}
 				id = layer.Parent
 			}
-			info, err := roots.Driver.Stat(ctx, image.TopLayer)
+			info, err := r.Driver.Stat(ctx, image.TopLayer)
 			top, content = image.TopLayer, append([]string{info.Content}, info.Lower...)
 			return err
 		})
 		if err != nil {
 			return 0, err
 		}
-		if root := detachedRoot(ctx, roots.Driver, top); root != nil {
+		if root := detachedRoot(ctx, r.Driver, top); root != nil {
 			defer root.Close()
 			content = []string{fmt.Sprintf("/proc/self/fd/%d", root.Fd())}
 		}
@@ -214,7 +213,7 @@ func (s *Store) neededIDs(ctx context.Context, opts ContainerOptions) (int, erro
 			file.Close()
 		}
 	}
-	if most := int(s.cfg.AutoUserns.MaxSize); most > 0 && size > most {
+	if most := int(r.Config.AutoUserns.MaxSize); most > 0 && size > most {
 		return 0, fmt.Errorf("%w: the image needs %d IDs, and auto-userns-max-size allows %d", errdefs.ErrInvalid, size,
 			most)
 	}

@@ -28,7 +28,7 @@ func BenchmarkContainerCycle(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			all, err := s.Layers(ctx)
+			all, err := allLayers(s)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -58,7 +58,7 @@ func TestTogetherIsLikeOneAfterAnother(t *testing.T) {
 					}
 				}
 				for i, tar := range chainTars(t) {
-					layer, err := s.Layer(ctx, fmt.Sprint("layer", i))
+					layer, err := findLayer(s, fmt.Sprint("layer", i))
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -138,7 +138,7 @@ func TestTogetherOrNotAtAll(t *testing.T) {
 			if made, err := s.ImportLayers(c.ctx, id("base"), c.chain()); !errors.Is(err, c.want) || len(made) > 0 {
 				t.Fatalf("%v, %v; want %v", made, err, c.want)
 			}
-			all, err := s.Layers(context.Background())
+			all, err := allLayers(s)
 			if err != nil || len(all) != 1 {
 				t.Errorf("layers left: %v, %v", all, err)
 			}

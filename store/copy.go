@@ -12,10 +12,13 @@ import (
 
 	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/archive/diff"
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/xattr"
+	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store/internal/roots"
 	"golang.org/x/sys/unix"
 )
@@ -50,12 +53,16 @@ type CopyOptions struct {
 // directory's content goes into the target, which is made if it is missing. Layers are
 // mounted meanwhile. An error leaves what was copied by then.
 func (s *Store) Copy(ctx context.Context, from, to Location, opts CopyOptions) (err error) {
-	target, err := s.visit(ctx, to)
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return err
+	}
+	target, err := visit(ctx, r, to)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, target.leave(ctx)) }()
-	source, err := s.visit(ctx, from)
+	source, err := visit(ctx, r, from)
 	if err != nil {
 		return err
 	}
@@ -68,26 +75,32 @@ func (s *Store) Copy(ctx context.Context, from, to Location, opts CopyOptions) (
 
 // visited is a location whose layer, if any, is mounted.
 type visited struct {
-	store   *Store
+	roots   *roots.Roots
 	layer   string
 	mapping idtools.Mapping
 	root    int // an O_PATH descriptor of the layer's root directory, or AT_FDCWD
 	path    string
 }
 
-func (s *Store) visit(ctx context.Context, at Location) (*visited, error) {
+func visit(ctx context.Context, r *roots.Roots, at Location) (*visited, error) {
 	if at.Path == "" {
 		return nil, fmt.Errorf("copy: %w: an empty path", errdefs.ErrInvalid)
 	}
-	v := &visited{store: s, root: unix.AT_FDCWD, path: at.Path}
+	v := &visited{roots: r, root: unix.AT_FDCWD, path: at.Path}
 	if at.Layer == "" {
 		return v, nil
 	}
-	layer, err := s.Layer(ctx, at.Layer)
+	layer, container, err := layerAndContainer(ctx, r, at.Layer)
 	if err != nil {
 		return nil, err
 	}
-	mounted, err := s.Mount(ctx, layer.ID, MountOptions{})
+	wanted := drivers.MountOptions{}
+	if container != nil {
+		if wanted, err = containerMount(*container, MountOptions{}, r.Config.DisableVolatile); err != nil {
+			return nil, err
+		}
+	}
+	mounted, err := mountLayer(ctx, r, layer.ID, wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +109,24 @@ func (s *Store) visit(ctx context.Context, at Location) (*visited, error) {
 		return nil, errors.Join(&os.PathError{Op: "open", Path: mounted, Err: err}, v.leave(ctx))
 	}
 	return v, nil
+}
+
+// layerAndContainer finds a layer, and the container that it belongs to, if any.
+func layerAndContainer(ctx context.Context, r *roots.Roots, ref string) (layer layers.Layer,
+	owner *containers.Container, err error) {
+	err = r.ViewLayers(ctx, func(l *layers.ReadTx, c *containers.ReadTx) error {
+		if layer, err = l.Lookup(ref); err != nil {
+			return err
+		}
+		found, err := c.ByLayer(layer.ID)
+		if err == nil {
+			owner = &found
+		} else if errors.Is(err, errdefs.ErrNotFound) {
+			err = nil
+		}
+		return err
+	})
+	return layer, owner, err
 }
 
 func (v *visited) leave(ctx context.Context) error {
@@ -107,7 +138,7 @@ func (v *visited) leave(ctx context.Context) error {
 	}
 	ctx, cancel := roots.UndoContext(ctx)
 	defer cancel()
-	_, err := v.store.Unmount(ctx, v.layer, false)
+	_, err := v.roots.Layers.Unmount(ctx, v.layer, false)
 	return err
 }
 

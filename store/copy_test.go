@@ -99,7 +99,7 @@ func TestCopy(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if n, err := s.Mounted(ctx, id("one")); err != nil || n != 1 {
+	if n, err := timesMounted(s, id("one")); err != nil || n != 1 {
 		t.Errorf("mounted %d times, want once, by the test: %v", n, err)
 	}
 }

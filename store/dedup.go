@@ -32,28 +32,26 @@ const (
 // A file system without shared blocks is errdefs.ErrUnsupported; btrfs and XFS with
 // reflink have them.
 func (s *Store) Dedup(ctx context.Context, by DedupBy) (shared int64, err error) {
-	roots, err := s.Roots(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return 0, err
 	}
 	needed := map[string]bool{}
-	err = roots.Layers.View(ctx, func(l *layers.ReadTx) error {
-		return roots.Images.View(ctx, func(i *images.ReadTx) error {
-			all, err := i.All()
-			if err != nil {
+	err = r.ViewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
+		all, err := i.All()
+		if err != nil {
+			return err
+		}
+		for _, image := range all {
+			of, err := imageLayers(l, image)
+			if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
 				return err
 			}
-			for _, image := range all {
-				of, err := imageLayers(l, image)
-				if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-					return err
-				}
-				for id, layer := range of {
-					needed[id] = needed[id] || !layer.ReadOnly
-				}
+			for id, layer := range of {
+				needed[id] = needed[id] || !layer.ReadOnly
 			}
-			return nil
-		})
+		}
+		return nil
 	})
 	if err != nil {
 		return 0, err
@@ -63,7 +61,7 @@ func (s *Store) Dedup(ctx context.Context, by DedupBy) (shared int64, err error)
 		if !needed[id] {
 			continue
 		}
-		info, err := roots.Driver.Stat(ctx, id)
+		info, err := r.Driver.Stat(ctx, id)
 		if errors.Is(err, errdefs.ErrNotFound) {
 			continue
 		}

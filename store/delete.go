@@ -17,7 +17,11 @@ import (
 // DeleteLayer returns the layer stays gone, whatever happens. Its files are out of sight
 // then, and removed meanwhile or later: see Wait.
 func (s *Store) DeleteLayer(ctx context.Context, ref string) error {
-	return s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return err
+	}
+	return r.UpdateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		layer, err := l.Lookup(ref)
 		if err != nil {
 			return err
@@ -59,7 +63,11 @@ func (s *Store) DeleteLayer(ctx context.Context, ref string) error {
 //
 // An image that a container was made from is errdefs.ErrInUse.
 func (s *Store) DeleteImage(ctx context.Context, ref string, commit bool) (removed []string, err error) {
-	err = s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = r.UpdateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		image, err := i.Lookup(ref)
 		if err != nil {
 			return err
@@ -107,7 +115,11 @@ func (s *Store) DeleteContainer(ctx context.Context, ref string) error {
 // this order. It asks nobody whether they need it: an image's layers stay, and a layer
 // goes even if it has children.
 func (s *Store) Delete(ctx context.Context, ref string) error {
-	return s.updateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return err
+	}
+	return r.UpdateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
 		if container, err := c.Lookup(ref); !errors.Is(err, errdefs.ErrNotFound) {
 			if err != nil {
 				return err
@@ -122,7 +134,7 @@ func (s *Store) Delete(ctx context.Context, ref string) error {
 		}
 		layer, err := l.Lookup(ref)
 		if errors.Is(err, errdefs.ErrNotFound) {
-			return notFound(ref)
+			return errdefs.Missing{Kind: errdefs.AnyObject, Ref: ref}
 		}
 		if err != nil {
 			return err

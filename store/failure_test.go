@@ -114,10 +114,13 @@ func TestRefusals(t *testing.T) {
 			_, err := s.CreateContainer(ctx, store.ContainerOptions{Flags: map[string]any{"MountLabel": "x"}})
 			return err
 		}, errdefs.ErrInvalid},
-		"a data item that isn't there": {func() error { _, err := s.ImageBigData(ctx, "img", "manifest"); return err },
+		"a data item that isn't there": {func() error { _, err := imageData(s, "img", "manifest"); return err },
 			errdefs.ErrNotFound},
 		"anything that doesn't exist": {func() error { return s.Delete(ctx, "x") }, errdefs.ErrNotFound},
-		"names of what doesn't exist": {func() error { return s.AddNames(ctx, "x", "y") }, errdefs.ErrNotFound},
+		"names of what doesn't exist": {func() error {
+			return change(s,
+				func(tx *store.WriteTx) error { return tx.AddNames("x", "y") })
+		}, errdefs.ErrNotFound},
 		"a mount of what doesn't exist": {func() error {
 			_,
 				err := s.Mount(ctx, "x", store.MountOptions{})
@@ -193,7 +196,7 @@ func TestFailedImportLeavesNothing(t *testing.T) {
 			if !errors.Is(err, try.want) {
 				t.Fatalf("got %v, want %v", err, try.want)
 			}
-			if _, err := s.Layer(context.Background(), "new"); !errors.Is(err, errdefs.ErrNotFound) {
+			if _, err := findLayer(s, "new"); !errors.Is(err, errdefs.ErrNotFound) {
 				t.Fatalf("there is a layer: %v", err)
 			}
 			noGarbage(t, s)
@@ -219,7 +222,7 @@ func TestFullDisk(t *testing.T) {
 		unix.ENOSPC) {
 		t.Fatalf("import: %v", err)
 	}
-	if all, err := s.Layers(ctx); len(all) != 1 || err != nil {
+	if all, err := allLayers(s); len(all) != 1 || err != nil {
 		t.Fatalf("layers: %v, %v", all, err)
 	}
 	noGarbage(t, s)

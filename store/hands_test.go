@@ -107,28 +107,27 @@ func (h shaleHand) setData(kind, id, key, content string) {
 	case "layer":
 		h.must(h.s.SetLayerBigData(ctx, id, key, strings.NewReader(content)))
 	case "image":
-		h.must(h.s.SetImageBigData(ctx, id, key, []byte(content), ""))
+		h.must(change(h.s, func(tx *store.WriteTx) error { return tx.SetImageBigData(id, key, []byte(content), "") }))
 	default:
-		h.must(h.s.SetContainerBigData(ctx, id, key, []byte(content)))
+		h.must(change(h.s, func(tx *store.WriteTx) error { return tx.SetContainerBigData(id, key, []byte(content)) }))
 	}
 }
 
 func (h shaleHand) data(kind, id, key string) string {
 	h.Helper()
-	ctx := context.Background()
 	var data []byte
 	var err error
 	switch kind {
 	case "layer":
 		var r io.ReadCloser
-		r, err = h.s.LayerBigData(ctx, id, key)
+		r, err = layerData(h.s, id, key)
 		h.must(err)
 		defer r.Close()
 		data, err = io.ReadAll(r)
 	case "image":
-		data, err = h.s.ImageBigData(ctx, id, key)
+		data, err = imageData(h.s, id, key)
 	default:
-		data, err = h.s.ContainerBigData(ctx, id, key)
+		data, err = containerData(h.s, id, key)
 	}
 	h.must(err)
 	return string(data)
@@ -136,22 +135,22 @@ func (h shaleHand) data(kind, id, key string) string {
 
 func (h shaleHand) addNames(ref string, names ...string) {
 	h.Helper()
-	h.must(h.s.AddNames(context.Background(), ref, names...))
+	h.must(change(h.s, func(tx *store.WriteTx) error { return tx.AddNames(ref, names...) }))
 }
 
 func (h shaleHand) setNames(ref string, names ...string) {
 	h.Helper()
-	h.must(h.s.SetNames(context.Background(), ref, names...))
+	h.must(change(h.s, func(tx *store.WriteTx) error { return tx.SetNames(ref, names...) }))
 }
 
 func (h shaleHand) removeNames(ref string, names ...string) {
 	h.Helper()
-	h.must(h.s.RemoveNames(context.Background(), ref, names...))
+	h.must(change(h.s, func(tx *store.WriteTx) error { return tx.RemoveNames(ref, names...) }))
 }
 
 func (h shaleHand) setMetadata(ref, metadata string) {
 	h.Helper()
-	h.must(h.s.SetMetadata(context.Background(), ref, metadata))
+	h.must(change(h.s, func(tx *store.WriteTx) error { return tx.SetMetadata(ref, metadata) }))
 }
 
 func (h shaleHand) mount(ref string) string {
@@ -206,7 +205,7 @@ func (h shaleHand) deleteContainer(ref string) {
 
 func (h shaleHand) layers() []string {
 	h.Helper()
-	all, err := h.s.Layers(context.Background())
+	all, err := allLayers(h.s)
 	h.must(err)
 	var ids []string
 	for _, l := range all {

@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/containers"
+	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/mount"
@@ -139,4 +141,57 @@ func isMounted(t testing.TB, path string) bool {
 		t.Fatal(err)
 	}
 	return mounted
+}
+
+// look is View for a function with a result.
+func look[T any](s *store.Store, find func(*store.ReadTx) (T, error)) (found T, err error) {
+	err = s.View(context.Background(), func(tx *store.ReadTx) error {
+		found, err = find(tx)
+		return err
+	})
+	return found, err
+}
+
+func change(s *store.Store, fn func(*store.WriteTx) error) error {
+	return s.Update(context.Background(), fn)
+}
+
+func allLayers(s *store.Store) ([]layers.Layer, error) { return look(s, (*store.ReadTx).Layers) }
+
+func allImages(s *store.Store) ([]images.Image, error) { return look(s, (*store.ReadTx).Images) }
+
+func allContainers(s *store.Store) ([]containers.Container, error) {
+	return look(s, (*store.ReadTx).Containers)
+}
+
+func findLayer(s *store.Store, ref string) (layers.Layer, error) {
+	return look(s, func(tx *store.ReadTx) (layers.Layer, error) { return tx.Layer(ref) })
+}
+
+func findImage(s *store.Store, ref string) (images.Image, error) {
+	return look(s, func(tx *store.ReadTx) (images.Image, error) { return tx.Image(ref) })
+}
+
+func findContainer(s *store.Store, ref string) (containers.Container, error) {
+	return look(s, func(tx *store.ReadTx) (containers.Container, error) { return tx.Container(ref) })
+}
+
+func lookUp(s *store.Store, ref string) (store.Record, error) {
+	return look(s, func(tx *store.ReadTx) (store.Record, error) { return tx.Lookup(ref) })
+}
+
+func timesMounted(s *store.Store, ref string) (int, error) {
+	return look(s, func(tx *store.ReadTx) (int, error) { return tx.Mounted(ref) })
+}
+
+func layerData(s *store.Store, ref, key string) (io.ReadCloser, error) {
+	return look(s, func(tx *store.ReadTx) (io.ReadCloser, error) { return tx.LayerBigData(ref, key) })
+}
+
+func imageData(s *store.Store, ref, key string) ([]byte, error) {
+	return look(s, func(tx *store.ReadTx) ([]byte, error) { return tx.ImageBigData(ref, key) })
+}
+
+func containerData(s *store.Store, ref, key string) ([]byte, error) {
+	return look(s, func(tx *store.ReadTx) ([]byte, error) { return tx.ContainerBigData(ref, key) })
 }

@@ -185,7 +185,7 @@ func TestContainersWithMappings(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			image, err := s.Image(ctx, "img")
+			image, err := findImage(s, "img")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -204,7 +204,7 @@ func TestContainersWithMappings(t *testing.T) {
 					t.Errorf("changes of a copy: %v, %v; of its template: %v, %v", got, err, want, werr)
 				}
 			}
-			all, err := s.Containers(ctx)
+			all, err := allContainers(s)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -216,7 +216,7 @@ func TestContainersWithMappings(t *testing.T) {
 			if _, err := s.DeleteImage(ctx, "img", true); err != nil {
 				t.Fatal(err)
 			}
-			if left, err := s.Layers(ctx); err != nil || len(left) > 0 {
+			if left, err := allLayers(s); err != nil || len(left) > 0 {
 				t.Errorf("layers left: %v, %v", left, err)
 			}
 			noGarbage(t, s)
@@ -306,7 +306,7 @@ func TestMappingsWithThePeer(t *testing.T) {
 				IDMap: shifted(400000)}); err != nil {
 				t.Fatal(err)
 			}
-			image, err := s.Image(ctx, "img")
+			image, err := findImage(s, "img")
 			if err != nil || way != "while mounting" && len(image.MappedLayers) != 2 {
 				t.Errorf("copies of the top layer: %v, %v", image.MappedLayers, err)
 			}
@@ -386,13 +386,13 @@ func TestApplyToAMountedLayer(t *testing.T) {
 			if got["new"] == "" || got["etc/hosts"] != "" || got["bin/sh"] == "" {
 				t.Errorf("in the mount: %v", got)
 			}
-			if count, err := s.Mounted(ctx, "top"); count != 1 || err != nil {
+			if count, err := timesMounted(s, "top"); count != 1 || err != nil {
 				t.Errorf("mounted %d times, %v", count, err)
 			}
 			if string(export(t, s, "top")) != string(tar) {
 				t.Error("the tar didn't come out as it went in")
 			}
-			if layer, err := s.Layer(ctx, "top"); err != nil || layer.DiffID == "" {
+			if layer, err := findLayer(s, "top"); err != nil || layer.DiffID == "" {
 				t.Errorf("record %+v, %v", layer, err)
 			}
 			if _, err := s.Unmount(ctx, "top", false); err != nil {

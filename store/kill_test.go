@@ -142,7 +142,7 @@ func TestKilledAtEachStep(t *testing.T) {
 func whole(t *testing.T, s *store.Store, must []string) {
 	t.Helper()
 	ctx := context.Background()
-	all, err := s.Layers(ctx)
+	all, err := allLayers(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func whole(t *testing.T, s *store.Store, must []string) {
 			t.Fatal(err)
 		}
 		for _, key := range l.BigDataNames {
-			r, err := s.LayerBigData(ctx, l.ID, key)
+			r, err := layerData(s, l.ID, key)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -175,7 +175,7 @@ func whole(t *testing.T, s *store.Store, must []string) {
 			t.Fatalf("layer %s is lost; there are %q", id, ids)
 		}
 	}
-	images, err := s.Images(ctx)
+	images, err := allImages(s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func whole(t *testing.T, s *store.Store, must []string) {
 			t.Fatalf("image %s has lost its layer", i.ID)
 		}
 		for _, key := range i.BigDataNames {
-			if _, err := s.ImageBigData(ctx, i.ID, key); err != nil {
+			if _, err := imageData(s, i.ID, key); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -195,7 +195,7 @@ func whole(t *testing.T, s *store.Store, must []string) {
 // is any file that it can't account for.
 func nothingElse(t *testing.T, cfg config.Config, s *store.Store) {
 	t.Helper()
-	all, err := s.Layers(context.Background())
+	all, err := allLayers(s)
 	if err := errors.Join(err, s.Wait(context.Background())); err != nil {
 		t.Fatal(err)
 	}

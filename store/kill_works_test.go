@@ -65,11 +65,11 @@ var works = map[string]work{
 		do: func(ctx context.Context, s *store.Store) error {
 			// The layer's ID is fixed here so that a second try meets what the first has
 			// left.
-			if _, err := s.Container(ctx, "box"); err == nil {
+			if _, err := findContainer(s, "box"); err == nil {
 				return nil
 			}
 			// recorded before the container, and known to nobody
-			if _, err := s.Layer(ctx, id("boxlayer")); err == nil {
+			if _, err := findLayer(s, id("boxlayer")); err == nil {
 				if err := s.DeleteLayer(ctx, id("boxlayer")); err != nil {
 					return err
 				}
@@ -127,7 +127,10 @@ var works = map[string]work{
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := s.SetImageBigData(context.Background(), "img", "manifest", []byte("{}"), ""); err != nil {
+			if err := change(s, func(tx *store.WriteTx) error {
+				return tx.SetImageBigData("img", "manifest",
+					[]byte("{}"), "")
+			}); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -145,9 +148,9 @@ var works = map[string]work{
 				Image: "img"}); err != nil {
 				t.Fatal(err)
 			}
-			for _, dir := range []func(context.Context, string) (string, error){
-				s.ContainerDirectory, s.ContainerRunDirectory} {
-				path, err := dir(ctx, "box")
+			for _, dir := range []func(*store.ReadTx, string) (string, error){
+				(*store.ReadTx).ContainerDirectory, (*store.ReadTx).ContainerRunDirectory} {
+				path, err := look(s, func(tx *store.ReadTx) (string, error) { return dir(tx, "box") })
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -206,7 +209,7 @@ var works = map[string]work{
 			markIncomplete(t, cfg, id("dead1"), id("dead2"), id("dead3"))
 		},
 		do: func(ctx context.Context, s *store.Store) error {
-			return s.SetMetadata(ctx, "base", "changed")
+			return s.Update(ctx, func(tx *store.WriteTx) error { return tx.SetMetadata("base", "changed") })
 		},
 		must: []string{id("base"), id("alive")},
 	},

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -35,6 +36,14 @@ func checkLabels(flags map[string]any, opts []string) error {
 		_, err = freshLabels(opts, nil)
 	}
 	return err
+}
+
+// withLabels is the flags of a new container with its labels.
+func withLabels(opts ContainerOptions, l *layers.ReadTx) (map[string]any, error) {
+	chosen, err := chooseLabels(opts.Flags, opts.LabelOpts, l)
+	flags := maps.Clone(opts.Flags)
+	flags[containers.FlagProcessLabel], flags[containers.FlagMountLabel] = chosen.process, chosen.mount
+	return flags, err
 }
 
 // chooseLabels gives a new container the labels in its flags, or else a fresh pair. Under

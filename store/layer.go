@@ -6,156 +6,107 @@ import (
 	"fmt"
 	"io"
 
-	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store/internal/roots"
 )
 
-// Layers returns all layers in the order of their files, those of additional stores last.
-func (s *Store) Layers(ctx context.Context) ([]layers.Layer, error) {
-	return viewLayer(ctx, s, (*layers.ReadTx).All)
-}
-
-// Layer finds a layer by ID, name or unique ID prefix; errdefs.ErrNotFound when there is
-// none.
-func (s *Store) Layer(ctx context.Context, ref string) (layers.Layer, error) {
-	return viewLayer(ctx, s, func(tx *layers.ReadTx) (layers.Layer, error) { return tx.Lookup(ref) })
-}
-
-// LayersByCompressedDigest returns the layers whose blob has the digest; none is
-// errdefs.ErrNotFound.
-func (s *Store) LayersByCompressedDigest(ctx context.Context, d digest.Digest) ([]layers.Layer, error) {
-	return s.layersBy(ctx, d, (*layers.ReadTx).ByCompressedDigest)
-}
-
-// LayersByDiffID returns the layers whose uncompressed tar has the digest; none is
-// errdefs.ErrNotFound.
-func (s *Store) LayersByDiffID(ctx context.Context, d digest.Digest) ([]layers.Layer, error) {
-	return s.layersBy(ctx, d, (*layers.ReadTx).ByDiffID)
-}
-
-// LayersByTOCDigest returns the layers that came by this table of contents; none is
-// errdefs.ErrNotFound.
-func (s *Store) LayersByTOCDigest(ctx context.Context, d digest.Digest) ([]layers.Layer, error) {
-	return s.layersBy(ctx, d, (*layers.ReadTx).ByTOCDigest)
-}
-
-func (s *Store) layersBy(ctx context.Context, d digest.Digest,
-	find func(*layers.ReadTx, digest.Digest) ([]layers.Layer, error)) ([]layers.Layer, error) {
-	if err := d.Validate(); err != nil {
-		return nil, fmt.Errorf("digest %q: %w: %w", d, errdefs.ErrInvalid, err)
-	}
-	found, err := viewLayer(ctx, s, func(tx *layers.ReadTx) ([]layers.Layer, error) { return find(tx, d) })
-	if err == nil && len(found) == 0 {
-		return nil, fmt.Errorf("layer with digest %s: %w", d, errdefs.ErrNotFound)
-	}
-	return found, err
-}
-
-// viewLayer is View of the layers alone, for functions with a result.
-func viewLayer[T any](ctx context.Context, s *Store, fn func(*layers.ReadTx) (T, error)) (T, error) {
-	var result T
-	r, err := s.Roots(ctx)
-	if err != nil {
-		return result, err
-	}
-	err = r.Layers.View(ctx, func(tx *layers.ReadTx) (err error) {
-		result, err = fn(tx)
-		return err
-	})
-	return result, err
-}
-
 // CreateLayer makes an empty layer. It survives a power cut from the moment that
 // CreateLayer returns, unless it is volatile.
 //
-// When the ID is taken, the error is errdefs.ErrDuplicateID and the layer that has it is
-// returned too; a name that is taken is errdefs.ErrDuplicateName, a parent that doesn't
-// exist errdefs.ErrNotFound, one that is a container's layer errdefs.ErrInvalid.
+// When the ID is taken, the error is errdefs.ErrDuplicateID, and errdefs.ErrDuplicateName
+// when a name is: the layer that has it is returned too. A parent that doesn't exist is
+// errdefs.ErrNotFound, one that is a container's layer errdefs.ErrInvalid.
 //
 // With an ID mapping that differs from the parent's, and a driver that can't translate
 // owners while mounting, all that is beneath the layer is copied into it with translated
 // owners.
 func (s *Store) CreateLayer(ctx context.Context, opts layers.CreateOptions) (layers.Layer, error) {
-	return s.putLayer(ctx, opts, nil, nil)
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return layers.Layer{}, err
+	}
+	parent, existing, err := planLayer(ctx, r, opts)
+	if err != nil {
+		return existing, err
+	}
+	d, err := r.Layers.Prepare(ctx, parent, opts)
+	if err != nil {
+		return layers.Layer{}, describeLayer(opts.ID, err)
+	}
+	defer d.Close() // what can't be removed is stale, and goes with the next writer
+	return recordLayer(ctx, r, opts.ID, parent, d)
 }
 
 // ImportLayer makes a layer from a tar, which may be compressed. It unpacks without a
 // lock, then makes the layer appear; when it returns nil the layer survives a power cut.
 // When it fails, for whatever reason, or ctx ends, nothing of the layer is left.
-// progress, when not nil, is called now and then with the bytes of r read so far.
+// progress, when not nil, is called now and then with the bytes of tar read so far.
 //
 // Errors are those of CreateLayer; input that is no tar, or breaks a limit, is
-// errdefs.ErrInvalid. A duplicate ID or name is found before r is read.
+// errdefs.ErrInvalid. A duplicate ID or name is found before tar is read.
 //
 // Of several that import a layer with the same ID at the same time, here or in other
 // processes, one does the work: the others wait for it and then find the ID taken, or, if
 // it failed, the next one begins.
-func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader,
+func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, tar io.Reader,
 	progress func(read int64)) (layers.Layer, error) {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return layers.Layer{}, err
+	}
 	if opts.ID != "" {
-		roots, err := s.Roots(ctx)
-		if err != nil {
-			return layers.Layer{}, err
-		}
-		release, err := roots.Layers.Claim(ctx, opts.ID)
+		release, err := r.Layers.Claim(ctx, opts.ID)
 		if err != nil {
 			return layers.Layer{}, describeLayer(opts.ID, err)
 		}
 		defer release()
 	}
-	return s.putLayer(ctx, opts, r, progress)
-}
-
-func (s *Store) putLayer(ctx context.Context, opts layers.CreateOptions, r io.Reader,
-	progress func(read int64)) (layers.Layer, error) {
-	return s.addLayer(ctx, opts, func(roots *roots.Roots, parent *layers.Layer) (*layers.Draft, error) {
-		d, err := roots.Layers.Prepare(ctx, parent, opts)
-		if err == nil && r != nil {
-			if err = d.Fill(ctx, r, progress); err != nil {
-				_ = d.Close() // what can't be removed is stale, and goes with the next writer
-			}
-		}
-		return d, err
-	})
-}
-
-// addLayer makes a layer of what prepare stages while nobody holds a lock.
-func (s *Store) addLayer(ctx context.Context, opts layers.CreateOptions,
-	prepare func(*roots.Roots, *layers.Layer) (*layers.Draft, error)) (created layers.Layer, err error) {
-	roots, err := s.Roots(ctx)
+	parent, existing, err := planLayer(ctx, r, opts)
 	if err != nil {
-		return layers.Layer{}, err
+		return existing, err
 	}
-	var parent *layers.Layer
-	err = roots.ViewLayers(ctx, func(l *layers.ReadTx, c *containers.ReadTx) error {
-		if created, err = l.CheckFree(opts.ID, opts.Names); err != nil {
+	d, err := r.Layers.Prepare(ctx, parent, opts)
+	if err != nil {
+		return layers.Layer{}, describeLayer(opts.ID, err)
+	}
+	defer d.Close() // as above
+	if err := d.Fill(ctx, tar, progress); err != nil {
+		return layers.Layer{}, describeLayer(opts.ID, err)
+	}
+	return recordLayer(ctx, r, opts.ID, parent, d)
+}
+
+// planLayer looks up the parent of a new layer, nil for none, and finds out whether its
+// ID and names are free: else it returns the layer that has them.
+func planLayer(ctx context.Context, r *roots.Roots, opts layers.CreateOptions) (parent *layers.Layer,
+	existing layers.Layer, err error) {
+	err = r.ViewLayers(ctx, func(l *layers.ReadTx, c *containers.ReadTx) error {
+		if existing, err = l.CheckFree(opts.ID, opts.Names); err != nil {
 			return err
 		}
 		parent, err = findParent(l, c, opts.Parent)
 		return err
 	})
 	if err != nil {
-		return created, err
+		return nil, existing, err
 	}
-	if err := roots.PrepareHome(ctx); err != nil {
-		return layers.Layer{}, describeLayer(opts.ID, err)
+	if err := r.PrepareHome(ctx); err != nil {
+		return nil, layers.Layer{}, describeLayer(opts.ID, err)
 	}
-	d, err := prepare(roots, parent)
-	if err != nil {
-		return layers.Layer{}, describeLayer(opts.ID, err)
-	}
-	defer d.Close() // as above
+	return parent, layers.Layer{}, nil
+}
+
+// recordLayer makes a layer of what is staged.
+func recordLayer(ctx context.Context, r *roots.Roots, id string, parent *layers.Layer,
+	d *layers.Draft) (created layers.Layer, err error) {
 	if err := d.SyncOrPostpone(ctx); err != nil {
-		return layers.Layer{}, describeLayer(opts.ID, err)
+		return layers.Layer{}, describeLayer(id, err)
 	}
-	err = roots.UpdateLayers(ctx, func(l *layers.WriteTx, c *containers.ReadTx) error {
-		if parent != nil {
-			if err := checkParent(parent.ID, c); err != nil {
-				return err
-			}
+	err = r.UpdateLayers(ctx, func(l *layers.WriteTx, c *containers.ReadTx) error {
+		if err := checkParent(parent, c); err != nil {
+			return err
 		}
 		created, err = l.Commit(ctx, d)
 		return err
@@ -172,19 +123,22 @@ func findParent(l *layers.ReadTx, c *containers.ReadTx, ref string) (*layers.Lay
 	if err != nil {
 		return nil, fmt.Errorf("parent: %w", err)
 	}
-	return &parent, checkParent(parent.ID, c)
+	return &parent, checkParent(&parent, c)
 }
 
 // checkParent refuses a container's layer as a parent: it is written to.
-func checkParent(id string, c *containers.ReadTx) error {
-	owner, err := c.ByLayer(id)
+func checkParent(parent *layers.Layer, c *containers.ReadTx) error {
+	if parent == nil {
+		return nil
+	}
+	owner, err := c.ByLayer(parent.ID)
 	if errors.Is(err, errdefs.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("parent %s: %w: it is the layer of container %s", id, errdefs.ErrInvalid, owner.ID)
+	return fmt.Errorf("parent %s: %w: it is the layer of container %s", parent.ID, errdefs.ErrInvalid, owner.ID)
 }
 
 // describeLayer says which layer an error is about, if that has an ID yet.
@@ -204,11 +158,34 @@ func describeLayer(id string, err error) error {
 // see each as it comes and an error leaves some. It is errdefs.ErrInUse if a layer above
 // is mounted, errdefs.ErrBusy if the layer was changed meanwhile, and errdefs.ErrInvalid
 // for input that is no tar.
-func (s *Store) ApplyDiff(ctx context.Context, ref string, r io.Reader,
+func (s *Store) ApplyDiff(ctx context.Context, ref string, tar io.Reader,
 	progress func(read int64)) (size int64, err error) {
-	roots, err := s.Roots(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return roots.Layers.Apply(ctx, ref, r, progress)
+	return r.Layers.Apply(ctx, ref, tar, progress)
+}
+
+// SetLayerBigData stores a data item with a layer, in place of one that has the same key.
+// No lock is held while data is read.
+func (s *Store) SetLayerBigData(ctx context.Context, ref, key string, data io.Reader) error {
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return err
+	}
+	var layer layers.Layer
+	err = r.Layers.View(ctx, func(tx *layers.ReadTx) error {
+		layer, err = tx.Lookup(ref)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	item, err := r.Layers.StageItem(key, data)
+	if err != nil {
+		return err
+	}
+	defer item.Close()
+	return r.Layers.Update(ctx, func(tx *layers.WriteTx) error { return tx.SetBigData(layer.ID, item) })
 }

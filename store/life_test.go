@@ -43,7 +43,7 @@ func TestIncompleteLayers(t *testing.T) {
 			}
 			markIncomplete(t, cfg, ids...)
 			for _, gone := range ids {
-				if _, err := s.Layer(ctx, gone); !errors.Is(err, errdefs.ErrNotFound) {
+				if _, err := findLayer(s, gone); !errors.Is(err, errdefs.ErrNotFound) {
 					t.Fatalf("a reader sees an incomplete layer: %v", err)
 				}
 				if _, err := s.ImportLayer(ctx, layers.CreateOptions{Parent: gone}, untouched{t}, nil); !errors.Is(err,
@@ -51,11 +51,12 @@ func TestIncompleteLayers(t *testing.T) {
 					t.Fatalf("a child of an incomplete layer: %v", err)
 				}
 			}
-			all, err := s.Layers(ctx)
+			all, err := allLayers(s)
 			if err != nil || len(all) != 3-len(dead) {
 				t.Fatalf("layers %v, %v", all, err)
 			}
-			if g, err := fsck.Check(ctx, s, fsck.CheckOptions{}); err != nil || len(g.Garbage().Findings) != len(dead) ||
+			if g, err := fsck.Check(ctx, s, fsck.CheckOptions{}); err != nil ||
+				len(g.Garbage().Findings) != len(dead) ||
 				len(g.Damage().Findings) > 0 {
 				t.Fatalf("check: %+v, %v", g, err)
 			}
@@ -79,7 +80,7 @@ func TestMountCounts(t *testing.T) {
 	count := func(want int) {
 		t.Helper()
 		for _, s := range []*store.Store{a, b} {
-			if got, err := s.Mounted(ctx, "base"); got != want || err != nil {
+			if got, err := timesMounted(s, "base"); got != want || err != nil {
 				t.Fatalf("count %d, %v; want %d", got, err, want)
 			}
 		}
@@ -169,8 +170,8 @@ func TestNames(t *testing.T) {
 	}
 	check := func(ref string, want ...string) {
 		t.Helper()
-		if got, err := s.Names(ctx, ref); err != nil || !slices.Equal(got, want) {
-			t.Fatalf("names of %s: %q, %v; want %q", ref, got, err, want)
+		if found, err := lookUp(s, ref); err != nil || !slices.Equal(found.Names, want) {
+			t.Fatalf("names of %s: %q, %v; want %q", ref, found.Names, err, want)
 		}
 	}
 	do := func(err error) {
@@ -179,33 +180,33 @@ func TestNames(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	do(s.AddNames(ctx, id("b"), "two", "four", "four"))
+	do(change(s, func(tx *store.WriteTx) error { return tx.AddNames(id("b"), "two", "four", "four") }))
 	check(id("a"), "one")
 	check(id("b"), "two", "four", "three")
-	do(s.SetNames(ctx, "four", "one"))
+	do(change(s, func(tx *store.WriteTx) error { return tx.SetNames("four", "one") }))
 	check(id("a"))
 	check("one", "one")
-	do(s.RemoveNames(ctx, "one", "one", "nothing"))
+	do(change(s, func(tx *store.WriteTx) error { return tx.RemoveNames("one", "one", "nothing") }))
 	check(id("b"))
-	do(s.AddNames(ctx, "i", "new", "xj"))
+	do(change(s, func(tx *store.WriteTx) error { return tx.AddNames("i", "new", "xj") }))
 	check("i", "new", "xj", "i", "xi")
 	check("j", "j")
-	if i, err := s.Image(ctx, "i"); err != nil || !slices.Equal(i.NamesHistory, []string{"xi", "i", "xj", "new"}) {
+	if i, err := findImage(s, "i"); err != nil || !slices.Equal(i.NamesHistory, []string{"xi", "i", "xj", "new"}) {
 		t.Fatalf("history %q, %v", i.NamesHistory, err)
 	}
 	// One name can mean a layer and an image; where any will do, the layer is meant.
-	do(s.AddNames(ctx, id("a"), "i"))
-	if found, err := s.Lookup(ctx, "i"); err != nil || found != id("a") {
-		t.Fatalf("lookup: %s, %v", found, err)
+	do(change(s, func(tx *store.WriteTx) error { return tx.AddNames(id("a"), "i") }))
+	if found, err := lookUp(s, "i"); err != nil || found.ID != id("a") || found.Kind != errdefs.Layer {
+		t.Fatalf("lookup: %v, %v", found, err)
 	}
-	if found, err := s.Image(ctx, "i"); err != nil || found.ID != id("i") {
+	if found, err := findImage(s, "i"); err != nil || found.ID != id("i") {
 		t.Fatalf("image: %s, %v", found.ID, err)
 	}
-	if found, err := s.Lookup(ctx, id("j")[:4]); err != nil || found != id("j") {
-		t.Fatalf("by prefix: %s, %v", found, err)
+	if found, err := lookUp(s, id("j")[:4]); err != nil || found.ID != id("j") {
+		t.Fatalf("by prefix: %v, %v", found, err)
 	}
-	if exists, err := s.Exists(ctx, "nothing"); exists || err != nil {
-		t.Fatalf("exists: %v, %v", exists, err)
+	if found, err := lookUp(s, "nothing"); !errors.Is(err, errdefs.ErrNotFound) {
+		t.Fatalf("exists: %v, %v", found, err)
 	}
 }
 
@@ -278,7 +279,7 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 	var lists [2][]layers.Layer
 	for n, s := range stores {
-		all, err := s.Layers(ctx)
+		all, err := allLayers(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -313,7 +314,7 @@ func oneLife(ctx context.Context, s *store.Store, word string) error {
 	if err := os.WriteFile(filepath.Join(path, word), nil, 0o600); err != nil {
 		return err
 	}
-	if err := s.AddNames(ctx, l.ID, "also "+word); err != nil {
+	if err := change(s, func(tx *store.WriteTx) error { return tx.AddNames(l.ID, "also "+word) }); err != nil {
 		return err
 	}
 	changes, err := s.Changes(ctx, c.LayerID, "")

@@ -26,7 +26,7 @@ func TestLimitsWithoutQuotas(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
 	cfg.Overlay.Size = 1 << 30
-	if _, err := open(t, cfg).Layers(ctx); !errors.Is(err, errdefs.ErrUnsupported) {
+	if _, err := allLayers(open(t, cfg)); !errors.Is(err, errdefs.ErrUnsupported) {
 		t.Errorf("setting size: %v", err)
 	}
 	cfg.Overlay.Size = 0
@@ -110,7 +110,7 @@ func TestQuotaOfContainers(t *testing.T) {
 					t.Errorf("%s: %d files could be made, want %d to %d", name, got, c.min, c.max)
 				}
 			}
-			all, err := s.Containers(ctx)
+			all, err := allContainers(s)
 			if err != nil {
 				t.Fatal(err)
 			}

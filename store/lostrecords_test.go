@@ -46,7 +46,7 @@ func TestLayersNobodyNeedsSurviveTheLossOfTheirRecords(t *testing.T) {
 				t.Fatalf("left %+v, %v", done.Left, err)
 			}
 			for _, ref := range []string{id("base"), id("work")} {
-				if _, err := s.Layer(ctx, ref); err != nil {
+				if _, err := findLayer(s, ref); err != nil {
 					t.Error(err)
 				}
 			}
@@ -88,7 +88,7 @@ func TestItemsOfLostRecordsAreKept(t *testing.T) {
 					if err != nil || !done.Left.Empty() {
 						t.Errorf("%+v, %v", done, err)
 					}
-					if image, err := s.Image(ctx, id("img")); err != nil || image.TopLayer != id("app") {
+					if image, err := findImage(s, id("img")); err != nil || image.TopLayer != id("app") {
 						t.Errorf("%+v, %v", image, err)
 					}
 				} else {

@@ -38,7 +38,7 @@ func TestMountWithoutItsParent(t *testing.T) {
 		if err := os.Rename(diff+".away", diff); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := s.Mounted(ctx, id("top")); err != nil || n != 0 {
+		if n, err := timesMounted(s, id("top")); err != nil || n != 0 {
 			t.Fatalf("%d mounts counted, %v", n, err)
 		}
 		if _, err := s.Mount(ctx, id("top"), store.MountOptions{ReadOnly: readOnly}); err != nil {

@@ -68,17 +68,17 @@ func TestReadOnlyStore(t *testing.T) {
 func useLibrary(t *testing.T, cfg config.Config) {
 	ctx := context.Background()
 	s := open(t, cfg)
-	image, err := s.Image(ctx, "lib")
+	image, err := findImage(s, "lib")
 	if err != nil || !image.ReadOnly || image.ID != id("lib") {
 		t.Fatalf("image %+v, %v", image, err)
 	}
-	if data, err := s.ImageBigData(ctx, "lib", "manifest"); err != nil || string(data) != `{"schemaVersion":2}` {
+	if data, err := imageData(s, "lib", "manifest"); err != nil || string(data) != `{"schemaVersion":2}` {
 		t.Errorf("data item %q, %v", data, err)
 	}
 	if size, err := s.ImageSize(ctx, "lib"); err != nil || size == 0 {
 		t.Errorf("size %d, %v", size, err)
 	}
-	if layer, err := s.Layer(ctx, "libbase"); err != nil || !layer.ReadOnly {
+	if layer, err := findLayer(s, "libbase"); err != nil || !layer.ReadOnly {
 		t.Errorf("layer %+v, %v", layer, err)
 	}
 	if !bytes.Equal(export(t, s, id("top")), layerTar(t, "etc/", "etc/.wh.hosts", "new")) {
@@ -123,9 +123,16 @@ func useLibrary(t *testing.T, cfg config.Config) {
 			_, err := s.ApplyDiff(ctx, id("top"), bytes.NewReader(layerTar(t, "x")), nil)
 			return err
 		},
-		"layer names": func() error { return s.AddNames(ctx, id("top"), "x") },
-		"metadata":    func() error { return s.SetMetadata(ctx, id("lib"), "x") },
-		"set item":    func() error { return s.SetImageBigData(ctx, "lib", "key", nil, "") },
+		"layer names": func() error {
+			return change(s,
+				func(tx *store.WriteTx) error { return tx.AddNames(id("top"), "x") })
+		},
+		"metadata": func() error {
+			return change(s, func(tx *store.WriteTx) error { return tx.SetMetadata(id("lib"), "x") })
+		},
+		"set item": func() error {
+			return change(s, func(tx *store.WriteTx) error { return tx.SetImageBigData("lib", "key", nil, "") })
+		},
 	} {
 		if err := do(); !errors.Is(err, errdefs.ErrReadOnly) &&
 			!(what == "delete layer" && errors.Is(err, errdefs.ErrInUse)) {
@@ -140,13 +147,13 @@ func useLibrary(t *testing.T, cfg config.Config) {
 	}
 
 	// New names make the image the store's own.
-	if err := s.RemoveNames(ctx, "lib", "lib"); err != nil {
+	if err := change(s, func(tx *store.WriteTx) error { return tx.RemoveNames("lib", "lib") }); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Image(ctx, "lib"); !errors.Is(err, errdefs.ErrNotFound) {
+	if _, err := findImage(s, "lib"); !errors.Is(err, errdefs.ErrNotFound) {
 		t.Errorf("a name that was taken away is found: %v", err)
 	}
-	image, err = s.Image(ctx, "other name")
+	image, err = findImage(s, "other name")
 	if err != nil || image.ReadOnly || image.Metadata != "of the library" ||
 		!slices.Equal(image.BigDataNames, []string{"manifest"}) {
 		t.Errorf("after a change of names: %+v, %v", image, err)
@@ -154,15 +161,16 @@ func useLibrary(t *testing.T, cfg config.Config) {
 	if removed, err := s.DeleteImage(ctx, "other name", true); err != nil || len(removed) != 0 {
 		t.Errorf("removed layers %v, %v", removed, err)
 	}
-	if image, err := s.Image(ctx, "lib"); err != nil || !image.ReadOnly {
+	if image, err := findImage(s, "lib"); err != nil || !image.ReadOnly {
 		t.Errorf("behind the deleted image: %+v, %v", image, err)
 	}
 	if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("lib"), Names: []string{"more"},
 		TopLayer: id("top")}); err != nil {
 		t.Fatal(err)
 	}
-	if names, err := s.Names(ctx, "more"); err != nil || !slices.Equal(names, []string{"more", "lib", "other name"}) {
-		t.Errorf("names %v, %v", names, err)
+	if found, err := lookUp(s, "more"); err != nil ||
+		!slices.Equal(found.Names, []string{"more", "lib", "other name"}) {
+		t.Errorf("names %v, %v", found.Names, err)
 	}
 	if err := s.DeleteLayer(ctx, id("own")); err != nil {
 		t.Error(err)
@@ -198,7 +206,7 @@ func TestMappedContainerOnReadOnlyStore(t *testing.T) {
 		if _, err := s.Unmount(ctx, c.ID, false); err != nil {
 			t.Fatal(err)
 		}
-		if all, err := s.Layers(ctx); err != nil || len(all) != 3 {
+		if all, err := allLayers(s); err != nil || len(all) != 3 {
 			t.Errorf("disabled %v: %d layers, want the library's and the container's: %v", disabled, len(all), err)
 		}
 	}
@@ -260,7 +268,7 @@ func TestImageStore(t *testing.T) {
 			noGarbage(t, s)
 
 			// An image of the graph root is the store's own as well.
-			if err := s.AddNames(ctx, "old", "older"); err != nil {
+			if err := change(s, func(tx *store.WriteTx) error { return tx.AddNames("old", "older") }); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := s.DeleteImage(ctx, "new", true); err != nil {
@@ -269,7 +277,7 @@ func TestImageStore(t *testing.T) {
 			if _, err := s.DeleteImage(ctx, "older", true); err != nil {
 				t.Fatal(err)
 			}
-			if all, err := s.Layers(ctx); err != nil || len(all) != 0 {
+			if all, err := allLayers(s); err != nil || len(all) != 0 {
 				t.Errorf("left: %v, %v", all, err)
 			}
 			if got := theirs.layers(); len(got) != 0 {
@@ -291,7 +299,7 @@ func TestOtherStoresThatAreNone(t *testing.T) {
 	if _, err := s.CreateLayer(context.Background(), layers.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := s.Layers(context.Background()); err != nil || len(all) != 1 {
+	if all, err := allLayers(s); err != nil || len(all) != 1 {
 		t.Errorf("%d layers, %v", len(all), err)
 	}
 	for _, root := range []string{"relative", "/no/such/store", "/proc/version"} {

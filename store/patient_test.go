@@ -228,7 +228,6 @@ func (p *patient) recompress(layer string, change func(string) string) {
 // objects lists what there is: "layer app", "image img", "container box".
 func (p *patient) objects(s *store.Store) (all []string) {
 	p.Helper()
-	ctx := context.Background()
 	name := func(whole string) string {
 		for _, word := range []string{"base", "app", "pair1", "pair2", "other", "img", "old", "one", "two", "good",
 			"boxlayer", "busylayer", "box", "busy"} {
@@ -238,17 +237,17 @@ func (p *patient) objects(s *store.Store) (all []string) {
 		}
 		return whole
 	}
-	ls, err := s.Layers(ctx)
+	ls, err := allLayers(s)
 	p.must(err)
 	for _, l := range ls {
 		all = append(all, "layer "+name(l.ID))
 	}
-	is, err := s.Images(ctx)
+	is, err := allImages(s)
 	p.must(err)
 	for _, i := range is {
 		all = append(all, "image "+name(i.ID))
 	}
-	cs, err := s.Containers(ctx)
+	cs, err := allContainers(s)
 	p.must(err)
 	for _, c := range cs {
 		all = append(all, "container "+name(c.ID))

@@ -222,7 +222,7 @@ func containersIn(cfg config.Config) ([]containers.Container, error) {
 		return nil, err
 	}
 	defer s.Close()
-	return s.Containers(context.Background())
+	return allContainers(s)
 }
 
 var created = regexp.MustCompile(`"created":"[^"]*"`)

@@ -87,7 +87,7 @@ func TestLifeWithMountProgram(t *testing.T) {
 		[]string{".wh.a", "dir", "dir/c", "gone", "gone/.wh..wh..opq", "gone/new"}) {
 		t.Errorf("the diff holds %q", names)
 	}
-	if mounts, err := testutil.MountsBelow(s.GraphRoot()); err != nil || len(mounts) > 1 {
+	if mounts, err := testutil.MountsBelow(s.Config().GraphRoot); err != nil || len(mounts) > 1 {
 		t.Errorf("left mounted: %q (%v)", mounts, err) // the home itself may be
 	}
 }
@@ -134,7 +134,7 @@ func TestDeadMountProgram(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	if mounts, err := testutil.MountsBelow(s.GraphRoot()); err != nil || len(mounts) > 1 {
+	if mounts, err := testutil.MountsBelow(s.Config().GraphRoot); err != nil || len(mounts) > 1 {
 		t.Errorf("left mounted: %q (%v)", mounts, errors.Join(err))
 	}
 }

@@ -42,7 +42,7 @@ func TestLayersThatNothingUses(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := func() (words []string) {
-		ls, err := s.Layers(ctx)
+		ls, err := allLayers(s)
 		if err != nil {
 			t.Fatal(err)
 		}

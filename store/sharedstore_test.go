@@ -68,7 +68,7 @@ func TestImageStoreOfTwoRoots(t *testing.T) {
 				t.Error("what one container writes the other sees")
 			}
 			for s, own := range map[*store.Store]string{one: first, two: second} {
-				if all, err := s.Containers(ctx); err != nil || len(all) != 1 || all[0].ID != own {
+				if all, err := allContainers(s); err != nil || len(all) != 1 || all[0].ID != own {
 					t.Errorf("containers %v, %v", all, err)
 				}
 				if _, err := s.Unmount(ctx, own, false); err != nil {

@@ -31,6 +31,3 @@ func Version() []drivers.Property {
 	}
 	return []drivers.Property{{Name: "Version", Value: version}, {Name: "Go", Value: info.GoVersion}}
 }
-
-// Version is the function Version, for callers at hand of a Store.
-func (s *Store) Version(context.Context) ([]drivers.Property, error) { return Version(), nil }

@@ -66,12 +66,6 @@ func (s *Store) Close() error {
 	return roots.Layers.Close()
 }
 
-// GraphRoot is the directory with the layers, images and containers.
-func (s *Store) GraphRoot() string { return s.cfg.GraphRoot }
-
-// RunRoot is the directory with what need not survive a reboot.
-func (s *Store) RunRoot() string { return s.cfg.RunRoot }
-
 // Config is what the store was opened with.
 func (s *Store) Config() config.Config { return s.cfg }
 

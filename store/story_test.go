@@ -110,7 +110,7 @@ func fromTarToMountAndBack(t *testing.T) {
 			if gone, err := s.DeleteImage(ctx, "img", true); err != nil || !slices.Equal(gone, []string{id("base")}) {
 				t.Fatalf("delete image: %v, %v", gone, err)
 			}
-			if left, err := s.Layers(ctx); len(left) > 0 || err != nil {
+			if left, err := allLayers(s); len(left) > 0 || err != nil {
 				t.Fatalf("layers left: %v, %v", left, err)
 			}
 			noGarbage(t, s)
@@ -183,10 +183,10 @@ func TestTransientStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = open(t, cfg)
-	if all, err := s.Containers(ctx); err != nil || len(all) > 0 {
+	if all, err := allContainers(s); err != nil || len(all) > 0 {
 		t.Fatalf("containers %v, %v", all, err)
 	}
-	if all, err := s.Layers(ctx); err != nil || len(all) != 1 {
+	if all, err := allLayers(s); err != nil || len(all) != 1 {
 		t.Fatalf("layers %v, %v", all, err)
 	}
 	if g, err := fsck.GC(ctx, s, fsck.GCOptions{}); err != nil ||
@@ -230,7 +230,11 @@ func TestMappedLayer(t *testing.T) {
 			t.Errorf("%q belongs to %d:%d, %v; want %v", name, st.Uid, st.Gid, err, want)
 		}
 	}
-	uids, gids, err := s.ContainerParentOwners(ctx, "box")
+	var uids, gids []int
+	err = s.View(ctx, func(tx *store.ReadTx) (err error) {
+		uids, gids, err = tx.ParentOwners("box")
+		return err
+	})
 	if err != nil || !slices.Equal(uids, []int{0}) || !slices.Equal(gids, []int{0}) {
 		t.Errorf("owners above the mount: %v, %v, %v", uids, gids, err)
 	}

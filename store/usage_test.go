@@ -60,7 +60,9 @@ func fleet(t *testing.T, cfg config.Config) *store.Store {
 			TopLayer: id(top)}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetImageBigData(ctx, name, "manifest", []byte(`{"schemaVersion": 2}`), ""); err != nil {
+		if err := change(s, func(tx *store.WriteTx) error {
+			return tx.SetImageBigData(name, "manifest", []byte(`{"schemaVersion": 2}`), "")
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

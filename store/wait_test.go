@@ -68,7 +68,7 @@ func TestDeletionThatIsCalledOff(t *testing.T) {
 		t.Fatalf("the error was told before: %v", err)
 	}
 	next := open(t, cfg)
-	if _, err := next.Layers(t.Context()); err != nil {
+	if _, err := allLayers(next); err != nil {
 		t.Fatal(err)
 	}
 	if left := staged(t, cfg); len(left) > 0 {

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/shalestore/shale/archive/diff"
+	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -23,7 +24,7 @@ are brought together aside and take their place all at once.`,
 		ValidArgsFunction: p.completeLayers,
 	}
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		layer, err := s.Layer(ctx, args[0])
+		layer, err := look(ctx, s, func(tx *store.ReadTx) (layers.Layer, error) { return tx.Layer(args[0]) })
 		if err != nil {
 			return err
 		}

@@ -23,53 +23,64 @@ type bigData struct {
 	kind     string // "image"
 	article  string // "an image"
 	complete func(*program, *cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective)
-	keys     func(s *store.Store, ctx context.Context, ref string) ([]string, error)
-	read     func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error)
+	keys     func(tx *store.ReadTx, ref string) ([]string, error)
+	read     func(tx *store.ReadTx, ref, key string) (io.ReadCloser, error)
 	keep     func(s *store.Store, ctx context.Context, ref, key string, data io.Reader) error
-	sizeOf   func(s *store.Store, ctx context.Context, ref, key string) (int64, error)
-	digestOf func(s *store.Store, ctx context.Context, ref, key string) (digest.Digest, error)
+	sizeOf   func(tx *store.ReadTx, ref, key string) (int64, error)
+	digestOf func(tx *store.ReadTx, ref, key string) (digest.Digest, error)
 }
 
 var (
 	layerData = bigData{
 		kind: "layer", article: "a layer", complete: (*program).completeLayers,
-		keys: (*store.Store).LayerBigDataNames, read: (*store.Store).LayerBigData, keep: (*store.Store).SetLayerBigData,
+		keys: func(tx *store.ReadTx, ref string) ([]string, error) {
+			layer, err := tx.Layer(ref)
+			return layer.BigDataNames, err
+		},
+		read: (*store.ReadTx).LayerBigData, keep: (*store.Store).SetLayerBigData,
 	}
 	imageData = bigData{
 		kind: "image", article: "an image", complete: (*program).completeImages,
-		keys: (*store.Store).ImageBigDataNames, sizeOf: (*store.Store).ImageBigDataSize,
-		digestOf: (*store.Store).ImageBigDataDigest,
-		read: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
-			return inMemory(s.ImageBigData(ctx, ref, key))
+		keys: func(tx *store.ReadTx, ref string) ([]string, error) {
+			image, err := tx.Image(ref)
+			return image.BigDataNames, err
 		},
-		keep: fromMemory(func(s *store.Store, ctx context.Context, ref, key string, data []byte) error {
-			return s.SetImageBigData(ctx, ref, key, data, "")
+		read: inMemory((*store.ReadTx).ImageBigData),
+		keep: fromMemory(func(tx *store.WriteTx, ref, key string, data []byte) error {
+			return tx.SetImageBigData(ref, key, data, "")
 		}),
+		sizeOf: (*store.ReadTx).ImageBigDataSize, digestOf: (*store.ReadTx).ImageBigDataDigest,
 	}
 	containerData = bigData{
 		kind: "container", article: "a container", complete: (*program).completeContainers,
-		keys: (*store.Store).ContainerBigDataNames, sizeOf: (*store.Store).ContainerBigDataSize,
-		digestOf: (*store.Store).ContainerBigDataDigest,
-		read: func(s *store.Store, ctx context.Context, ref, key string) (io.ReadCloser, error) {
-			return inMemory(s.ContainerBigData(ctx, ref, key))
+		keys: func(tx *store.ReadTx, ref string) ([]string, error) {
+			container, err := tx.Container(ref)
+			return container.BigDataNames, err
 		},
-		keep: fromMemory((*store.Store).SetContainerBigData),
+		read:   inMemory((*store.ReadTx).ContainerBigData),
+		keep:   fromMemory((*store.WriteTx).SetContainerBigData),
+		sizeOf: (*store.ReadTx).ContainerBigDataSize, digestOf: (*store.ReadTx).ContainerBigDataDigest,
 	}
 )
 
-func inMemory(data []byte, err error) (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(data)), err
+// inMemory reads an item that is had in one piece.
+func inMemory(get func(*store.ReadTx, string, string) ([]byte, error)) func(*store.ReadTx, string,
+	string) (io.ReadCloser, error) {
+	return func(tx *store.ReadTx, ref, key string) (io.ReadCloser, error) {
+		data, err := get(tx, ref, key)
+		return io.NopCloser(bytes.NewReader(data)), err
+	}
 }
 
 // fromMemory reads an item whole before it is set.
-func fromMemory(set func(*store.Store, context.Context, string, string, []byte) error) func(*store.Store,
+func fromMemory(set func(*store.WriteTx, string, string, []byte) error) func(*store.Store,
 	context.Context, string, string, io.Reader) error {
 	return func(s *store.Store, ctx context.Context, ref, key string, r io.Reader) error {
 		data, err := readUpTo(r, dataLimit)
 		if err != nil {
 			return err
 		}
-		return set(s, ctx, ref, key, data)
+		return s.Update(ctx, func(tx *store.WriteTx) error { return set(tx, ref, key, data) })
 	}
 }
 
@@ -86,7 +97,7 @@ func (d bigData) list(p *program) *cobra.Command {
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		keys, err := d.keys(s, ctx, args[0])
+		keys, err := look(ctx, s, func(tx *store.ReadTx) ([]string, error) { return d.keys(tx, args[0]) })
 		if err != nil {
 			return err
 		}
@@ -110,7 +121,7 @@ func (d bigData) get(p *program) *cobra.Command {
 	}
 	file := p.outputFlag(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		item, err := d.read(s, ctx, args[0], args[1])
+		item, err := look(ctx, s, func(tx *store.ReadTx) (io.ReadCloser, error) { return d.read(tx, args[0], args[1]) })
 		if err != nil {
 			return d.missing(ctx, s, args[0], args[1], err)
 		}
@@ -164,8 +175,8 @@ func (d bigData) digest(p *program) *cobra.Command {
 }
 
 // factCommand prints what is known of an item without its content.
-func factCommand[T int64 | digest.Digest](p *program, d bigData, what, long string, tell func(*store.Store,
-	context.Context, string, string) (T, error)) *cobra.Command {
+func factCommand[T int64 | digest.Digest](p *program, d bigData, what, long string, tell func(*store.ReadTx,
+	string, string) (T, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:               "get-" + d.kind + "-data-" + what + " " + d.placeholder() + " KEY",
 		Aliases:           []string{"get" + d.kind + "data" + what},
@@ -175,7 +186,7 @@ func factCommand[T int64 | digest.Digest](p *program, d bigData, what, long stri
 		Args:              arguments(2, 2),
 		ValidArgsFunction: d.completion(p),
 		RunE: p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-			value, err := tell(s, ctx, args[0], args[1])
+			value, err := look(ctx, s, func(tx *store.ReadTx) (T, error) { return tell(tx, args[0], args[1]) })
 			if err != nil {
 				return d.missing(ctx, s, args[0], args[1], err)
 			}
@@ -191,7 +202,8 @@ func (d bigData) missing(ctx context.Context, s *store.Store, ref, key string, e
 	if !errors.Is(err, errdefs.ErrNotFound) {
 		return err
 	}
-	if _, listErr := d.keys(s, ctx, ref); listErr != nil {
+	_, listErr := look(ctx, s, func(tx *store.ReadTx) ([]string, error) { return d.keys(tx, ref) })
+	if listErr != nil {
 		return missingError{fmt.Sprintf("%q: %s not known", ref, d.kind), listErr}
 	}
 	return advised{missingError{fmt.Sprintf("%s %q: data item %q does not exist", d.kind, ref, key), err},

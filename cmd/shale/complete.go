@@ -63,7 +63,7 @@ func (p *program) completeFrom(command *cobra.Command, args []string, prefix str
 }
 
 func proposeLayers(ctx context.Context, s *store.Store) []proposal {
-	list, _ := s.Layers(ctx)
+	list, _ := look(ctx, s, (*store.ReadTx).Layers)
 	var all []proposal
 	for _, layer := range list {
 		all = append(all, proposals("layer", layer.ID, layer.Names)...)
@@ -72,7 +72,7 @@ func proposeLayers(ctx context.Context, s *store.Store) []proposal {
 }
 
 func proposeImages(ctx context.Context, s *store.Store) []proposal {
-	list, _ := s.Images(ctx)
+	list, _ := look(ctx, s, (*store.ReadTx).Images)
 	var all []proposal
 	for _, image := range list {
 		all = append(all, proposals("image", image.ID, image.Names)...)
@@ -81,7 +81,7 @@ func proposeImages(ctx context.Context, s *store.Store) []proposal {
 }
 
 func proposeContainers(ctx context.Context, s *store.Store) []proposal {
-	list, _ := s.Containers(ctx)
+	list, _ := look(ctx, s, (*store.ReadTx).Containers)
 	var all []proposal
 	for _, container := range list {
 		all = append(all, proposals("container", container.ID, container.Names)...)

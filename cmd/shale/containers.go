@@ -23,7 +23,7 @@ func (p *program) containers() *cobra.Command {
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
-		list, err := s.Containers(ctx)
+		list, err := look(ctx, s, (*store.ReadTx).Containers)
 		switch {
 		case err != nil:
 			return err
@@ -38,7 +38,7 @@ func (p *program) containers() *cobra.Command {
 			}
 			return nil
 		}
-		all, err := s.Images(ctx)
+		all, err := look(ctx, s, (*store.ReadTx).Images)
 		if err != nil {
 			return err
 		}

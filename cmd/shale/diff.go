@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/shalestore/shale/archive/compress"
+	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -49,14 +50,15 @@ unless a flag says how to compress it.`,
 			}
 		}
 		layer, other := layerPair(args)
-		if _, err := s.Layer(ctx, layer); err != nil {
+		found, err := look(ctx, s, func(tx *store.ReadTx) (layers.Layer, error) { return tx.Layer(layer) })
+		if err != nil {
 			return err // before a file is made for it
 		}
 		out, err := p.openOutput(*file)
 		if err != nil {
 			return err
 		}
-		line := p.newProgress("writing", diffTotal(ctx, s, layer, other))
+		line := p.newProgress("writing", diffTotal(found, other))
 		options.Progress = line.report()
 		err = s.Diff(ctx, out, layer, other, options)
 		line.clear()
@@ -71,13 +73,9 @@ unless a flag says how to compress it.`,
 
 // diffTotal is the length in bytes of the tar to come, when that is known: the layer came
 // as one.
-func diffTotal(ctx context.Context, s *store.Store, layer, other string) int64 {
+func diffTotal(layer layers.Layer, other string) int64 {
 	if other != "" {
 		return 0
 	}
-	size, err := s.LayerSize(ctx, layer)
-	if err != nil {
-		return 0
-	}
-	return size
+	return layer.Size()
 }

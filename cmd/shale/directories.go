@@ -12,26 +12,26 @@ import (
 // own beside them.
 
 func (p *program) imageDirectory() *cobra.Command {
-	return p.directory("image", "", "files with this image", (*store.Store).ImageDirectory, p.completeImages)
+	return p.directory("image", "", "files with this image", (*store.ReadTx).ImageDirectory, p.completeImages)
 }
 
 func (p *program) imageRunDirectory() *cobra.Command {
 	return p.directory("image", "-run", "files with this image until the next reboot",
-		(*store.Store).ImageRunDirectory, p.completeImages)
+		(*store.ReadTx).ImageRunDirectory, p.completeImages)
 }
 
 func (p *program) containerDirectory() *cobra.Command {
-	return p.directory("container", "", "files with this container", (*store.Store).ContainerDirectory,
+	return p.directory("container", "", "files with this container", (*store.ReadTx).ContainerDirectory,
 		p.completeContainers)
 }
 
 func (p *program) containerRunDirectory() *cobra.Command {
 	return p.directory("container", "-run", "files with this container until the next reboot",
-		(*store.Store).ContainerRunDirectory, p.completeContainers)
+		(*store.ReadTx).ContainerRunDirectory, p.completeContainers)
 }
 
-func (p *program) directory(kind, middle, purpose string, find func(*store.Store, context.Context, string) (string,
-	error), complete cobra.CompletionFunc) *cobra.Command {
+func (p *program) directory(kind, middle, purpose string, find func(*store.ReadTx, string) (string, error),
+	complete cobra.CompletionFunc) *cobra.Command {
 	name := "get-" + kind + middle + "-dir"
 	return &cobra.Command{
 		Use:               name + " " + placeholders[kind],
@@ -42,7 +42,7 @@ func (p *program) directory(kind, middle, purpose string, find func(*store.Store
 		Args:              arguments(1, 1),
 		ValidArgsFunction: complete,
 		RunE: p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-			path, err := find(s, ctx, args[0])
+			path, err := look(ctx, s, func(tx *store.ReadTx) (string, error) { return find(tx, args[0]) })
 			if err != nil {
 				return err
 			}

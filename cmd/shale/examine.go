@@ -23,7 +23,7 @@ func (p *program) layer() *cobra.Command {
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		found, failed := findEach(ctx, args, s.Layer)
+		found, failed := findEach(ctx, s, args, (*store.ReadTx).Layer)
 		if p.peer && form.json() {
 			return errors.Join(p.printJSON(found), failed)
 		}
@@ -58,7 +58,7 @@ func (p *program) image() *cobra.Command {
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		found, failed := findEach(ctx, args, s.Image)
+		found, failed := findEach(ctx, s, args, (*store.ReadTx).Image)
 		if p.peer && form.json() {
 			return errors.Join(p.printJSON(found), failed)
 		}
@@ -93,17 +93,17 @@ func (p *program) container() *cobra.Command {
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		found, failed := findEach(ctx, args, s.Container)
+		found, failed := findEach(ctx, s, args, (*store.ReadTx).Container)
 		if p.peer && form.json() {
 			return errors.Join(p.printJSON(found), failed)
 		}
 		views, sizeErrs := make([]containerView, 0, len(found)), map[string]error{}
 		for _, container := range found {
-			var names []string
-			if image, err := s.Image(ctx, container.ImageID); err == nil {
-				names = image.Names
-			}
-			view := viewContainer(container, names)
+			// of an image that is gone there are no names to show
+			image, _ := look(ctx, s, func(tx *store.ReadTx) (images.Image, error) {
+				return tx.Image(container.ImageID)
+			})
+			view := viewContainer(container, image.Names)
 			if size, err := s.ContainerSize(ctx, container.ID); err == nil {
 				view.Size = &size
 			} else {
@@ -122,18 +122,21 @@ func (p *program) container() *cobra.Command {
 
 // findEach looks up each reference, and returns what was found beside an error about what
 // was not.
-func findEach[R any](ctx context.Context, refs []string, find func(context.Context, string) (R, error)) ([]R, error) {
-	found := []R{}
-	var failed error
-	for _, ref := range refs {
-		record, err := find(ctx, ref)
-		if err != nil {
-			failed = errors.Join(failed, err)
-			continue
+func findEach[R any](ctx context.Context, s *store.Store, refs []string,
+	find func(*store.ReadTx, string) (R, error)) (found []R, failed error) {
+	found = []R{}
+	err := s.View(ctx, func(tx *store.ReadTx) error {
+		for _, ref := range refs {
+			record, err := find(tx, ref)
+			if err != nil {
+				failed = errors.Join(failed, err)
+				continue
+			}
+			found = append(found, record)
 		}
-		found = append(found, record)
-	}
-	return found, failed
+		return nil
+	})
+	return found, errors.Join(failed, err)
 }
 
 func (p *program) printLayer(layer layers.Layer) {

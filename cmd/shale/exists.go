@@ -27,8 +27,8 @@ exits with status 4 when one is missing.`,
 	container := flags.BoolP("container", "c", false, "only a container counts")
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		// What containers-storage prints is whether anything of that name exists; the kinds
-		// asked for decide its exit status alone.
+		// What containers-storage prints is whether anything of that name exists; the
+		// kinds asked for decide its exit status alone.
 		type answer struct {
 			Ref    string `json:"ref"`
 			Exists bool   `json:"exists"`
@@ -36,27 +36,30 @@ exits with status 4 when one is missing.`,
 		var answers []answer
 		missing := false
 		for _, ref := range args {
-			any, err := found(s.Exists(ctx, ref))
+			any, wanted := false, true
+			err := s.View(ctx, func(tx *store.ReadTx) error {
+				for _, kind := range []struct {
+					asked bool
+					find  func() error
+				}{
+					{true, func() error { _, err := tx.Lookup(ref); any = err == nil; return err }},
+					{*layer, func() error { _, err := tx.Layer(ref); return err }},
+					{*image, func() error { _, err := tx.Image(ref); return err }},
+					{*container, func() error { _, err := tx.Container(ref); return err }},
+				} {
+					if !kind.asked {
+						continue
+					}
+					if err := kind.find(); errors.Is(err, errdefs.ErrNotFound) {
+						wanted = false
+					} else if err != nil {
+						return err
+					}
+				}
+				return nil
+			})
 			if err != nil {
 				return err
-			}
-			wanted := any
-			for _, kind := range []struct {
-				asked bool
-				find  func() error
-			}{
-				{*layer, func() error { _, err := s.Layer(ctx, ref); return err }},
-				{*image, func() error { _, err := s.Image(ctx, ref); return err }},
-				{*container, func() error { _, err := s.Container(ctx, ref); return err }},
-			} {
-				if !kind.asked {
-					continue
-				}
-				is, err := found(true, kind.find())
-				if err != nil {
-					return err
-				}
-				wanted = wanted && is
 			}
 			missing = missing || !wanted
 			answers = append(answers, answer{ref, any && p.peer || wanted})
@@ -81,12 +84,4 @@ exits with status 4 when one is missing.`,
 		return err
 	})
 	return command
-}
-
-// found turns "not known" from an error into the answer no.
-func found(is bool, err error) (bool, error) {
-	if errors.Is(err, errdefs.ErrNotFound) {
-		return false, nil
-	}
-	return is, err
 }

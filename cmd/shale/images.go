@@ -22,7 +22,7 @@ func (p *program) images() *cobra.Command {
 	quiet := p.quietFlag(command, "quiet")
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
-		list, err := s.Images(ctx)
+		list, err := look(ctx, s, (*store.ReadTx).Images)
 		if err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func (p *program) imagesByDigest() *cobra.Command {
 		if err != nil {
 			return usageErrorf("%s: %v", args[0], err)
 		}
-		list, err := s.ImagesByDigest(ctx, wanted)
+		list, err := look(ctx, s, func(tx *store.ReadTx) ([]images.Image, error) { return tx.ImagesByDigest(wanted) })
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -56,13 +57,13 @@ nothing behind. "shale diff" gives back the very same tar archive, byte for byte
 	return command
 }
 
-// knownParent tells those of --file who have named a file where a layer is expected, before
-// standard input is waited for.
+// knownParent tells those of --file who have named a file where a layer is expected,
+// before standard input is waited for.
 func knownParent(ctx context.Context, s *store.Store, parent string) error {
 	if info, err := os.Stat(parent); parent == "" || err != nil || !info.Mode().IsRegular() {
 		return nil // what there is to say is said when the layer is made
 	}
-	_, err := s.Layer(ctx, parent)
+	_, err := look(ctx, s, func(tx *store.ReadTx) (layers.Layer, error) { return tx.Layer(parent) })
 	if errors.Is(err, errdefs.ErrNotFound) {
 		return advised{err, "there is a file of that name: an archive to read is named with --file"}
 	}

@@ -29,7 +29,7 @@ and containers that stand on them.`,
 	quick := p.quietFlag(command, "quick")
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		list, err := s.Layers(ctx)
+		list, err := look(ctx, s, (*store.ReadTx).Layers)
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ and containers that stand on them.`,
 		}
 		switch {
 		case *tree && !form.json():
-			mounted, err := s.MountedLayers(ctx)
+			mounted, err := look(ctx, s, (*store.ReadTx).MountedLayers)
 			if err != nil {
 				return err
 			}

@@ -31,12 +31,12 @@ made them.`,
 		texts := map[string]string{}
 		var failed error
 		for _, ref := range args {
-			text, err := s.Metadata(ctx, ref)
+			record, err := look(ctx, s, func(tx *store.ReadTx) (store.Record, error) { return tx.Lookup(ref) })
 			if err != nil {
 				failed = errors.Join(failed, err)
 				continue
 			}
-			texts[ref] = strings.TrimSuffix(text, "\n")
+			texts[ref] = strings.TrimSuffix(record.Metadata, "\n")
 			found = append(found, entry{ref, texts[ref]})
 		}
 		switch {
@@ -80,7 +80,7 @@ func (p *program) setMetadata() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return s.SetMetadata(ctx, args[0], text)
+		return s.Update(ctx, func(tx *store.WriteTx) error { return tx.SetMetadata(args[0], text) })
 	})
 	return command
 }

@@ -100,9 +100,9 @@ func (p *program) printMounts(form *format, outcomes []mountOutcome) error {
 	})
 }
 
-// refuseLostMounts refuses a mount that would be gone with the command: an ordinary user's
-// is made in a user namespace, and whoever then writes below the path that was printed
-// writes beneath it. The vfs driver mounts nothing.
+// refuseLostMounts refuses a mount that would be gone with the command: an ordinary
+// user's is made in a user namespace, and whoever then writes below the path that was
+// printed writes beneath it. The vfs driver mounts nothing.
 func (p *program) refuseLostMounts(command *cobra.Command) error {
 	namespace, err := p.namespace()
 	if err != nil {
@@ -196,7 +196,7 @@ func (p *program) mounted() *cobra.Command {
 		var outcomes []outcome
 		var failed error
 		for _, ref := range args {
-			times, err := s.Mounted(ctx, ref)
+			times, err := look(ctx, s, func(tx *store.ReadTx) (int, error) { return tx.Mounted(ref) })
 			outcomes = append(outcomes, outcome{ref, times, errorText(err)})
 			failed = errors.Join(failed, err)
 		}
@@ -220,8 +220,8 @@ func (p *program) mounted() *cobra.Command {
 	return command
 }
 
-// urgentFlag adds --urgent, on for commands that hold locks for a moment: an import on all
-// processors makes them wait otherwise.
+// urgentFlag adds --urgent, on for commands that hold locks for a moment: an import on
+// all processors makes them wait otherwise.
 func (p *program) urgentFlag(command *cobra.Command) *bool {
 	if p.peer {
 		on := true

@@ -20,11 +20,11 @@ func (p *program) getNames() *cobra.Command {
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		names, err := s.Names(ctx, args[0])
+		found, err := look(ctx, s, func(tx *store.ReadTx) (store.Record, error) { return tx.Lookup(args[0]) })
 		if err != nil {
 			return err
 		}
-		return p.printNames(form, names)
+		return p.printNames(form, found.Names)
 	})
 	return command
 }
@@ -38,7 +38,7 @@ func (p *program) addNames() *cobra.Command {
 had moves.`,
 		Example: `  # a second name for an image
   shale add-names --name example.com/base:latest example.com/base:1`,
-	}, "add `NAME`; may be repeated", (*store.Store).AddNames)
+	}, "add `NAME`; may be repeated", (*store.WriteTx).AddNames)
 }
 
 func (p *program) removeNames() *cobra.Command {
@@ -49,7 +49,7 @@ func (p *program) removeNames() *cobra.Command {
 		Long:    `Takes names from a layer, an image or a container.`,
 		Example: `  # the image stays, the tag goes
   shale remove-names --name example.com/base:latest example.com/base:1`,
-	}, "remove `NAME`; may be repeated", (*store.Store).RemoveNames)
+	}, "remove `NAME`; may be repeated", (*store.WriteTx).RemoveNames)
 }
 
 func (p *program) setNames() *cobra.Command {
@@ -61,36 +61,36 @@ func (p *program) setNames() *cobra.Command {
 one of its kind had moves.`,
 		Example: `  # no names at all
   shale set-names base`,
-	}, "one of the new names, `NAME`; may be repeated", (*store.Store).SetNames)
+	}, "one of the new names, `NAME`; may be repeated", (*store.WriteTx).SetNames)
 }
 
 // changeNames completes one of the three commands that take --name and print the
 // resulting names only as JSON.
-func (p *program) changeNames(command *cobra.Command, usage string, change func(*store.Store, context.Context, string,
+func (p *program) changeNames(command *cobra.Command, usage string, change func(*store.WriteTx, string,
 	...string) error) *cobra.Command {
 	command.Args = arguments(1, -1)
 	command.ValidArgsFunction = p.completeAny
 	given := command.Flags().StringArrayP("name", "n", nil, usage)
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		id, err := s.Lookup(ctx, args[0]) // the reference may be one of the names that go
-		if err != nil {
+		var found store.Record
+		err := s.Update(ctx, func(tx *store.WriteTx) (err error) {
+			if found, err = tx.Lookup(args[0]); err != nil {
+				return err
+			}
+			if err := change(tx, found.ID, *given...); err != nil {
+				return err
+			}
+			found, err = tx.Lookup(found.ID) // the reference may have been one of the names that went
 			return err
-		}
-		if err := change(s, ctx, id, *given...); err != nil {
+		})
+		switch {
+		case err != nil || form.word == "table":
 			return err
+		case p.peer:
+			return p.printJSON(found.Names)
 		}
-		if form.word == "table" {
-			return nil
-		}
-		names, err := s.Names(ctx, id)
-		if err != nil {
-			return err
-		}
-		if p.peer {
-			return p.printJSON(names)
-		}
-		return p.printNames(form, names)
+		return p.printNames(form, found.Names)
 	})
 	return command
 }

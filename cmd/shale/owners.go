@@ -22,15 +22,14 @@ directories only as far as everybody can.`,
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		found, failed := findEach(ctx, args, s.Layer)
-		var all []parentOwners
-		for _, layer := range found {
-			uids, gids, err := s.LayerParentOwners(ctx, layer.ID)
-			if err != nil {
-				return errors.Join(failed, err)
+		all, failed := findEach(ctx, s, args, func(tx *store.ReadTx, ref string) (owners parentOwners, err error) {
+			layer, err := tx.Layer(ref)
+			if err == nil {
+				owners.ID = layer.ID
+				owners.UIDs, owners.GIDs, err = tx.ParentOwners(layer.ID)
 			}
-			all = append(all, parentOwners{layer.ID, uids, gids})
-		}
+			return owners, err
+		})
 		return errors.Join(p.printOwners(form, all, false), failed)
 	})
 	return command
@@ -50,15 +49,14 @@ directories only as far as everybody can.`,
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
-		found, failed := findEach(ctx, args, s.Container)
-		var all []parentOwners
-		for _, container := range found {
-			uids, gids, err := s.ContainerParentOwners(ctx, container.ID)
-			if err != nil {
-				return errors.Join(failed, err)
+		all, failed := findEach(ctx, s, args, func(tx *store.ReadTx, ref string) (owners parentOwners, err error) {
+			container, err := tx.Container(ref)
+			if err == nil {
+				owners.ID = container.ID
+				owners.UIDs, owners.GIDs, err = tx.ParentOwners(container.ID)
 			}
-			all = append(all, parentOwners{container.ID, uids, gids})
-		}
+			return owners, err
+		})
 		return errors.Join(p.printOwners(form, all, true), failed)
 	})
 	return command

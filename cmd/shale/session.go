@@ -28,6 +28,15 @@ func (p *program) withStore(work func(ctx context.Context, s *store.Store, args 
 	}
 }
 
+// look is store.View for a function with a result.
+func look[T any](ctx context.Context, s *store.Store, find func(*store.ReadTx) (T, error)) (found T, err error) {
+	err = s.View(ctx, func(tx *store.ReadTx) error {
+		found, err = find(tx)
+		return err
+	})
+	return found, err
+}
+
 // openStore opens the store that the global flags, the environment and storage.conf
 // describe.
 func (p *program) openStore(command *cobra.Command) (*store.Store, error) {

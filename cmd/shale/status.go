@@ -28,14 +28,14 @@ func (p *program) status() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		view := statusView{Root: s.GraphRoot(), RunRoot: s.RunRoot(), Driver: driver,
+		view := statusView{Root: s.Config().GraphRoot, RunRoot: s.Config().RunRoot, Driver: driver,
 			Options: emptyWhenNil(p.settings.DriverOptions()), Properties: map[string]string{}}
 		for _, fact := range facts {
 			view.Properties[fact.Name] = fact.Value
 		}
 		return p.printFacts(form, view, append([]drivers.Property{
-			{Name: "Root", Value: s.GraphRoot()},
-			{Name: "Run Root", Value: s.RunRoot()},
+			{Name: "Root", Value: s.Config().GraphRoot},
+			{Name: "Run Root", Value: s.Config().RunRoot},
 			{Name: "Driver Name", Value: driver},
 			{Name: "Driver Options", Value: fmt.Sprint(p.settings.DriverOptions())},
 		}, facts...))
@@ -51,8 +51,8 @@ type statusView struct {
 	Properties map[string]string `json:"properties"` // what the driver can do, and is told by the kernel
 }
 
-// printFacts prints one fact on a line. containers-storage does so on stderr; its JSON is a
-// list of pairs.
+// printFacts prints one fact on a line. containers-storage does so on stderr; its JSON is
+// a list of pairs.
 func (p *program) printFacts(form *format, view any, facts []drivers.Property) error {
 	if p.peer && form.json() {
 		pairs := make([][2]string, 0, len(facts))

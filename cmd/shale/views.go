@@ -81,7 +81,7 @@ type layerUsers struct {
 
 func findLayerUsers(ctx context.Context, s *store.Store) (layerUsers, error) {
 	users := layerUsers{map[string][]images.Image{}, map[string][]containers.Container{}}
-	allImages, err := s.Images(ctx)
+	allImages, err := look(ctx, s, (*store.ReadTx).Images)
 	if err != nil {
 		return users, err
 	}
@@ -90,7 +90,7 @@ func findLayerUsers(ctx context.Context, s *store.Store) (layerUsers, error) {
 			users.images[layer] = append(users.images[layer], image)
 		}
 	}
-	allContainers, err := s.Containers(ctx)
+	allContainers, err := look(ctx, s, (*store.ReadTx).Containers)
 	if err != nil {
 		return users, err
 	}

@@ -51,20 +51,20 @@ func (p *program) askBeforeWipe(ctx context.Context, s *store.Store) error {
 	if terminal(p.stdin) == nil || terminal(p.stderr) == nil {
 		return usageError("there is no terminal to ask at: --yes says that everything may be deleted")
 	}
-	containers, err := s.Containers(ctx)
+	containers, err := look(ctx, s, (*store.ReadTx).Containers)
 	if err != nil {
 		return err
 	}
-	images, err := s.Images(ctx)
+	images, err := look(ctx, s, (*store.ReadTx).Images)
 	if err != nil {
 		return err
 	}
-	layers, err := s.Layers(ctx)
+	layers, err := look(ctx, s, (*store.ReadTx).Layers)
 	if err != nil {
 		return err
 	}
 	p.sayf("Delete %s, %s and %s in %s? [y/N] ", count(len(containers), "container"), count(len(images), "image"),
-		count(len(layers), "layer"), s.GraphRoot())
+		count(len(layers), "layer"), s.Config().GraphRoot)
 	in, err := p.openInput(ctx, "")
 	if err != nil {
 		return err

@@ -81,7 +81,7 @@ func goals() []goal {
 				return r.row(cycleRow+"5000").median("shale") / r.row(cycleRow+"1").median("shale")
 			}},
 		{"container's cycle, syncs", 6, 4, true, "", count(gateSyncs("container"))},
-		{"container's cycle, system calls", 200, 100, true, "", count(gateCycleCalls("container"))},
+		{"container's cycle, system calls", 230, 100, true, "", count(gateCycleCalls("container"))},
 		{"volatile container's cycle, syncs", 0, 0, true, "", count(gateSyncs("volatile"))},
 		{"mounts while another process imports, their 99th percentile by that of idle ones", 2, none, true, "x",
 			func(r *results) float64 {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 	"github.com/shalestore/shale/tests/corpus"
 	"go.podman.io/storage"
@@ -122,11 +124,15 @@ func shaleStart(ctx context.Context, in input, watch *stopwatch) (output, error)
 // shaleStop also deletes the copy with other owners, where there is one.
 func shaleStop(ctx context.Context, in input, _ *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
-		c, err := s.Container(ctx, boxName(in))
-		if err != nil {
+		var c containers.Container
+		var l layers.Layer
+		err := s.View(ctx, func(tx *store.ReadTx) (err error) {
+			if c, err = tx.Container(boxName(in)); err != nil {
+				return err
+			}
+			l, err = tx.Layer(c.LayerID)
 			return err
-		}
-		l, err := s.Layer(ctx, c.LayerID)
+		})
 		if err != nil {
 			return err
 		}

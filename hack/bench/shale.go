@@ -195,7 +195,11 @@ func shaleDelete(ctx context.Context, in input, watch *stopwatch) (output, error
 // shaleFill brings a store to so many layers, with an image on the first.
 func shaleFill(ctx context.Context, in input, _ *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
-		all, err := s.Layers(ctx)
+		var all []layers.Layer
+		err := s.View(ctx, func(tx *store.ReadTx) (err error) {
+			all, err = tx.Layers()
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -254,7 +258,11 @@ func shaleContainerCycle(volatile bool) task {
 // mounted.
 func shaleChain(ctx context.Context, in input, _ *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
-		all, err := s.Layers(ctx)
+		var all []layers.Layer
+		err := s.View(ctx, func(tx *store.ReadTx) (err error) {
+			all, err = tx.Layers()
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -294,8 +302,10 @@ func shaleMount(ctx context.Context, in input, watch *stopwatch) (output, error)
 func shaleOpen(ctx context.Context, in input, watch *stopwatch) (output, error) {
 	return output{}, watch.time("open", func() error {
 		return withShale(ctx, in, func(s *store.Store) error {
-			_, err := s.Layer(ctx, layerID(in.Count/2))
-			return err
+			return s.View(ctx, func(tx *store.ReadTx) error {
+				_, err := tx.Layer(layerID(in.Count / 2))
+				return err
+			})
 		})
 	})
 }

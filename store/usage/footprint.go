@@ -19,7 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// footprint is what a layer takes on disk: its files, its tar-split file and its data items.
+// footprint is what a layer takes on disk: its files, its tar-split file and its data
+// items.
 type footprint struct {
 	Bytes  int64 // allocated, as df counts them
 	Inodes int64
@@ -118,7 +119,8 @@ func (m meter) stamp(ctx context.Context, layer layers.Layer) (string, error) {
 	if err != nil || files == "" {
 		return "", err
 	}
-	tarSplit, err := diskusage.Stamp(m.Layers.TarSplit(layer)) // comes anew with each diff that is applied, by whatever program
+	// comes anew with each diff that is applied, by whatever program
+	tarSplit, err := diskusage.Stamp(m.Layers.TarSplit(layer))
 	if err != nil {
 		return "", err
 	}

@@ -130,7 +130,7 @@ func Of(ctx context.Context, s *store.Store, opts Options) (Report, error) {
 	}
 	c.relate()
 	var report Report
-	if report.FileSystem, err = statFileSystem(s.GraphRoot()); err != nil {
+	if report.FileSystem, err = statFileSystem(s.Config().GraphRoot); err != nil {
 		return Report{}, err
 	}
 	found, missing := footprints(ctx, r, c.layers, c.restless, opts.Fresh)

@@ -24,6 +24,7 @@ import (
 	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
@@ -371,8 +372,11 @@ func mapped(t *testing.T, s *store.Store, top string) {
 	if err := s.DeleteContainer(ctx, box.ID); err != nil {
 		t.Error(err)
 	}
-	current, err := s.Image(ctx, image.ID)
-	if err != nil {
+	var current images.Image
+	if err := s.View(ctx, func(tx *store.ReadTx) (err error) {
+		current, err = tx.Image(image.ID)
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Delete(ctx, image.ID); err != nil {

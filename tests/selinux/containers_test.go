@@ -30,7 +30,8 @@ func TestSELinuxLabelsOfAContainer(t *testing.T) {
 		level(c.ProcessLabel()) != level(c.MountLabel()) {
 		t.Errorf("labels %q and %q", c.ProcessLabel(), c.MountLabel())
 	}
-	if l, err := s.Layer(t.Context(), c.LayerID); err != nil || l.MountLabel != c.MountLabel() {
+	l, err := look(t, s, func(tx *store.ReadTx) (layers.Layer, error) { return tx.Layer(c.LayerID) })
+	if err != nil || l.MountLabel != c.MountLabel() {
 		t.Errorf("the layer's record has the label %q, want %q (%v)", l.MountLabel, c.MountLabel(), err)
 	}
 
@@ -157,7 +158,7 @@ func TestSELinuxLabelOptions(t *testing.T) {
 			unmount(t, s, got.ID)
 		})
 	}
-	before, err := s.Layers(t.Context())
+	before, err := look(t, s, (*store.ReadTx).Layers)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +166,7 @@ func TestSELinuxLabelOptions(t *testing.T) {
 		err, errdefs.ErrInvalid) {
 		t.Errorf("an unknown label option made container %q: %v", c.ID, err)
 	}
-	if after, err := s.Layers(t.Context()); err != nil || len(after) != len(before) {
+	if after, err := look(t, s, (*store.ReadTx).Layers); err != nil || len(after) != len(before) {
 		t.Errorf("%d layers, and %d after a failure (%v)", len(before), len(after), err)
 	}
 }
@@ -214,7 +215,7 @@ func TestSELinuxCategoriesAreNotShared(t *testing.T) {
 	close(ids)
 	owner := map[string]string{}
 	for id := range ids {
-		c, err := s.Container(t.Context(), id)
+		c, err := look(t, s, func(tx *store.ReadTx) (containers.Container, error) { return tx.Container(id) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,16 @@ const (
 	fileType    = "system_u:object_r:container_file_t:"
 )
 
+// look is store.View for a function with a result.
+func look[T any](t *testing.T, s *store.Store, find func(*store.ReadTx) (T, error)) (found T, err error) {
+	t.Helper()
+	err = s.View(t.Context(), func(tx *store.ReadTx) error {
+		found, err = find(tx)
+		return err
+	})
+	return found, err
+}
+
 // open opens a new store.
 func open(t *testing.T, driver string) (*store.Store, config.Config) {
 	t.Helper()

@@ -21,18 +21,18 @@ func (r *Roots) PrepareHome(ctx context.Context) error {
 	if ready, err := homer.HomePrepared(); ready || err != nil {
 		return err
 	}
-	lock, err := r.HoldHome(ctx)
+	lock, err := r.HoldHome(ctx, func() error { return nil })
 	if err != nil {
 		return err
 	}
 	return lock.Release()
 }
 
-// HoldHome prepares the driver's home and returns storage.lock, under which it stays as
-// it is: Shutdown, which every command of some tools ends with, takes the home's mount
-// away while no layer is recorded as mounted, and with it what is being mounted there at
-// that moment.
-func (r *Roots) HoldHome(ctx context.Context) (*lockfile.Lock, error) {
+// HoldHome returns storage.lock, under which the driver's home stays as it is: Shutdown,
+// which every command of some tools ends with, takes the home's mount away while no layer
+// is recorded as mounted, and with it what is being mounted there at that moment. A home
+// that isn't prepared is prepared first, unless useful says that there is no use in it.
+func (r *Roots) HoldHome(ctx context.Context, useful func() error) (*lockfile.Lock, error) {
 	lock, err := lockfile.Acquire(ctx, r.StorageLock(), lockfile.Shared)
 	if err != nil {
 		return nil, err
@@ -44,6 +44,9 @@ func (r *Roots) HoldHome(ctx context.Context) (*lockfile.Lock, error) {
 	ready, err := homer.HomePrepared()
 	if err == nil && !ready {
 		lock.Release()
+		if err := useful(); err != nil {
+			return nil, err
+		}
 		lock, err = lockfile.Acquire(ctx, r.StorageLock(), lockfile.Exclusive)
 		if errors.Is(err, unix.EROFS) { // nobody puts anything beneath, and Shutdown has nothing to take away
 			return lockfile.Acquire(ctx, r.StorageLock(), lockfile.Shared)

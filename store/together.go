@@ -12,6 +12,7 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // LayerImport is one of several layers to import together.
@@ -42,7 +43,11 @@ func (s *Store) ImportLayers(ctx context.Context, parent string, chain []LayerIm
 	if len(chain) == 0 {
 		return nil, nil
 	}
-	made, err := s.importSideBySide(ctx, parent, chain)
+	r, err := s.Roots(ctx)
+	if err != nil {
+		return nil, err
+	}
+	made, err := importSideBySide(ctx, r, parent, chain)
 	if !errors.Is(err, errNotSideBySide) {
 		return made, err
 	}
@@ -59,18 +64,15 @@ func (s *Store) ImportLayers(ctx context.Context, parent string, chain []LayerIm
 
 var errNotSideBySide = errors.New("layers can't be made side by side")
 
-func (s *Store) importSideBySide(ctx context.Context, parentRef string, chain []LayerImport) ([]layers.Layer, error) {
+func importSideBySide(ctx context.Context, r *roots.Roots, parentRef string,
+	chain []LayerImport) ([]layers.Layer, error) {
 	for _, in := range chain {
 		if in.Options.Volatile || in.Options.Writable {
 			return nil, errNotSideBySide
 		}
 	}
-	roots, err := s.Roots(ctx)
-	if err != nil {
-		return nil, err
-	}
 	var parent *layers.Layer
-	err = roots.ViewLayers(ctx, func(l *layers.ReadTx, c *containers.ReadTx) (err error) {
+	err := r.ViewLayers(ctx, func(l *layers.ReadTx, c *containers.ReadTx) (err error) {
 		for _, in := range chain {
 			if _, err := l.CheckFree(in.Options.ID, in.Options.Names); err != nil {
 				return err
@@ -82,10 +84,10 @@ func (s *Store) importSideBySide(ctx context.Context, parentRef string, chain []
 	if err != nil {
 		return nil, err
 	}
-	if err := roots.PrepareHome(ctx); err != nil {
+	if err := r.PrepareHome(ctx); err != nil {
 		return nil, err
 	}
-	drafts, err := prepareChain(ctx, roots.Layers, parent, chain)
+	drafts, err := prepareChain(ctx, r.Layers, parent, chain)
 	defer func() {
 		for i := len(drafts) - 1; i >= 0; i-- {
 			drafts[i].Close() // what can't be removed is stale, and goes with the next writer
@@ -100,20 +102,20 @@ func (s *Store) importSideBySide(ctx context.Context, parentRef string, chain []
 	if err := layers.SyncTogether(ctx, drafts); err != nil {
 		return nil, err
 	}
-	return s.addTogether(ctx, parent, drafts)
+	return addTogether(ctx, r, parent, drafts)
 }
 
 // prepareChain stages all layers. What it returns is to be closed, also after an error.
-func prepareChain(ctx context.Context, room *layers.Store, parent *layers.Layer,
+func prepareChain(ctx context.Context, records *layers.Store, parent *layers.Layer,
 	chain []LayerImport) ([]*layers.Draft, error) {
 	var drafts []*layers.Draft
 	for i, in := range chain {
 		var d *layers.Draft
 		var err error
 		if i == 0 {
-			d, err = room.Prepare(ctx, parent, in.Options)
+			d, err = records.Prepare(ctx, parent, in.Options)
 		} else {
-			d, err = room.PrepareOn(ctx, drafts[i-1], in.Options)
+			d, err = records.PrepareOn(ctx, drafts[i-1], in.Options)
 		}
 		if i > 0 && errors.Is(err, errdefs.ErrUnsupported) {
 			return drafts, errNotSideBySide
@@ -147,17 +149,11 @@ func fillSideBySide(ctx context.Context, drafts []*layers.Draft, chain []LayerIm
 }
 
 // addTogether makes the drafts layers, all or none.
-func (s *Store) addTogether(ctx context.Context, parent *layers.Layer,
+func addTogether(ctx context.Context, r *roots.Roots, parent *layers.Layer,
 	drafts []*layers.Draft) (made []layers.Layer, err error) {
-	r, err := s.Roots(ctx)
-	if err != nil {
-		return nil, err
-	}
 	err = r.UpdateLayers(ctx, func(l *layers.WriteTx, c *containers.ReadTx) error {
-		if parent != nil {
-			if err := checkParent(parent.ID, c); err != nil {
-				return err
-			}
+		if err := checkParent(parent, c); err != nil {
+			return err
 		}
 		made = nil
 		for _, d := range drafts {

@@ -8,7 +8,6 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/layers"
-	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // AdditionalLayer is a layer of an additional layer store that isn't in this store yet.
@@ -28,14 +27,14 @@ type AdditionalLayer struct {
 // out.
 func (s *Store) LookupAdditionalLayer(ctx context.Context, toc digest.Digest,
 	reference string) (*AdditionalLayer, error) {
-	roots, err := s.Roots(ctx)
+	r, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	stores, ok := roots.Driver.(drivers.AdditionalLayers)
+	stores, ok := r.Driver.(drivers.AdditionalLayers)
 	if !ok {
 		return nil, fmt.Errorf("additional layer %s: %w: the %s driver has no additional layer stores", toc,
-			errdefs.ErrNotFound, roots.Driver.Name())
+			errdefs.ErrNotFound, r.Driver.Name())
 	}
 	found, err := stores.LookupAdditional(ctx, toc, reference)
 	if err != nil {
@@ -56,7 +55,18 @@ func (a *AdditionalLayer) Release() { a.found.Release() }
 // needs the layer store from then on. Of opts, ID, Parent, Names and Metadata count.
 // Errors are those of CreateLayer.
 func (a *AdditionalLayer) PutAs(ctx context.Context, opts layers.CreateOptions) (created layers.Layer, err error) {
-	return a.store.addLayer(ctx, opts, func(r *roots.Roots, parent *layers.Layer) (*layers.Draft, error) {
-		return r.Layers.PrepareAdditional(ctx, parent, a.found, opts)
-	})
+	r, err := a.store.Roots(ctx)
+	if err != nil {
+		return layers.Layer{}, err
+	}
+	parent, existing, err := planLayer(ctx, r, opts)
+	if err != nil {
+		return existing, err
+	}
+	d, err := r.Layers.PrepareAdditional(ctx, parent, a.found, opts)
+	if err != nil {
+		return layers.Layer{}, describeLayer(opts.ID, err)
+	}
+	defer d.Close() // what can't be removed is stale, and goes with the next writer
+	return recordLayer(ctx, r, opts.ID, parent, d)
 }

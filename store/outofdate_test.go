@@ -9,9 +9,9 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-// What a store remembers of images and containers is used before it is proved. Here it is
-// wrong, since another process has changed everything meanwhile.
-func TestWhatIsRememberedMayBeWrong(t *testing.T) {
+// What a store remembers of images and containers is out of date when another process has
+// changed everything meanwhile: it is never what anything is made of.
+func TestWhatIsRememberedMayBeOutOfDate(t *testing.T) {
 	ctx := t.Context()
 	cfg := roots(t)
 	here, there := open(t, cfg), open(t, cfg)
@@ -37,7 +37,7 @@ func TestWhatIsRememberedMayBeWrong(t *testing.T) {
 	}
 
 	// The name belongs to another image now.
-	if err := there.RemoveNames(ctx, id("old"), "img"); err != nil {
+	if err := change(there, func(tx *store.WriteTx) error { return tx.RemoveNames(id("old"), "img") }); err != nil {
 		t.Fatal(err)
 	}
 	image("new", "img", "two")
@@ -45,7 +45,7 @@ func TestWhatIsRememberedMayBeWrong(t *testing.T) {
 	if err != nil || second.ImageID != id("new") {
 		t.Fatalf("container of image %s, %v", second.ImageID, err)
 	}
-	if l, err := here.Layer(ctx, second.LayerID); err != nil || l.Parent != id("two") {
+	if l, err := findLayer(here, second.LayerID); err != nil || l.Parent != id("two") {
 		t.Fatalf("on layer %s, %v", l.Parent, err)
 	}
 
@@ -63,7 +63,7 @@ func TestWhatIsRememberedMayBeWrong(t *testing.T) {
 	if _, err := here.Mount(ctx, container.ID, store.MountOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := there.Mounted(ctx, again.LayerID); err != nil || n != 1 {
+	if n, err := timesMounted(there, again.LayerID); err != nil || n != 1 {
 		t.Fatalf("the new container's layer has %d mounts, %v", n, err)
 	}
 	if still, err := here.Unmount(ctx, container.ID, false); err != nil || still {

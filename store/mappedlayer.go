@@ -45,12 +45,8 @@ func topLayer(l *layers.ReadTx, image images.Image, m idtools.Mapping) (layers.L
 //
 // A crash leaves nothing, or the layer without the image's knowing of it, which the next
 // layer deletion or garbage collection finds; or all.
-func (s *Store) mapTopLayer(ctx context.Context, image images.Image, top layers.Layer,
+func mapTopLayer(ctx context.Context, r *roots.Roots, image images.Image, top layers.Layer,
 	m idtools.Mapping) (*layers.Layer, error) {
-	r, err := s.Roots(ctx)
-	if err != nil {
-		return nil, err
-	}
 	draft, err := r.Layers.PrepareCopy(ctx, top, m)
 	if err != nil {
 		return nil, err
