@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/internal/diskusage"
@@ -16,6 +17,7 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/store"
 	"github.com/shalestore/shale/store/usage"
+	"golang.org/x/sys/unix"
 )
 
 func usageOf(t testing.TB, s *store.Store) usage.Report {
@@ -376,6 +378,33 @@ func TestQuotaInUsage(t *testing.T) {
 			}
 			if used.Unique != (usage.Space{Bytes: tree.Allocated, Inodes: tree.Inodes}) {
 				t.Errorf("by quota %+v, by a walk %+v", used.Unique, tree)
+			}
+		})
+	}
+}
+
+// Nobody waits at a pipe in the place of what was measured before, and a link there isn't
+// followed (found.md, A10).
+func TestUsageWithSomethingElseForItsCache(t *testing.T) {
+	for name, make := range map[string]func(path string) error{
+		"pipe": func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"link": func(path string) error { return os.Symlink("/proc/kmsg", path) }, // a reader would wait
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := roots(t)
+			s := open(t, cfg)
+			importLayer(t, s, id("base"), "", layerTar(t, "f"))
+			path := filepath.Join(cfg.RunRoot, "overlay-layers/footprints.json")
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+			if err := make(path); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			if r, err := usage.Of(ctx, s, usage.Options{}); err != nil || len(r.Layers) != 1 {
+				t.Errorf("%+v, %v", r, err)
 			}
 		})
 	}

@@ -77,7 +77,7 @@ func (p *places) records(home, kind string) {
 	}
 	before := len(p.Findings)
 	for _, name := range []string{kind + ".json", "volatile-" + kind + ".json", kind + ".lock", "mountpoints.json",
-		"mountpoints.lock"} {
+		"mountpoints.lock", "footprints.json", "importing.lock"} {
 		p.file(filepath.Join(home, name))
 	}
 	p.blocked = p.blocked || len(p.Findings) > before

@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/internal/atomicfile"
 	"github.com/shalestore/shale/layers"
+	"golang.org/x/sys/unix"
 )
 
 // measured is what a layer that doesn't change was found to take on disk.
@@ -41,11 +42,15 @@ func cacheKey(l layers.Layer) string {
 // cached reads what was measured before; nothing if that isn't there, or can't be
 // read: it is only a cache.
 func (m meter) cached() map[string]measured {
-	f, err := os.Open(m.cacheFile())
+	// What isn't a file of ours isn't followed, and nobody waits at it.
+	f, err := os.OpenFile(m.cacheFile(), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxMeasured))
 	if err != nil {
 		return nil
