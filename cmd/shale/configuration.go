@@ -74,24 +74,27 @@ searched otherwise.`
 	return command
 }
 
-// settingsOf reads the settings that the flags and the one argument describe.
+// settingsOf reads the settings that the flags and the one argument describe, and says on
+// stderr what in them has no effect.
 func (p *program) settingsOf(command *cobra.Command, args []string, strict bool) (storageconf.Settings, error) {
 	overrides := p.overrides(command.Flags().Changed)
 	if len(args) > 0 {
 		overrides.File = args[0]
 	}
 	overrides.Strict = strict
-	return p.loadConfig(overrides)
+	settings, err := p.loadConfig(overrides)
+	for _, warning := range settings.Warnings {
+		p.log.Warn(warning)
+	}
+	return settings, err
 }
 
-// loadConfig reads the settings, and says on stderr what in them has no effect.
+// loadConfig reads the settings. What in them has no effect is said by "config" alone,
+// since a host's file is seldom the user's.
 func (p *program) loadConfig(overrides storageconf.Overrides) (storageconf.Settings, error) {
 	settings, err := storageconf.Load(overrides)
 	if err != nil {
 		return settings, fmt.Errorf("configuration: %w", err)
-	}
-	for _, warning := range settings.Warnings {
-		p.log.Warn(warning)
 	}
 	return settings, nil
 }

@@ -83,6 +83,12 @@ func TestConfigWarns(t *testing.T) {
 	if got.status != 0 || !strings.Contains(got.stderr, path+":13") || !strings.HasPrefix(got.stdout, "[") {
 		t.Errorf("status %d, %q, %q", got.status, got.stdout, got.stderr)
 	}
+	// Who asks about layers isn't told.
+	dir := t.TempDir()
+	path = confFile(t, "[storage]\ndriver = \"vfs\"\ngraphroot = \""+dir+"/g\"\nrunroot = \""+dir+"/r\"\nnovelty = 1\n")
+	if got := in(t, "", "layers"); got.status != 0 || got.stderr != "" {
+		t.Errorf("layers: status %d, %q", got.status, got.stderr)
+	}
 }
 
 func TestConfigLikePeer(t *testing.T) {

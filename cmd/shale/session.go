@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 
 	"github.com/shalestore/shale/cmd/internal/urgent"
 	"github.com/shalestore/shale/store"
@@ -24,7 +25,13 @@ func (p *program) withStore(work func(ctx context.Context, s *store.Store, args 
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Wait(command.Context()), s.Close()) }()
-		return work(command.Context(), s, args)
+		err = work(command.Context(), s, args)
+		if errors.Is(err, fs.ErrPermission) {
+			if where := p.settings.CheckRoots(); where != nil {
+				err = advised{err, where.Error()}
+			}
+		}
+		return err
 	}
 }
 

@@ -18,6 +18,8 @@ type host struct {
 	root string
 	env  map[string]string
 	uid  uint32
+	// canWrite stands in for the rights of the user.
+	canWrite func(string) bool
 }
 
 func newHost(t *testing.T) *host {
@@ -44,6 +46,7 @@ func (h *host) environment() storageconf.Environment {
 		Root:     h.root,
 		Caller:   userns.Caller{UID: h.uid, GID: h.uid},
 		Rootless: h.uid != 0,
+		CanWrite: h.canWrite,
 	}
 }
 

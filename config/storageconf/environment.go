@@ -27,6 +27,9 @@ type Environment struct {
 	// over the host.
 	Caller   userns.Caller
 	Rootless bool
+	// CanWrite reports whether the user may make things in a directory, or may make it
+	// when it isn't there; nil asks the kernel.
+	CanWrite func(dir string) bool
 }
 
 // Process describes the environment of this process.
@@ -61,6 +64,21 @@ func (env Environment) get(name string) string {
 // ownPaths reports whether the store belongs to the user rather than to the system. Root
 // in a user namespace that a container engine made has the paths of root.
 func (env Environment) ownPaths() bool { return env.Rootless && env.Caller.UID != 0 }
+
+// canWrite is CanWrite. What fails for another reason than a missing right says so when it
+// is used.
+func (env Environment) canWrite(dir string) bool {
+	if env.CanWrite != nil {
+		return env.CanWrite(dir)
+	}
+	for {
+		err := unix.Access(dir, unix.W_OK|unix.X_OK)
+		if err != unix.ENOENT || dir == "/" {
+			return err != unix.EACCES && err != unix.EPERM
+		}
+		dir = filepath.Dir(dir)
+	}
+}
 
 // home is the user's home directory.
 func (env Environment) home() (string, error) {

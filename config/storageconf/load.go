@@ -41,6 +41,7 @@ type Settings struct {
 	// Warnings are about what has no effect.
 	Warnings []Warning
 
+	env     Environment
 	options []driverOption // as containers-storage would pass them to its driver
 }
 
@@ -64,10 +65,26 @@ func (env Environment) Load(o Overrides) (Settings, error) {
 			Rootless: env.Rootless,
 			Overlay:  config.Overlay{DisableIDMap: env.get("_CONTAINERS_OVERLAY_DISABLE_IDMAP") == "yes"},
 		},
-		Caller: env.Caller, Origins: map[string]Origin{},
+		Caller: env.Caller, Origins: map[string]Origin{}, env: env,
 	}}
 	if err := l.load(); err != nil {
 		return Settings{Warnings: l.cfg.Warnings}, err
 	}
 	return l.cfg, nil
+}
+
+// CheckRoots refuses roots that an ordinary user can't write to: errdefs.ErrInvalid, with
+// the file and the line, the variable or the flag that asks for them, and what to do.
+func (s Settings) CheckRoots() error {
+	if !s.env.ownPaths() {
+		return nil
+	}
+	for _, root := range []struct{ key, path string }{{"storage.graphroot", s.GraphRoot}, {"storage.runroot", s.RunRoot}} {
+		if !s.env.canWrite(root.path) {
+			return wrong(s.Origins[root.key], root.key,
+				"user %d can't write to %s; %s in ~/.config/containers/storage.conf, or --graph and --run, name another directory",
+				s.Caller.UID, root.path, root.key)
+		}
+	}
+	return nil
 }

@@ -16,6 +16,8 @@ type loader struct {
 	over    Overrides
 	cfg     Settings
 	entries map[string]entry // what the files said in the end, by key
+	// searched: nobody said which file to read.
+	searched bool
 }
 
 func (l *loader) load() error {
@@ -46,6 +48,7 @@ func (l *loader) readFiles() error {
 	if err != nil {
 		return err
 	}
+	l.searched = l.over.File == "" && l.env.get(confVariable) == ""
 	for _, file := range files {
 		data, err := readFile(file)
 		if err != nil {
@@ -186,7 +189,9 @@ func (l *loader) setRoots() error {
 	return nil
 }
 
-// rootOfFiles sets a root to what the files say, if anything.
+// rootOfFiles sets a root to what the files say, if anything. A file of the system that
+// speaks of root's store, as those of distributions do, says nothing to ordinary users:
+// their store is where it would be without it.
 func (l *loader) rootOfFiles(dst *string, name string) error {
 	v, at := l.value(name)
 	if v == "" {
@@ -196,14 +201,37 @@ func (l *loader) rootOfFiles(dst *string, name string) error {
 	if !filepath.IsAbs(path) {
 		return wrong(at, name, "%q is not an absolute path", path)
 	}
+	if l.isSystem(at.File) && l.env.ownPaths() && !l.env.canWrite(path) {
+		l.cfg.Warnings = append(l.cfg.Warnings, Warning{at, fmt.Sprintf(
+			"%s has no effect: user %d can't write to %s, and has the default, below the home directory", name,
+			l.env.Caller.UID, path)})
+		delete(l.cfg.Origins, name)
+		return nil
+	}
 	*dst = path
 	return nil
 }
 
-// setImageStore takes the path as it is: containers-storage expands no variables here.
+// isSystem reports whether a file was found where the system has those that are for every
+// user.
+func (l *loader) isSystem(file string) bool {
+	for _, base := range []string{"/etc/containers/storage", "/usr/share/containers/storage"} {
+		base = filepath.Join(l.env.Root, base)
+		if l.searched && (file == base+".conf" || filepath.Dir(file) == base+".conf.d") {
+			return true
+		}
+	}
+	return false
+}
+
+// setImageStore expands variables, as for the other roots. containers-storage doesn't,
+// and makes a directory called $HOME in the current one.
 func (l *loader) setImageStore() error {
 	c := &l.cfg
 	v, at := l.value("storage.imagestore")
+	if strings.Contains(v, "$") {
+		v = l.env.expand(v)
+	}
 	if l.over.ImageStore != "" {
 		var err error
 		if v, err = filepath.Abs(l.over.ImageStore); err != nil {

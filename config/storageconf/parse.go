@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -76,8 +77,9 @@ func (p *fileParser) run() error {
 				return wrong(at, dotted, "must be %s, not a table", k.kind)
 			}
 			if !p.tables[dotted] {
-				p.warn(at, "unknown table [%s]", strings.Join(names, "."))
-				skip = true
+				if skip = true; !isForeign(dotted) {
+					p.warn(at, "unknown table [%s]", strings.Join(names, "."))
+				}
 			} else if e.Kind == unstable.ArrayTable {
 				return wrong(at, dotted, "must be a table, not an array of tables")
 			}
@@ -117,7 +119,9 @@ func (p *fileParser) keyValue(table []string, n *unstable.Node) error {
 	}
 	k, ok := p.known[dotted]
 	if !ok {
-		p.warn(at, "unknown key %s", strings.Join(full, "."))
+		if !isForeign(dotted) {
+			p.warn(at, "unknown key %s", strings.Join(full, "."))
+		}
 		return nil
 	}
 	if first, twice := p.seen[k.name]; twice {
@@ -242,6 +246,14 @@ func join(names []string) string {
 		}
 	}
 	return strings.ToLower(strings.Join(names, "."))
+}
+
+// isForeign reports whether a key or table belongs to a driver that Shale doesn't have:
+// distributions ship files with their tables, and nobody has to do anything about that.
+func isForeign(dotted string) bool {
+	rest, _ := strings.CutPrefix(dotted, "storage.options.")
+	driver, _, _ := strings.Cut(rest, ".")
+	return slices.Contains([]string{"aufs", "btrfs", "devicemapper", "thinpool", "zfs"}, driver)
 }
 
 // describe names a kind of TOML value as a person would.

@@ -21,12 +21,14 @@ import (
 // all of it comments.
 const maxFile = 256 << 10
 
+// confVariable names the one main file to read.
+const confVariable = "CONTAINERS_STORAGE_CONF"
+
 // search lists the files to read, the weakest first (storage format, section 13.1).
 func (env Environment) search(file string) ([]string, error) {
 	var files []string
-	at := "CONTAINERS_STORAGE_CONF"
 	if file == "" {
-		file = env.get(at)
+		file = env.get(confVariable)
 	}
 	if file != "" {
 		files = append(files, file) // no drop-ins then
@@ -36,7 +38,7 @@ func (env Environment) search(file string) ([]string, error) {
 			return nil, err
 		}
 	}
-	if over := env.get(at + "_OVERRIDE"); over != "" {
+	if over := env.get(confVariable + "_OVERRIDE"); over != "" {
 		files = append(files, over)
 	}
 	return files, nil

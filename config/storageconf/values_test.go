@@ -234,7 +234,7 @@ remap-uids = "0:1:2"
 use_composefs = "true"
 "overlay.size" = "1G"
 
-[storage.options.thinpool]
+[storage.options.thinpol]
 basesize = "10G"
 blocksize = "64k"
 
@@ -259,7 +259,7 @@ colour = "red"
 		":7: unknown key storage.options.remap-uids",
 		":8: storage.options.use_composefs has no effect",
 		":9: unknown key storage.options.overlay.size", // quoted: one part with a dot
-		":11: unknown table [storage.options.thinpool]",
+		":11: unknown table [storage.options.thinpol]",
 		":15: unknown table [elsewhere]",
 		":19: unknown key storage.options.overlay.colour",
 		":21: unknown key storage.options.pull_options.colour",
@@ -317,5 +317,83 @@ func TestParseSize(t *testing.T) {
 		if got, err := storageconf.ParseSize(in); !errors.Is(err, errdefs.ErrInvalid) {
 			t.Errorf("%q is %d, %v", in, got, err)
 		}
+	}
+}
+
+// What is for drivers that Shale doesn't have is nothing to warn of: it stands in files of
+// distributions.
+func TestForeignDriversAreNoWarning(t *testing.T) {
+	h := newHost(t)
+	h.write("etc/containers/storage.conf", `[storage]
+driver = "vfs"
+[storage.options]
+devicemapper = {directlvm_device = "/dev/sdb"}
+[storage.options.thinpool]
+basesize = "10G"
+[storage.options.aufs]
+mountopt = "nodev"
+[storage.options.zfs]
+novelty = "1"
+`)
+	h.mustLoad(storageconf.Overrides{Strict: true})
+}
+
+// The image store's path may hold variables, as those of the other roots.
+func TestImageStoreIsExpanded(t *testing.T) {
+	h := newHost(t)
+	h.write("etc/containers/storage.conf", "[storage]\nimagestore = \"$HOME/x\"\n")
+	if c := h.mustLoad(storageconf.Overrides{}); c.ImageStore != filepath.Join(h.root, "home/ann/x") {
+		t.Errorf("image store %s", c.ImageStore)
+	}
+	h.write("etc/containers/storage.conf", "[storage]\nimagestore = \"$NOBODY/../x\"\n")
+	if c := h.mustLoad(storageconf.Overrides{}); c.ImageStore != "/x" {
+		t.Errorf("image store %s", c.ImageStore)
+	}
+}
+
+// The roots that a file of the system names are root's. An ordinary user, who can't write
+// there, has the default; a file of the user's own counts whatever it says, and CheckRoots
+// tells what is wrong with it.
+func TestRootsOfTheSystemAreNoUsers(t *testing.T) {
+	h := newHost(t)
+	h.uid = 4711
+	h.env["XDG_RUNTIME_DIR"] = h.root
+	h.canWrite = func(dir string) bool { return !strings.HasPrefix(dir, "/var") }
+	const text = "[storage]\ngraphroot = \"/var/lib/containers/storage\"\nrunroot = \"/var/run/storage\"\n"
+	for _, file := range []string{"usr/share/containers/storage.conf", "etc/containers/storage.conf",
+		"etc/containers/storage.conf.d/graph.conf"} {
+		h.write(file, text)
+		s, warnings, err := h.load(storageconf.Overrides{})
+		if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0].String(), file+":2: storage.graphroot has no") {
+			t.Errorf("%s: warnings %v (%v)", file, warnings, err)
+		}
+		if s.GraphRoot != filepath.Join(h.root, "home/ann/.local/share/containers/storage") ||
+			s.RunRoot != filepath.Join(h.root, "containers") || h.origin(s, "storage.graphroot") != "default" {
+			t.Errorf("%s: roots %s and %s", file, s.GraphRoot, s.RunRoot)
+		}
+		if err := s.CheckRoots(); err != nil {
+			t.Error(err)
+		}
+		must(t, os.Remove(filepath.Join(h.root, file)))
+	}
+	h.write("etc/containers/storage.conf", strings.ReplaceAll(text, "/var/", "/srv/$UID/"))
+	if s := h.mustLoad(storageconf.Overrides{}); s.GraphRoot != "/srv/4711/lib/containers/storage" {
+		t.Errorf("a graph root that the user can write to: %s", s.GraphRoot)
+	}
+	own := h.write("home/ann/.config/containers/storage.conf", text)
+	s := h.mustLoad(storageconf.Overrides{})
+	if err := s.CheckRoots(); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), own+":2: storage.graphroot") {
+		t.Errorf("the user's own file, graph root %s: %v", s.GraphRoot, err)
+	}
+	h.uid = 0
+	if s := h.mustLoad(storageconf.Overrides{File: own}); s.GraphRoot != "/var/lib/containers/storage" || s.CheckRoots() != nil {
+		t.Errorf("root: %s, %v", s.GraphRoot, s.CheckRoots())
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
