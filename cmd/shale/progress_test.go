@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -74,4 +75,57 @@ func TestBytesText(t *testing.T) {
 			t.Errorf("%d: %q, want %q", n, got, want)
 		}
 	}
+}
+
+// Into a pipe there are lines, the first after a second, also while the work reports
+// nothing, and a last one at the end.
+func TestProgressInAPipe(t *testing.T) {
+	for mode, want := range map[progressMode]string{
+		progressAuto: "importing  1.5 kB of 2.0 kB  75%", progressPlain: "importing  1.5 kB of 2.0 kB  75%",
+		progressJSON: `{"work":"importing","done":1500,"total":2000,"seconds":`, progressNone: "",
+	} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			var stderr safeBuffer
+			p := &program{stderr: &stderr, global: &globalFlags{progress: mode}}
+			line := p.newProgress("importing", 2000)
+			if report := line.report(); report != nil {
+				report(1500)
+			}
+			time.Sleep(firstLine + 300*time.Millisecond)
+			during := stderr.String()
+			line.clear()
+			if lines := strings.Count(stderr.String(), "\n"); !strings.HasPrefix(during, want) ||
+				want == "" && lines != 0 || want != "" && lines != 2 {
+				t.Errorf("%q, then %q", during, stderr.String())
+			}
+		})
+	}
+	var stderr safeBuffer
+	p := &program{stderr: &stderr, global: &globalFlags{}}
+	line := p.newProgress("short", 0)
+	line.update(1)
+	line.clear()
+	p.peer = true
+	if other := p.newProgress("as containers-storage", 0); stderr.String() != "" || other != nil {
+		t.Errorf("of a moment: %q", stderr.String())
+	}
+}
+
+// safeBuffer is a buffer that two goroutines share.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }
