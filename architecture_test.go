@@ -31,7 +31,7 @@ var floors = [][]string{
 	{"tests"},
 	{"cmd"},
 	{"compat"},
-	{"store/fsck", "store/usage"},
+	{"store/fsck", "store/usage", "store/dedup"},
 	{"store"},
 	{"store/internal/roots"},
 	{"layers", "images", "containers"},

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/dedup"
 	"github.com/spf13/cobra"
 )
 
@@ -22,12 +23,12 @@ are shared now.`,
 		"compare files that have the same `METHOD`: size, crc or sha256")
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
-		by, ok := map[string]store.DedupBy{"size": store.DedupBySize, "crc": store.DedupByCRC,
-			"sha256": store.DedupBySHA256}[*method]
+		by, ok := map[string]dedup.By{"size": dedup.Size, "crc": dedup.CRC,
+			"sha256": dedup.SHA256}[*method]
 		if !ok {
 			return usageErrorf("--hash-method %s: there are size, crc and sha256", *method)
 		}
-		shared, err := s.Dedup(ctx, by)
+		shared, err := dedup.Images(ctx, s, by)
 		if err != nil {
 			return err
 		}

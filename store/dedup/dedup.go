@@ -1,54 +1,59 @@
-package store
+// Package dedup has equal files of a store share their blocks.
+package dedup
 
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/dedupe"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store"
 )
 
-// DedupBy says what makes Dedup compare two files: their size, or also the CRC-64 or the
+// By says what makes Images compare two files: their size, or also the CRC-64 or the
 // SHA-256 of their content.
-type DedupBy = dedupe.By
+type By = dedupe.By
 
 // The ways to find files that may be equal. The kernel compares them byte by byte
 // whichever it is.
 const (
-	DedupBySize   = dedupe.Size
-	DedupByCRC    = dedupe.CRC
-	DedupBySHA256 = dedupe.SHA256
+	Size   = dedupe.Size
+	CRC    = dedupe.CRC
+	SHA256 = dedupe.SHA256
 )
 
-// Dedup has equal files in the layers of the store's images share their blocks, and
+// Images has equal files in the layers of the store's images share their blocks, and
 // returns how many bytes they share, those included that they shared before. It takes no
 // lock while it works: nothing changes for anyone but where data lies, and layers that
 // are deleted meanwhile are passed over.
 //
 // A file system without shared blocks is errdefs.ErrUnsupported; btrfs and XFS with
 // reflink have them.
-func (s *Store) Dedup(ctx context.Context, by DedupBy) (shared int64, err error) {
+func Images(ctx context.Context, s *store.Store, by By) (shared int64, err error) {
 	r, err := s.Roots(ctx)
 	if err != nil {
 		return 0, err
 	}
-	needed := map[string]bool{}
+	var ids []string
 	err = r.ViewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
 		all, err := i.All()
 		if err != nil {
 			return err
 		}
 		for _, image := range all {
-			of, err := imageLayers(l, image)
-			if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-				return err
-			}
-			for id, layer := range of {
-				needed[id] = needed[id] || !layer.ReadOnly
+			for _, top := range append([]string{image.TopLayer}, image.MappedLayers...) {
+				chain, err := l.Chain(top)
+				if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
+					return err
+				}
+				for _, layer := range chain {
+					if !layer.ReadOnly {
+						ids = append(ids, layer.ID)
+					}
+				}
 			}
 		}
 		return nil
@@ -56,11 +61,9 @@ func (s *Store) Dedup(ctx context.Context, by DedupBy) (shared int64, err error)
 	if err != nil {
 		return 0, err
 	}
+	slices.Sort(ids)
 	var dirs []string
-	for _, id := range slices.Sorted(maps.Keys(needed)) {
-		if !needed[id] {
-			continue
-		}
+	for _, id := range slices.Compact(ids) {
 		info, err := r.Driver.Stat(ctx, id)
 		if errors.Is(err, errdefs.ErrNotFound) {
 			continue
