@@ -122,6 +122,33 @@ func TestHintsHelp(t *testing.T) {
 			t.Errorf("who needs the image: %s", shown)
 		}
 	})
+	t.Run("mounted", func(t *testing.T) {
+		s := newStore(t)
+		s.must("create-layer", "--name", "work")
+		s.must("create-container", "--name", "box", "")
+		for args, refs := range map[string][]string{"delete-layer": {"work"}, "delete-container": {"box"},
+			"delete": {"work", "box"}, "wipe --yes": nil} {
+			if refs == nil {
+				refs = []string{""}
+			}
+			for _, ref := range refs {
+				command := append(strings.Fields(args), strings.Fields(ref)...)
+				s.must("mount", "work", "box")
+				if got := s.try(command...); got.status != statusBusy || !strings.Contains(got.stderr, "it is mounted") {
+					t.Errorf("%v: %+v", command, got)
+				}
+				s.must("unmount", "--force", "work", "box")
+			}
+		}
+		s.must("mount", "work")
+		s.follow("delete-layer", "work") // unmounts it
+		s.must("delete-layer", "work")
+		s.must("mount", "box")
+		s.must("delete", "--force", "box")
+		if got := s.try("delete", "box"); got.status != statusNotFound {
+			t.Errorf("%+v", got)
+		}
+	})
 	t.Run("an archive as parent", func(t *testing.T) {
 		got := s.in(t).try("import-layer", tar)
 		if got.status != statusNotFound || !strings.Contains(got.stderr, "--file") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -14,7 +15,7 @@ func (p *program) deleteLayer() *cobra.Command {
 		Aliases: []string{"deletelayer"},
 		Short:   "Delete layers",
 		Long: `Deletes layers. It refuses to delete one that another layer, an image or a container
-stands on, or that is mounted.`,
+stands on.`,
 		Example: `  # by name
   shale delete-layer work`,
 		ValidArgsFunction: p.completeLayers,
@@ -34,28 +35,61 @@ func (p *program) deleteContainer() *cobra.Command {
 }
 
 func (p *program) delete() *cobra.Command {
-	return p.deletion(&cobra.Command{
+	command := &cobra.Command{
 		Use:   "delete [flags] ID...",
-		Short: "Delete anything, without asking whether it is needed",
-		Long: `Deletes layers, images and containers, even those that others stand on, which break
-then. The commands delete-layer, delete-image and delete-container are the safe ones.`,
-		Example: `  # a layer whose parent is gone
+		Short: "Delete layers, images and containers",
+		Long: `Deletes what each ID or name means: a container, an image or a layer, looked for in this
+order, by the rules of delete-container, delete-image and delete-layer.`,
+		Example: `  # whatever it is
   shale delete 5528ad66`,
 		ValidArgsFunction: p.completeAny,
-	}, (*store.Store).Delete)
+	}
+	if !p.peer {
+		return p.deletion(command, deleteByItsRules)
+	}
+	command.Short = "Delete anything, without asking whether it is needed"
+	command.Long = `Deletes layers, images and containers, even those that others stand on, which break
+then. The commands delete-layer, delete-image and delete-container are the safe ones.`
+	command.Example = `  # a layer whose parent is gone
+  shale delete 5528ad66`
+	return p.deletion(command, (*store.Store).Delete)
 }
 
-// deletion completes one of the commands that say nothing about what went well.
+// deleteByItsRules deletes a container, an image or a layer as the command for its kind does.
+func deleteByItsRules(s *store.Store, ctx context.Context, ref string) error {
+	err := s.DeleteContainer(ctx, ref)
+	if errors.Is(err, errdefs.ErrNotFound) {
+		if _, err = s.DeleteImage(ctx, ref, true); errors.Is(err, errdefs.ErrNotFound) {
+			err = s.DeleteLayer(ctx, ref)
+		}
+	}
+	var missing errdefs.Missing
+	if errors.As(err, &missing) {
+		return errdefs.Missing{Kind: errdefs.AnyObject, Ref: ref}
+	}
+	return err
+}
+
+// deletion completes one of the commands that say nothing about what went well. Our own
+// refuse what is mounted, which containers-storage unmounts.
 func (p *program) deletion(command *cobra.Command,
 	remove func(*store.Store, context.Context, string) error) *cobra.Command {
 	command.Args = arguments(1, -1)
+	force := &p.peer
+	if !p.peer {
+		command.Long += "\nWhat is mounted is refused as well, unless --force says to unmount it first."
+		force = command.Flags().BoolP("force", "f", false, "unmount what is mounted, and delete it")
+	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		outcomes := map[string]string{}
 		var list []deletionOutcome
 		var failed error
 		for _, ref := range args {
-			err := remove(s, ctx, ref)
+			err := refuseMounted(ctx, s, ref, *force)
+			if err == nil {
+				err = remove(s, ctx, ref)
+			}
 			outcomes[ref] = errorText(err)
 			list = append(list, deletionOutcome{Ref: ref, Deleted: err == nil, Error: errorText(err)})
 			failed = errors.Join(failed, err)
@@ -66,6 +100,29 @@ func (p *program) deletion(command *cobra.Command,
 		return errors.Join(show(p, form, list, func(bool) {}), failed)
 	})
 	return command
+}
+
+// refuseMounted is the error for a layer or container that is mounted. What isn't there, or
+// is an image, is left to the deletion to speak of.
+func refuseMounted(ctx context.Context, s *store.Store, ref string, force bool) error {
+	if force {
+		return nil
+	}
+	return s.View(ctx, func(tx *store.ReadTx) error {
+		if times, err := tx.Mounted(ref); errors.Is(err, errdefs.ErrNotFound) || err == nil && times == 0 {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if container, err := tx.Container(ref); err == nil {
+			return errdefs.InUse{Kind: errdefs.Container, ID: container.ID, By: errdefs.Mount, ByID: container.ID}
+		}
+		layer, err := tx.Layer(ref)
+		if err != nil {
+			return err
+		}
+		return errdefs.InUse{Kind: errdefs.Layer, ID: layer.ID, By: errdefs.Mount, ByID: layer.ID}
+	})
 }
 
 // deletionOutcome is how one deletion fared, in our own JSON.

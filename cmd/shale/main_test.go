@@ -73,7 +73,7 @@ func newStore(t *testing.T) *stores {
 	s := &stores{t, dir, []string{"--graph", filepath.Join(dir, "root"), "--run", filepath.Join(dir, "run"),
 		"--storage-driver", driver}}
 	t.Cleanup(func() {
-		for _, last := range [][]string{{"wipe", "--yes"}, {"shutdown", "--force"}} {
+		for _, last := range [][]string{{"wipe", "--yes", "--force"}, {"shutdown", "--force"}} {
 			if got := s.try(last...); got.status != 0 {
 				t.Errorf("shale %s: %s", strings.Join(last, " "), got.stderr)
 			}

@@ -3,9 +3,11 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
+	"errors"
 	"strings"
 
+	"github.com/shalestore/shale/catalog"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -19,15 +21,20 @@ func (p *program) wipe() *cobra.Command {
   shale wipe`,
 		Args: arguments(0, 0),
 	}
-	yes := new(bool)
+	yes, force := new(bool), &p.peer
 	if !p.peer {
 		command.Long = `Deletes all containers, all images and all layers. It asks first, and wants --yes where
-there is no terminal to ask at. While something is mounted it refuses.`
+there is no terminal to ask at. While something is mounted it refuses, unless told to
+unmount it.`
 		command.Example += ` --yes`
 		yes = command.Flags().BoolP("yes", "y", false, "don't ask")
+		force = command.Flags().BoolP("force", "f", false, "unmount what is mounted first")
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
+		if mounted, err := look(ctx, s, (*store.ReadTx).MountedLayers); !*force && (err != nil || len(mounted) > 0) {
+			return errors.Join(err, mountedStill(mounted))
+		}
 		if !p.peer && !*yes {
 			if err := p.askBeforeWipe(ctx, s); err != nil {
 				return err
@@ -75,7 +82,16 @@ func (p *program) askBeforeWipe(ctx context.Context, s *store.Store) error {
 		return err
 	}
 	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
-		return fmt.Errorf("nothing was deleted")
+		return errors.New("nothing was deleted")
 	}
 	return nil
+}
+
+// mountedStill is an error for each layer that is mounted.
+func mountedStill(mounted []catalog.Mountpoint) error {
+	var all []error
+	for _, m := range mounted {
+		all = append(all, errdefs.InUse{Kind: errdefs.Layer, ID: m.ID, By: errdefs.Mount, ByID: m.ID})
+	}
+	return errors.Join(all...)
 }
