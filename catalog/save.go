@@ -75,6 +75,7 @@ type nextFile struct {
 	*atomicfile.Next
 	file    File
 	state   *fileState
+	reserve bool // its reserve may be missing or too small
 	inPlace func()
 }
 
@@ -94,6 +95,15 @@ func (tx *WriteTx[R]) stage(s *save) error {
 		}
 	}
 	token, err := tx.locks.touch()
+	full := atomicfile.IsFull(err)
+	if full { // Btrfs writes nothing in place
+		for i, f := range tx.c.files {
+			if tx.dirty[i] {
+				err = errors.Join(err, atomicfile.GiveUpReserve(f.Path))
+			}
+		}
+		token, err = tx.locks.touch()
+	}
 	if err != nil {
 		return err
 	}
@@ -115,7 +125,7 @@ func (tx *WriteTx[R]) stage(s *save) error {
 		if !f.Volatile {
 			next.AddTo(&s.barrier)
 		}
-		s.files = append(s.files, nextFile{next, f, state,
+		s.files = append(s.files, nextFile{next, f, state, full || next.Stat().Size > state.stamp.size,
 			func() { step.Reached(tx.ctx, string(tx.c.schema.Kind)+" records written") }})
 	}
 	return nil
@@ -140,6 +150,11 @@ func prepare(path string, fill func(*bufio.Writer) error) (*atomicfile.Next, err
 		}
 		next, err = atomicfile.Prepare(path, 0o600, fill)
 	}
+	if atomicfile.IsFull(err) {
+		if spare, rerr := atomicfile.PrepareInReserve(path, 0o600, fill); rerr == nil {
+			return spare, nil
+		}
+	}
 	return next, err
 }
 
@@ -160,7 +175,15 @@ func (s *save) publish() error {
 		}
 		f.inPlace()
 	}
-	return s.barrier.Sync()
+	if err := s.barrier.Sync(); err != nil {
+		return err
+	}
+	for _, f := range s.files {
+		if f.reserve {
+			atomicfile.KeepReserve(f.file.Path, f.Stat().Size)
+		}
+	}
+	return nil
 }
 
 // splice writes the file's array from the elements' own bytes.

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/atomicfile"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/ident"
 	"github.com/shalestore/shale/internal/step"
@@ -100,6 +101,9 @@ func (tx *WriteTx) DiscardIfThere(path string) error {
 func (tx *WriteTx) Discard(path string) error {
 	if tx.bin == nil {
 		bin, err := tempdir.New(tx.store.tmp())
+		if atomicfile.IsFull(err) { // then it goes from where it is
+			return fsat.RemoveAll(context.Background(), path)
+		}
 		if err != nil {
 			return err
 		}

@@ -180,8 +180,8 @@ func ownerOf(path string) attributes {
 // a directory on which other mount namespaces still have the layer mounted detaches it
 // there (Linux 3.18), so that nothing keeps a deleted container's files alive; and the
 // mount point is never missing. What somebody has written there while the layer wasn't
-// mounted is nobody's, and is deleted. On a read-only file system everything stays as it
-// is.
+// mounted is nobody's, and is deleted. On a file system that is read-only or full
+// everything stays as it is.
 func (d *Driver) Unmounted(ctx context.Context, id string) (err error) {
 	defer drivers.Describe(&err, Name)
 	if err := ctx.Err(); err != nil {
@@ -193,7 +193,7 @@ func (d *Driver) Unmounted(ctx context.Context, id string) (err error) {
 	}
 	merged, fresh := filepath.Join(dir, "merged"), filepath.Join(dir, "merged.1")
 	err = makeDirWithin(ctx, home, fresh, ownerOf(merged))
-	if errors.Is(err, unix.EROFS) {
+	if errors.Is(err, unix.EROFS) || isFull(err) {
 		return nil
 	}
 	if err != nil && !errors.Is(err, fs.ErrExist) {

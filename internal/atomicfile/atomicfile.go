@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"os"
@@ -73,6 +74,8 @@ type Next struct {
 	aside string // "" once it is in place or discarded
 	fd    int    // -1 once it is closed
 	st    unix.Stat_t
+	// reserve tells that aside isn't a file made for this content, but the path's reserve.
+	reserve bool
 }
 
 // Prepare writes the content that path shall have to a file beside it.
@@ -122,6 +125,13 @@ func (n *Next) complete(perm fs.FileMode, fill func(w *bufio.Writer) error) erro
 	}
 	if err := w.Flush(); err != nil {
 		return err
+	}
+	if n.reserve { // a save that failed has left what it had written
+		if end, err := unix.Seek(n.fd, 0, io.SeekCurrent); err != nil {
+			return &os.PathError{Op: "seek", Path: n.aside, Err: err}
+		} else if err := unix.Ftruncate(n.fd, end); err != nil {
+			return &os.PathError{Op: "truncate", Path: n.aside, Err: err}
+		}
 	}
 	if err := unix.Fstat(n.fd, &n.st); err != nil {
 		return &os.PathError{Op: "stat", Path: n.aside, Err: err}
@@ -176,6 +186,9 @@ func (n *Next) Sync() error {
 // Rename puts the content in its place. That the name is there after a power cut takes a
 // sync of the directory.
 func (n *Next) Rename() error {
+	if n.reserve && exchange(n.aside, n.path) == nil {
+		return nil
+	}
 	if err := unix.Rename(n.aside, n.path); err != nil {
 		return fmt.Errorf("write %s: %w", n.path, &os.LinkError{Op: "rename", Old: n.aside, New: n.path, Err: err})
 	}
@@ -185,7 +198,7 @@ func (n *Next) Rename() error {
 
 // Close removes the content if Rename hasn't put it in its place. It can be called twice.
 func (n *Next) Close() error {
-	if n.aside != "" {
+	if n.aside != "" && !n.reserve {
 		_ = unix.Unlink(n.aside) // what stays is named by its prefix, and goes with the next collection
 		n.aside = ""
 	}

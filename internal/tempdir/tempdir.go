@@ -18,6 +18,7 @@ import (
 	"sync"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/atomicfile"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/lockfile"
 	"golang.org/x/sys/unix"
@@ -46,7 +47,8 @@ func New(root string) (*Dir, error) {
 
 // Bury renames victim, a file or a directory on the same file system, so that it is the
 // temporary directory: it is gone from where it was at once. A missing victim is no
-// error; there is nothing to be removed then.
+// error; there is nothing to be removed then. On a disk that is so full that there can be
+// no temporary directory it is removed where it is, and nil returned.
 func Bury(root, victim string) (*Dir, error) {
 	d, err := begin(root, func(path string) error {
 		err := unix.Rename(victim, path)
@@ -58,6 +60,9 @@ func Bury(root, victim string) (*Dir, error) {
 		}
 		return &os.LinkError{Op: "rename", Old: victim, New: path, Err: err}
 	})
+	if atomicfile.IsFull(err) {
+		return nil, fsat.RemoveAll(context.Background(), victim)
+	}
 	if d != nil {
 		d.full = true
 	}
@@ -157,6 +162,9 @@ func (d *Dir) member(what string) string {
 // what is left is stale, and the next Recover removes it. Calling Remove again does
 // nothing.
 func (d *Dir) Remove(ctx context.Context) error {
+	if d == nil { // of Bury
+		return nil
+	}
 	d.mu.Lock()
 	lock, full := d.lock, d.full
 	d.lock = nil

@@ -13,28 +13,29 @@ import (
 )
 
 // LoopFS makes a fresh file system of a kind ("ext4" with a journal, "xfs", "btrfs") and
-// size on a loop device, mounts it and returns its mount point. When the test ends,
+// size on a loop device, mounts it and returns its mount point; mkfs are further
+// arguments of mkfs. When the test ends,
 // however it ends, the file system is unmounted with whatever is still mounted below it,
 // and the device and its backing file are gone.
 //
 // Tests that write much use it for speed too: an ext4 without a journal, as some virtual
 // machines have for their root, takes up to 25 times as long to create files where many
 // were just deleted.
-func LoopFS(t testing.TB, kind string, sizeMiB int) string {
+func LoopFS(t testing.TB, kind string, sizeMiB int, mkfs ...string) string {
 	t.Helper()
-	return NewLoop(t, kind, sizeMiB).Dir
+	return NewLoop(t, kind, sizeMiB, mkfs...).Dir
 }
 
 // NewLoop is LoopFS for tests that also unmount, remount or cut the power of what they
 // got.
-func NewLoop(t testing.TB, kind string, sizeMiB int) *Loop {
+func NewLoop(t testing.TB, kind string, sizeMiB int, mkfs ...string) *Loop {
 	t.Helper()
 	Root(t)
 	if !OnHost() {
 		t.Skip("needs the host's root: a user namespace has no loop devices")
 	}
 	Tool(t, "mkfs."+kind, mkfsPackage[kind])
-	loop, err := OpenLoop(t.TempDir(), kind, sizeMiB)
+	loop, err := OpenLoop(t.TempDir(), kind, sizeMiB, mkfs...)
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPERM) {
 		t.Skipf("needs loop devices and %s in the kernel: %v", kind, err)
 	}
@@ -66,13 +67,14 @@ type Loop struct {
 	Dir    string // where it is mounted
 	Device string // such as /dev/loop3
 	kind   string
+	flags  []string // of mkfs
 	dev    *os.File
 }
 
 // OpenLoop makes and mounts a file system below dir, for programs that have no
 // testing.TB.
-func OpenLoop(dir, kind string, sizeMiB int) (_ *Loop, err error) {
-	l := &Loop{Dir: filepath.Join(dir, "fs"), kind: kind}
+func OpenLoop(dir, kind string, sizeMiB int, flags ...string) (_ *Loop, err error) {
+	l := &Loop{Dir: filepath.Join(dir, "fs"), kind: kind, flags: append(flags, mkfsFlags[kind]...)}
 	defer func() {
 		if err != nil {
 			l.Close()
@@ -96,7 +98,7 @@ func OpenLoop(dir, kind string, sizeMiB int) (_ *Loop, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if out, err := exec.Command(mkfs, append(mkfsFlags[kind], file.Name())...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(mkfs, append(l.flags, file.Name())...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("mkfs.%s: %w: %s", kind, err, out)
 	}
 	if err := l.attach(file); err != nil {
@@ -170,7 +172,7 @@ func (l *Loop) Format() error {
 	if err != nil {
 		return err
 	}
-	if out, err := exec.Command(mkfs, append(mkfsFlags[l.kind], l.Device)...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(mkfs, append(l.flags, l.Device)...).CombinedOutput(); err != nil {
 		return fmt.Errorf("mkfs.%s: %w: %s", l.kind, err, out)
 	}
 	return l.Mount()
