@@ -25,6 +25,9 @@ type MountHome interface {
 	HomePrepared() (bool, error)
 	// ReleaseHome undoes PrepareHome, when no layer is mounted any more.
 	ReleaseHome(ctx context.Context) error
+	// MountPoint is Info.MountPoint without the rest of Info; errdefs.ErrNotFound for a
+	// layer that the driver doesn't have.
+	MountPoint(id string) (string, error)
 	// Unmounted tidies up a layer once its mount is gone.
 	Unmounted(ctx context.Context, id string) error
 }

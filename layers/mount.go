@@ -58,6 +58,11 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 	if err != nil {
 		return "", err
 	}
+	if m.Count > 0 {
+		if m.Path, err = tx.MountPoint(ctx, m); err != nil {
+			return "", err
+		}
+	}
 	if m.Count > 0 && !mount.IsDead(m.Path) {
 		mounted, err := mount.IsMountPoint(m.Path)
 		if err != nil {
@@ -148,10 +153,7 @@ func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMount
 				stillMounted = true
 				return mounts.Set(m)
 			}
-			if m.Path != "" {
-				held = mount.Hold(m.Path)
-			}
-			return s.unmount(ctx, mounts, m)
+			return tx.unmount(ctx, mounts, m, &held)
 		})
 	})
 	if held != nil {
@@ -160,18 +162,48 @@ func (s *Store) Unmount(ctx context.Context, ref string, force bool) (stillMount
 	return stillMounted, err
 }
 
-// unmount ends a mount whatever its count is.
-func (s *Store) unmount(ctx context.Context, mounts *catalog.MountsWriteTx, m catalog.Mountpoint) error {
-	path := m.Path
-	if path == "" {
-		info, err := s.driver.Stat(ctx, m.ID)
-		if errors.Is(err, errdefs.ErrNotFound) {
-			return mounts.Set(catalog.Mountpoint{ID: m.ID})
-		}
-		if err != nil {
-			return err
-		}
-		path = info.MountPoint
+// MountPoint is where the driver mounts the layer of m. An entry of the table that names
+// another place is errdefs.ErrCorrupt: nothing but a layer's own mount point is ever
+// unmounted, or given to somebody as one.
+func (tx *ReadTx) MountPoint(ctx context.Context, m catalog.Mountpoint) (own string, err error) {
+	s := tx.store
+	if home, ok := s.driver.(drivers.MountHome); ok {
+		own, err = home.MountPoint(m.ID)
+	} else {
+		var info drivers.Info
+		info, err = s.driver.Stat(ctx, m.ID)
+		own = info.MountPoint
+	}
+	if err != nil {
+		return "", err
+	}
+	if own = filepath.Clean(own); m.Path == own || m.Path == "" {
+		return own, nil
+	}
+	// The root may be known to another program by another name. Looking is no use of the
+	// path: it reads links, and nothing of what they lead to.
+	there, err := filepath.EvalSymlinks(m.Path)
+	if here, herr := filepath.EvalSymlinks(own); err == nil && herr == nil && here == there {
+		return own, nil
+	}
+	return own, errdefs.CorruptFile{Path: filepath.Join(s.cfg.RunDir, mountpointsFile),
+		At: fmt.Sprintf("layer %q: path %q, which isn't its mount point %q", m.ID, m.Path, own)}
+}
+
+// unmount ends a mount whatever its count is. held, unless it is nil, gets a descriptor
+// that keeps it in being.
+func (tx *ReadTx) unmount(ctx context.Context, mounts *catalog.MountsWriteTx, m catalog.Mountpoint,
+	held *io.Closer) error {
+	s := tx.store
+	path, err := tx.MountPoint(ctx, m)
+	if errors.Is(err, errdefs.ErrNotFound) { // then there is no mount point either
+		return mounts.Set(catalog.Mountpoint{ID: m.ID})
+	}
+	if err != nil {
+		return fmt.Errorf("layer %s: unmount: %w", m.ID, err)
+	}
+	if held != nil && m.Count > 0 {
+		*held = mount.Hold(path)
 	}
 	// The count goes first: a mount that nobody counts is found by the next Mount, while
 	// a count without a mount would never end.
@@ -182,8 +214,12 @@ func (s *Store) unmount(ctx context.Context, mounts *catalog.MountsWriteTx, m ca
 		return err
 	}
 	step.Reached(ctx, "mount count removed")
-	if err := s.unmountAt(ctx, m.ID, path); err != nil {
+	if err := mount.Unmount(path); err != nil {
 		return errors.Join(fmt.Errorf("layer %s: unmount: %w", m.ID, err), mounts.Set(m), mounts.Save())
+	}
+	// What fails from here on doesn't bring the mount back, nor its count.
+	if err := s.unmounted(ctx, m.ID); err != nil {
+		return fmt.Errorf("layer %s: unmounted: %w", m.ID, err)
 	}
 	step.Reached(ctx, "unmounted")
 	return nil
@@ -193,6 +229,11 @@ func (s *Store) unmountAt(ctx context.Context, id, path string) error {
 	if err := mount.Unmount(path); err != nil {
 		return err
 	}
+	return s.unmounted(ctx, id)
+}
+
+// unmounted has the driver tidy up after a mount.
+func (s *Store) unmounted(ctx context.Context, id string) error {
 	if tidy, ok := s.driver.(drivers.MountHome); ok {
 		return tidy.Unmounted(ctx, id)
 	}
@@ -225,7 +266,7 @@ func (tx *WriteTx) UnmountAll(ctx context.Context, ids ...string) error {
 			if m.Count == 0 {
 				continue
 			}
-			if err := s.unmount(ctx, mounts, m); err != nil {
+			if err := tx.unmount(ctx, mounts, m, nil); err != nil {
 				return err
 			}
 		}

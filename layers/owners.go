@@ -35,6 +35,9 @@ func (tx *ReadTx) ParentOwners(ctx context.Context, ref string) (uids, gids []in
 		if m.Path == "" {
 			return errdefs.Missing{Kind: errdefs.Mount + " of layer", Ref: layer.ID}
 		}
+		if m.Path, err = tx.MountPoint(ctx, m); err != nil {
+			return err
+		}
 		uids, gids, err = foreignOwners(layer, m.Path)
 		return err
 	})

@@ -74,7 +74,7 @@ func Open(cfg Config) *Store {
 		cfg: cfg, files: files, below: below(cfg.ReadOnly),
 		records: catalog.New(schema, filepath.Join(cfg.Dir, lockFile), records...),
 		mounts: catalog.NewMountpoints(filepath.Join(cfg.RunDir, "mountpoints.lock"),
-			filepath.Join(cfg.RunDir, "mountpoints.json")),
+			filepath.Join(cfg.RunDir, mountpointsFile)),
 		driver: cfg.Driver,
 		reaper: newReaper(),
 	}
@@ -84,6 +84,7 @@ const (
 	lockFile            = "layers.lock"
 	recordsFile         = "layers.json"
 	volatileRecordsFile = "volatile-layers.json"
+	mountpointsFile     = "mountpoints.json"
 )
 
 // below describes the layers of read-only stores.

@@ -176,6 +176,13 @@ func ownerOf(path string) attributes {
 	return attributes{uid: st.Uid, gid: st.Gid, mode: 0o700}
 }
 
+// MountPoint is where a layer is mounted.
+func (d *Driver) MountPoint(id string) (_ string, err error) {
+	defer drivers.Describe(&err, Name)
+	dir, _, err := d.homes.Find(id)
+	return filepath.Join(dir, "merged"), err
+}
+
 // Unmounted puts a fresh directory in the place of the layer's mount point. A rename over
 // a directory on which other mount namespaces still have the layer mounted detaches it
 // there (Linux 3.18), so that nothing keeps a deleted container's files alive; and the
