@@ -156,7 +156,7 @@ func plainString(raw []byte) (string, bool) {
 // plainInt decodes a whole number of up to 18 digits.
 func plainInt(raw []byte) (int64, bool) {
 	digits := bytes.TrimPrefix(raw, []byte{'-'})
-	if len(digits) > 18 {
+	if len(digits) > 18 || string(raw) == "-0" {
 		return 0, false
 	}
 	var n int64

@@ -26,9 +26,10 @@
 //
 // A save splices: records that were not touched keep their bytes, whoever wrote them, and
 // only a changed record is encoded again, in the order of the fields of its type, as
-// encoding/json does it. Members that the type does not know are kept behind the known
-// ones: they belong to a newer version of some program. Files without a change are not
-// written at all.
+// encoding/json does it. Members of it whose value is still the same keep their bytes, so
+// that nothing is lost that a struct can't hold. Members that the type does not know are
+// kept behind the known ones: they belong to a newer version of some program. Files
+// without a change are not written at all.
 //
 // The order of steps is what makes this safe next to other programs and next to a power
 // cut: a new token into the lock file, the content into a temporary file, fdatasync,

@@ -4,6 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/naming"
@@ -136,6 +140,9 @@ func (tx *WriteTx[R]) settleNames() error {
 func (tx *ReadTx[R]) CheckFree(id string, names []string) (R, error) {
 	var none R
 	kind := tx.c.schema.Kind
+	if err := ValidNames(kind, names); err != nil {
+		return none, err
+	}
 	if id != "" {
 		if err := tx.c.checkID(id); err != nil {
 			return none, fmt.Errorf("%s ID: %w", kind, err)
@@ -160,9 +167,28 @@ func (tx *ReadTx[R]) CheckFree(id string, names []string) (R, error) {
 	return none, nil
 }
 
+// ValidNames returns errdefs.ErrInvalid for names that nothing gets any more: an empty
+// one means nothing, and one with control characters, or that isn't UTF-8, can pass
+// itself off as something else in a list. A record that has one already may keep it.
+func ValidNames(kind errdefs.Kind, names []string, has ...string) error {
+	for _, name := range names {
+		if slices.Contains(has, name) {
+			continue
+		}
+		control := func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) }
+		if name == "" || !utf8.ValidString(name) || strings.ContainsFunc(name, control) {
+			return fmt.Errorf("%s name %q: %w: a name is a text in UTF-8 on one line", kind, name, errdefs.ErrInvalid)
+		}
+	}
+	return nil
+}
+
 // ChangeNames changes the names of a record. A name that another record has moves away
 // from there.
 func (tx *WriteTx[R]) ChangeNames(r R, names []string, change naming.Change) error {
+	if err := ValidNames(tx.c.schema.Kind, names, tx.c.schema.Names(&r)...); err != nil && change != naming.Remove {
+		return err
+	}
 	tx.c.schema.SetNames(&r, naming.Apply(tx.c.schema.Names(&r), names, change))
 	if err := tx.TakeNames(tx.c.schema.Names(&r), tx.c.schema.ID(&r)); err != nil {
 		return err

@@ -27,6 +27,9 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 			return err
 		}
 	}
+	if err := catalog.ValidNames(errdefs.Image, names, image.Names...); err != nil && change != naming.Remove {
+		return err
+	}
 	image.Names = naming.Apply(image.Names, names, change)
 	if err := tx.takeNames(image.Names, image.ID); err != nil {
 		return err
