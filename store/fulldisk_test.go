@@ -114,7 +114,11 @@ func makeRoom(t *testing.T, dir, driver string, fill func(testing.TB, string)) {
 			t.Errorf("%s: remove files: %v", step.name, err)
 		}
 		if step.gone != "" {
-			if _, err := s.Lookup(ctx, step.gone); !errors.Is(err, errdefs.ErrNotFound) {
+			err := s.View(ctx, func(tx *store.ReadTx) error {
+				_, err := tx.Lookup(step.gone)
+				return err
+			})
+			if !errors.Is(err, errdefs.ErrNotFound) {
 				t.Errorf("%s: it is still there: %v", step.name, err)
 			}
 		}
