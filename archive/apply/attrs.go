@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"golang.org/x/sys/unix"
 )
 
@@ -230,7 +231,7 @@ func (a *applier) setNamed(d *directory, name string, at *attrs) error {
 }
 
 func ownerError(at *attrs, err error) error {
-	return fmt.Errorf("set owner %d:%d: %w", at.uid, at.gid, err)
+	return fmt.Errorf("set owner %d:%d: %w", at.uid, at.gid, idtools.ExplainOwner(at.uid, at.gid, err))
 }
 
 // futimens sets the times of an open file.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/idtools/userns"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -47,6 +48,7 @@ func cure(err error) string {
 		locked      errdefs.Locked
 		unsupported errdefs.Unsupported
 		attribute   errdefs.AttributeTooLarge
+		outside     idtools.OutsideMap
 	)
 	permission := errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES)
 	switch {
@@ -57,6 +59,12 @@ func cure(err error) string {
 	case permission && !errors.Is(err, errdefs.ErrInvalid) && userns.IsRootless(os.LookupEnv):
 		// of invalid input the input has to change
 		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
+	case errors.As(err, &outside):
+		text := "`--storage-opt ignore_chown_errors=true` gives what has other owners to you"
+		if command := outside.Cure(); command != "" {
+			text = "as root `" + command + "` gives you these IDs; " + text
+		}
+		return text
 	case errors.As(err, &missing):
 		return cureMissing(missing)
 	case errors.As(err, &duplicate) && duplicate.Name != "":
