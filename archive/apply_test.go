@@ -379,7 +379,7 @@ func TestApplyPassesTheReadersErrorOn(t *testing.T) {
 			if !errors.Is(err, cause) {
 				t.Errorf("error is %v, want %v", err, cause)
 			}
-			if cause == broken && errors.Is(err, errdefs.ErrInvalid) {
+			if errors.Is(cause, broken) && errors.Is(err, errdefs.ErrInvalid) {
 				t.Errorf("a broken reader counts as invalid input: %v", err)
 			}
 		}

@@ -93,7 +93,7 @@ func TestApplyWhileDirectoriesAreSwapped(t *testing.T) {
 		go func() {
 			n := 0
 			for ; !stop.Load(); n++ {
-				unix.Renameat2(unix.AT_FDCWD, layer+"/d", unix.AT_FDCWD, layer+"/swap", unix.RENAME_EXCHANGE)
+				_ = unix.Renameat2(unix.AT_FDCWD, layer+"/d", unix.AT_FDCWD, layer+"/swap", unix.RENAME_EXCHANGE)
 			}
 			swapped <- n
 		}()

@@ -72,7 +72,7 @@ func TestDecompressBrokenStreams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.Copy(io.Discard, r); err != broken {
+		if _, err := io.Copy(io.Discard, r); !errors.Is(err, broken) {
 			t.Errorf("%s: error is %v, want the reader's own", tool, err)
 		}
 		r.Close()
@@ -169,10 +169,10 @@ func FuzzDecompress(f *testing.F) {
 			_, err = io.CopyN(io.Discard, r, 16<<20)
 			r.Close()
 		}
-		if err != nil && err != io.EOF && !errors.Is(err, errdefs.ErrInvalid) {
+		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errdefs.ErrInvalid) {
 			t.Errorf("%v: %v is not errdefs.ErrInvalid", kind, err)
 		}
-		if kind == compress.Gzip && err == io.EOF {
+		if kind == compress.Gzip && errors.Is(err, io.EOF) {
 			if _, err := gzip.NewReader(bytes.NewReader(data)); err != nil {
 				t.Error("gzip without a gzip header")
 			}

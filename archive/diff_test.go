@@ -212,7 +212,7 @@ func TestDiffOfAVeryDeepTree(t *testing.T) {
 	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) }()
 
 	changes, err := diff.OverlayChanges(t.Context(), dir+"/new", []string{dir + "/old"}, false)
 	if err != nil || len(changes) < 1 || !strings.HasSuffix(changes[len(changes)-1].Path, "/d/new") {
@@ -257,7 +257,7 @@ func removeDeep(dir string) {
 				break
 			}
 			os.RemoveAll(inner)
-			os.Rename(filepath.Join(dir, "next"), inner)
+			_ = os.Rename(filepath.Join(dir, "next"), inner)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package archive_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ func FuzzReplay(f *testing.F) {
 		}
 		var want bytes.Buffer
 		err := asm.WriteOutputTarStream(&rootedFiles{dir}, storage.NewJSONUnpacker(strings.NewReader(lines)), &want)
-		if err == storage.ErrDuplicatePath { // a limit of that reader
+		if errors.Is(err, storage.ErrDuplicatePath) { // a limit of that reader
 			return
 		}
 		if err != nil || !bytes.Equal(out.Bytes(), want.Bytes()) {
@@ -86,22 +87,22 @@ func makeOne(tree string, op, where byte) {
 	for where >>= 2; where > 0; where >>= 2 {
 		path = filepath.Join(path, names[where&3])
 	}
-	switch op % 8 {
+	switch op % 8 { // what can't be made isn't there
 	case 0, 1:
-		os.MkdirAll(path, 0o755)
+		_ = os.MkdirAll(path, 0o755)
 	case 2:
-		os.WriteFile(path, []byte(path), 0o644)
+		_ = os.WriteFile(path, []byte(path), 0o644)
 	case 3:
-		unix.Mknod(path, unix.S_IFCHR, 0)
+		_ = unix.Mknod(path, unix.S_IFCHR, 0)
 	case 4:
-		os.MkdirAll(path, 0o755)
-		unix.Lsetxattr(path, "trusted.overlay.opaque", []byte("y"), 0)
+		_ = os.MkdirAll(path, 0o755)
+		_ = unix.Lsetxattr(path, "trusted.overlay.opaque", []byte("y"), 0)
 	case 5:
-		os.Symlink("../"+names[op>>3&3], path)
+		_ = os.Symlink("../"+names[op>>3&3], path)
 	case 6:
-		unix.Mkfifo(path, 0o600)
+		_ = unix.Mkfifo(path, 0o600)
 	case 7:
-		os.Link(filepath.Join(tree, names[op>>3&3]), path)
+		_ = os.Link(filepath.Join(tree, names[op>>3&3]), path)
 	}
 }
 

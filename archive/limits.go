@@ -41,6 +41,7 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
+// CheckBytes says whether so many bytes, before and after decompression, are too many.
 func (l Limits) CheckBytes(compressed, uncompressed int64) error {
 	if l.MaxBytes >= 0 && uncompressed > l.MaxBytes {
 		return fmt.Errorf("layer is %w: its tar passes the limit of %d bytes", errdefs.ErrInvalid, l.MaxBytes)

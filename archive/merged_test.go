@@ -114,8 +114,10 @@ func TestMergedDiffIsWhatTheMountShows(t *testing.T) {
 
 	changes, err := diff.MergedChanges(t.Context(), layer)
 	s.must(err)
-	const list = "C /back A /back/c D /d1 A /d2 A /d2/g D /e D /gone A /in A /in/extra A /in/f C /meta D /meta2 A /meta3 D /o C /o/2 " +
-		"D /over A /over/f A /over/sub2 A /over/sub2/h C /p A /p/r A /p/r/new C /q D /q/r A /q/twice C /same/s D /swap C /swap/a A /swap1 A /swap1/a C /twice"
+	const list = "C /back A /back/c D /d1 A /d2 A /d2/g D /e D /gone A /in A /in/extra A /in/f C /meta D /meta2 A " +
+		"/meta3 D /o C /o/2 " +
+		"D /over A /over/f A /over/sub2 A /over/sub2/h C /p A /p/r A /p/r/new C /q D /q/r A /q/twice C /same/s D " +
+		"/swap C /swap/a A /swap1 A /swap1/a C /twice"
 	if is := short(changes); is != list {
 		t.Errorf("changes:\n%s\nwant:\n%s", is, list)
 	}

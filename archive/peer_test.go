@@ -3,6 +3,7 @@ package archive_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -91,7 +92,10 @@ func theStory(t *testing.T) []func(dir string) {
 	base := func(dir string) {
 		testutil.Tree(t, dir,
 			"bin/tool*70000 04755 @1700000000.123456789",
-			"bin/cap*300 security.capability=\"\\x01\\x00\\x00\\x02\\x00\\x04\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"",
+			"bin/cap*300 "+
+				"security.capability="+
+				"\"\\x01\\x00\\x00\\x02\\x00\\x04"+
+				"\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"",
 			"etc/passwd=\"root:x:0:0\" 0640 0:42 @1600000000",
 			"etc/empty=", "etc/old=x @-1.5", "etc/future=x @99999999999",
 			"etc/conf.d/a=1", "etc/conf.d/b=2", "etc/conf.d/sub/c=3", "etc/conf-d=between",
@@ -230,7 +234,7 @@ func tarLines(t *testing.T, data []byte) (lines []string) {
 	r := tar.NewReader(bytes.NewReader(data))
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return lines
 		}
 		if err != nil {

@@ -83,8 +83,10 @@ func TestDiffAppliedElsewhereGivesTheSameUpper(t *testing.T) {
 	testutil.Tree(t, dir, "lower/gone=x", "lower/replaced/old=x", "lower/etc/passwd=root @5", "upper/ @1700000000",
 		"work/", "merged/", "again/ @1700000000")
 	merged := mountOverlay(t, dir, "")
-	cmd := exec.Command("sh", "-ec", `rm gone; rm -r replaced; mkdir -m 1777 replaced; echo n > replaced/new; ln replaced/new replaced/link
-		echo x >> etc/passwd; chown 5:6 etc/passwd; mkfifo p; mknod c c 1 3; ln -s /abs s; find . -exec touch -h -d @1700000000 {} +`)
+	cmd := exec.Command("sh", "-ec", `rm gone; rm -r replaced; mkdir -m 1777 replaced
+		echo n > replaced/new; ln replaced/new replaced/link
+		echo x >> etc/passwd; chown 5:6 etc/passwd; mkfifo p; mknod c c 1 3; ln -s /abs s
+		find . -exec touch -h -d @1700000000 {} +`)
 	cmd.Dir = merged
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

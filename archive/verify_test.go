@@ -115,10 +115,11 @@ func TestVerifyHostileRecipes(t *testing.T) {
 		}
 	}
 	for name, lines := range map[string]string{
-		"a file larger than any": `{"type":1,"name":"a","size":4611686018427387904,"payload":"AAAAAAAAAAA=","position":0}`,
-		"a way out":              `{"type":1,"name":"../../../../etc/hostname","size":5,"payload":"AAAAAAAAAAA=","position":0}`,
-		"no tar":                 `{"type":2,"payload":"` + strings.Repeat("QUJD", 400) + `","position":0}`,
-		"no JSON":                "{",
+		"a file larger than any": `{"type":1,"name":"a","size":4611686018427387904,"payload":"AAAAAAAAAAA=",` +
+			`"position":0}`,
+		"a way out": `{"type":1,"name":"../../../../etc/hostname","size":5,"payload":"AAAAAAAAAAA=","position":0}`,
+		"no tar":    `{"type":2,"payload":"` + strings.Repeat("QUJD", 400) + `","position":0}`,
+		"no JSON":   "{",
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := verifyLayer(t, gzipped(t, lines), dir, verify.Options{Whiteouts: archive.OverlayTrusted,

@@ -27,8 +27,10 @@ type everyKind struct {
 
 var recordsToDecode = []string{
 	`{}`,
-	`{"id":"a","names":["x","y"],"diff-size":-1,"kind":3,"created":"2026-01-02T03:04:05.123456789Z","uidset":[0,1,4294967295]}`,
-	`{"flags":{"incomplete":true,"n":1e3},"uidmap":[{"A":1}],"sizes":{"manifest":5},"future":[{}],"Untagged":"u","untagged":"v","Ignored":"i"}`,
+	`{"id":"a","names":["x","y"],"diff-size":-1,"kind":3,"created":"2026-01-02T03:04:05.123456789Z","uidset":[0,1,` +
+		`4294967295]}`,
+	`{"flags":{"incomplete":true,"n":1e3},"uidmap":[{"A":1}],"sizes":{"manifest":5},"future":[{}],"Untagged":"u",` +
+		`"untagged":"v","Ignored":"i"}`,
 	`{"id":"\u0061\n","names":["\u0062"],"ID":"second"}`, `{"id":"a","id":"b"}`, `{"ID":"a"}`, `{"name\u017f":["x"]}`,
 	`{"nameſ":["x"]}`,
 	`{"id":null,"names":null,"diff-size":null,"created":null,"uidset":null,"flags":null}`, `{"names":[],"uidset":[ ]}`,

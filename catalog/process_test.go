@@ -219,9 +219,10 @@ func TestOrderOfSystemCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	var calls []string
+	call := regexp.MustCompile(
+		`(pwrite64|write|fdatasync|fsync|rename)\w*\(|F_OFD_SETLKW?, \{l_type=(F_\w+)|(close)\(\d+<\S+\.lock>`)
 	for line := range strings.Lines(string(data)) {
-		m := regexp.MustCompile(
-			`(pwrite64|write|fdatasync|fsync|rename)\w*\(|F_OFD_SETLKW?, \{l_type=(F_\w+)|(close)\(\d+<\S+\.lock>`).FindStringSubmatch(line)
+		m := call.FindStringSubmatch(line)
 		if m != nil && strings.Contains(line, dir) {
 			calls = append(calls, m[1]+m[2]+m[3])
 		}

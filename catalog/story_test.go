@@ -115,7 +115,8 @@ func TestUnknownMembersSurvive(t *testing.T) {
 	dir := t.TempDir()
 	c := layerCatalog(dir)
 	put(t, dir, "layers.json",
-		`[{"future":{"a": [1, 2]},"id":"a","NAMES":["x"],"created":"2026-01-02T03:04:05Z","\u0074omorrow":null,"Metadata":"old"}]`)
+		`[{"future":{"a": [1, 2]},"id":"a","NAMES":["x"],"created":"2026-01-02T03:04:05Z","\u0074omorrow":null,`+
+			`"Metadata":"old"}]`)
 	for range 2 {
 		update(t, c, func(tx *writeTx) error {
 			r, err := tx.Lookup("x")
@@ -227,8 +228,8 @@ func TestFailedUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	func() {
-		defer func() { recover() }()
-		c.Update(context.Background(), func(tx *writeTx) error { change(tx); panic("in the middle") })
+		defer func() { _ = recover() }()
+		_ = c.Update(context.Background(), func(tx *writeTx) error { _ = change(tx); panic("in the middle") })
 	}()
 	if content(t, dir, "layers.json") != json || content(t, dir, "layers.lock") != lock {
 		t.Error("a failed update has written")

@@ -170,7 +170,8 @@ func (r *Registry) prior(root string, priority []string) (string, error) {
 	if len(found) > 1 {
 		return "",
 			fmt.Errorf(
-				"choose a storage driver for %s: %w: it has directories of several drivers (%s); set driver in storage.conf, or remove those that aren't used",
+				"choose a storage driver for %s: %w: it has directories of several drivers (%s); set driver in "+
+					"storage.conf, or remove those that aren't used",
 				root, errdefs.ErrInvalid, strings.Join(found, ", "))
 	}
 	return chosen, nil

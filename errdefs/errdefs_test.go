@@ -56,7 +56,7 @@ func TestDetailedErrors(t *testing.T) {
 	} {
 		err := fmt.Errorf("wrapped: %w", tt.err)
 		for _, class := range classes {
-			if errors.Is(err, class) != (class == tt.class) {
+			if errors.Is(err, class) != (errors.Is(class, tt.class)) {
 				t.Errorf("%v: is %v: %t", err, class, errors.Is(err, class))
 			}
 		}

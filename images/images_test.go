@@ -99,7 +99,8 @@ func TestRecord(t *testing.T) {
 	file, err := os.ReadFile(filepath.Join(cfg.Dir, "images.json"))
 	want := `[{"id":"` + id("a") + `","digest":"` + digest.FromBytes(manifest).String() +
 		`","names":["one","two"],"names-history":["zero"],"layer":"` + id("1") +
-		`","metadata":"{}","big-data-names":["manifest","Config"],"big-data-sizes":{"Config":3,"manifest":20},"big-data-digests":{"Config":"` +
+		`","metadata":"{}","big-data-names":["manifest","Config"],"big-data-sizes":{"Config":3,"manifest":20},` +
+		`"big-data-digests":{"Config":"` +
 		digest.FromString("abc").String() + `","manifest":"` + digest.FromBytes(manifest).String() +
 		`"},"created":"2024-02-29T12:00:00.0000005Z","flags":{"flag":true}}]`
 	if err != nil || string(file) != want {

@@ -150,7 +150,7 @@ func TestRefusedLayers(t *testing.T) {
 			if !errors.Is(err, c.class) {
 				t.Errorf("got %v, want %v", err, c.class)
 			}
-			if c.class == errdefs.ErrDuplicateID && existing.ID != id("a") {
+			if errors.Is(c.class, errdefs.ErrDuplicateID) && existing.ID != id("a") {
 				t.Errorf("who has the ID: %+v", existing)
 			}
 			if after := paths(t, root, s); !slices.Equal(after, before) {

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -40,7 +41,7 @@ func changedBytes(dir string, changes []diff.Change) (int64, error) {
 			continue
 		}
 		st, err := statBeneath(root, change.Path)
-		if err == unix.ENOENT || err == unix.ENOTDIR {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 			continue // gone meanwhile: the layer may be in use
 		}
 		if err != nil {

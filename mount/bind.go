@@ -78,7 +78,7 @@ func MakePrivate(dir string) error {
 
 // privilege gives a missing capability the class it deserves.
 func privilege(err error) error {
-	if err == unix.EPERM {
+	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w: mounting needs CAP_SYS_ADMIN in the user namespace that owns this mount namespace: %w",
 			errdefs.ErrUnsupported, err)
 	}

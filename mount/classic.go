@@ -60,7 +60,8 @@ func mountFromDescriptors(s Spec, flags uintptr) error {
 	data := s.classicData(strings.Join(names, ":"))
 	if len(data) >= os.Getpagesize() {
 		return fmt.Errorf(
-			"%w: %d lower directories and the other options take %d bytes, and mount(2) takes one page (%d); Linux 6.8 and later have no such limit",
+			"%w: %d lower directories and the other options take %d bytes, and mount(2) takes one page (%d); Linux "+
+				"6.8 and later have no such limit",
 			errdefs.ErrUnsupported, len(s.Lower), len(data), os.Getpagesize())
 	}
 	return onThrowawayThread(func() error { return mountInDir("/proc/self/fd", s, flags, data) })

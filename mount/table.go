@@ -48,13 +48,14 @@ func IsMountPoint(path string) (bool, error) {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st)
 	switch {
-	case err == unix.ENOENT || err == unix.ENOTDIR:
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR):
 		return false, nil
-	case err == unix.ENOTCONN: // the mount of a program that is gone
+	case errors.Is(err, unix.ENOTCONN): // the mount of a program that is gone
 		return true, nil
 	case err == nil && st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0:
 		return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0, nil
-	case err != nil && err != unix.ENOSYS && err != unix.EPERM: // EPERM: a seccomp filter that doesn't know statx
+	case err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM):
+		// EPERM: a seccomp filter that doesn't know statx
 		return false, fmt.Errorf("statx %s: %w", path, err)
 	}
 	parent, err := filepath.EvalSymlinks(filepath.Dir(path))

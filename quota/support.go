@@ -41,12 +41,15 @@ func (c control) missing(counts bool) string {
 		if counts {
 			return "this XFS counts and doesn't enforce: mount it with the option prjquota instead of pqnoenforce"
 		}
-		return "mount this XFS with the option prjquota (a root file system: rootflags=prjquota on the kernel's command line)"
+		return "mount this XFS with the option prjquota (a root file system: rootflags=prjquota on the kernel's " +
+			"command line)"
 	case unix.EXT4_SUPER_MAGIC:
 		if counts {
-			return "mount this ext4 with the option prjquota (a root file system: rootflags=prjquota on the kernel's command line)"
+			return "mount this ext4 with the option prjquota (a root file system: rootflags=prjquota on the " +
+				"kernel's command line)"
 		}
-		return "this ext4 lacks the features quota and project: make it with mkfs.ext4 -O quota,project, or give it them unmounted " +
+		return "this ext4 lacks the features quota and project: make it with mkfs.ext4 -O quota,project, or give " +
+			"it them unmounted " +
 			"with tune2fs -O quota,project -Q prjquota, and mount it with the option prjquota"
 	case unix.BTRFS_SUPER_MAGIC:
 		return "btrfs has none (its quotas are those of subvolumes); XFS and ext4 do"

@@ -61,7 +61,7 @@ func (s *Store) ImportLayer(ctx context.Context, opts layers.CreateOptions, tar 
 		if err != nil {
 			return layers.Layer{}, describeLayer(opts.ID, err)
 		}
-		defer release()
+		defer func() { _ = release() }() // closing a file of no content
 	}
 	parent, existing, err := planLayer(ctx, r, opts)
 	if err != nil {

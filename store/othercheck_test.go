@@ -82,7 +82,8 @@ func TestRepairFromAnotherStore(t *testing.T) {
 				!report.Findings[0].ReadOnly || report.Findings[0].ID != id("lib") {
 				t.Fatalf("%v, %v", report.Findings, err)
 			}
-			if done, err = fsck.Repair(ctx, s, report, fsck.RepairOptions{Force: true}); err != nil || len(done.Done) != 0 ||
+			if done, err = fsck.Repair(ctx, s, report, fsck.RepairOptions{Force: true}); err != nil ||
+				len(done.Done) != 0 ||
 				len(done.Left.Objects()) != 1 {
 				t.Fatalf("%+v, %v", done, err)
 			}

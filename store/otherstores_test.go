@@ -20,11 +20,11 @@ import (
 
 // libraryWith is a store with an image "lib" of two layers that someone else has made,
 // and which can only be read: its file system is mounted so.
-func libraryWith(t *testing.T, driver string, make func(cfg config.Config) hand) string {
+func libraryWith(t *testing.T, driver string, maker func(cfg config.Config) hand) string {
 	t.Helper()
 	cfg := roots(t)
 	cfg.Driver = driver
-	h := make(cfg)
+	h := maker(cfg)
 	tars := t.TempDir()
 	base, top := filepath.Join(tars, "base"), filepath.Join(tars, "top")
 	for path, data := range map[string][]byte{base: layerTar(t, "etc/", "etc/hosts", "etc/passwd"),

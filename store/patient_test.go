@@ -58,8 +58,9 @@ func richTar(t *testing.T, word string) []byte {
 	put(tar.Header{Name: "etc/name", Typeflag: tar.TypeLink, Linkname: "etc/" + word, Uid: 7, Gid: 8}, "")
 	put(tar.Header{Name: "etc/link", Typeflag: tar.TypeSymlink, Linkname: word, Mode: 0o777}, "")
 	put(tar.Header{Name: "etc/cap", Mode: 0o755, PAXRecords: map[string]string{
-		"SCHILY.xattr.user.note":           "kept",
-		"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}}, "ping")
+		"SCHILY.xattr.user.note": "kept",
+		"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20" +
+			"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}}, "ping")
 	put(tar.Header{Name: "etc/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}, "")
 	put(tar.Header{Name: "etc/.wh.gone"}, "")
 	put(tar.Header{Name: "opaque/", Typeflag: tar.TypeDir, Mode: 0o755}, "")

@@ -98,8 +98,8 @@ func TestDeadMountProgram(t *testing.T) {
 	ctx := t.Context()
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	program := filepath.Join(t.TempDir(), "program")
-	real := testutil.Tool(t, "fuse-overlayfs", "fuse-overlayfs")
-	script := "#!/bin/sh\n" + real + " -f \"$@\" >/dev/null 2>&1 &\necho $! >" + pidFile +
+	fuse := testutil.Tool(t, "fuse-overlayfs", "fuse-overlayfs")
+	script := "#!/bin/sh\n" + fuse + " -f \"$@\" >/dev/null 2>&1 &\necho $! >" + pidFile +
 		"\nuntil mountpoint -q \"$3\"; do sleep 0.01; done\n"
 	testutil.WriteFile(t, program, []byte(script), 0o755)
 	s := open(t, withProgram(t, program))

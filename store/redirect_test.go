@@ -3,6 +3,7 @@ package store_test
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -46,7 +47,7 @@ func TestDiffFollowsMetacopyAndRedirects(t *testing.T) {
 	got := map[string]string{}
 	for r := tar.NewReader(bytes.NewReader(export(t, s, work.ID))); ; {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

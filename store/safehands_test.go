@@ -30,7 +30,8 @@ func TestLayersThatNothingUses(t *testing.T) {
 	importLayer(t, s, id("lone"), "", layerTar(t, "h"))
 	importLayer(t, s, id("above"), id("lone"), layerTar(t, "i"))
 	for _, name := range []string{"work", "plain"} {
-		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id(name), Parent: id("lone"), Writable: true}); err != nil {
+		if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id(name), Parent: id("lone"),
+			Writable: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -138,7 +139,8 @@ func TestSomethingElseInItsPlace(t *testing.T) {
 				if err != nil || len(report.Findings) != 1 || report.Findings[0].ID != path {
 					t.Fatalf("%v, %v", report.Findings, err)
 				}
-				if done, err := fsck.GC(ctx, p.open(), fsck.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) || !done.Empty() {
+				if done, err := fsck.GC(ctx, p.open(), fsck.GCOptions{}); !errors.Is(err, errdefs.ErrCorrupt) ||
+					!done.Empty() {
 					t.Fatalf("gc: %v, %v", done, err)
 				}
 				s := p.open()

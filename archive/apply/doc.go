@@ -1,5 +1,6 @@
-// Package apply takes a layer's tar stream apart: its members become files of a directory,
-// and a tar-split file records what is needed to put the stream together again.
+// Package apply takes a layer's tar stream apart: its members become files of a
+// directory, and a tar-split file records what is needed to put the stream together
+// again.
 //
 // # How Tar works
 //
@@ -15,8 +16,8 @@
 // disk and memory stays the same for every layer. The parser reads header blocks in
 // place. The planner, which is the parser's goroutine, decides for each member what
 // becomes of it, makes everything but regular files itself, and hands those to the
-// writers with a directory's descriptor and a name that is free there. plan.go says
-// why the result is that of the members' order although files are finished in any order.
+// writers with a directory's descriptor and a name that is free there. plan.go says why
+// the result is that of the members' order although files are finished in any order.
 //
 // # What an archive can't do
 //
@@ -53,7 +54,7 @@
 // file of the same layer. The last member counts. A directory that follows its own
 // whiteout becomes opaque.
 //
-// Not promised: that anything is on disk when Tar returns (the caller syncs), and that
-// a zstd stream with a window of up to 128 MiB, or an xz stream with a dictionary of up
-// to 64 MiB, is read in less memory than it asks for. Larger ones are refused.
+// Not promised: that anything is on disk when Tar returns (the caller syncs), and that a
+// zstd stream with a window of up to 128 MiB, or an xz stream with a dictionary of up to
+// 64 MiB, is read in less memory than it asks for. Larger ones are refused.
 package apply

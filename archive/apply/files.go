@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -192,7 +193,7 @@ func (c *content) write(data []byte) error {
 func writeAll(data []byte, write func([]byte) (int, error)) error {
 	for len(data) > 0 {
 		n, err := write(data)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

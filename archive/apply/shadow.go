@@ -3,6 +3,7 @@ package apply
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc64"
 	"io"
@@ -140,7 +141,7 @@ func (a *applier) copyRecords(in *tarsplit.Reader, out *tarsplit.Recorder) error
 			return context.Cause(a.ctx)
 		}
 		e, err := in.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -77,7 +77,7 @@ func NewReader(r io.Reader) (io.ReadCloser, Kind, error) {
 	in := &inputErrors{R: r}
 	buffered := bufio.NewReaderSize(in, 64<<10)
 	head, err := buffered.Peek(LongestMagic)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, None, err
 	}
 	kind := Detect(head)
@@ -128,7 +128,7 @@ type decoded struct {
 
 func (d *decoded) Read(p []byte) (int, error) {
 	n, err := d.r.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = d.wrap(err)
 	}
 	return n, err

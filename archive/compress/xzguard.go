@@ -2,6 +2,7 @@ package compress
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 
@@ -76,7 +77,7 @@ func (g *xzGuard) take(n int) ([]byte, error) {
 var errCut = fmt.Errorf("cut short")
 
 func passCut(err error) error {
-	if err == errCut {
+	if errors.Is(err, errCut) {
 		return nil
 	}
 	return err

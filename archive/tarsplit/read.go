@@ -43,6 +43,7 @@ type Reader struct {
 	line int
 }
 
+// NewReader reads a tar-split file that is decompressed already.
 func NewReader(r io.Reader) *Reader {
 	return &Reader{in: bufio.NewReaderSize(r, 128<<10)}
 }
@@ -73,7 +74,7 @@ func (r *Reader) readLine() ([]byte, error) {
 		return line, nil
 	}
 	r.long = append(r.long[:0], line...)
-	for err == bufio.ErrBufferFull {
+	for errors.Is(err, bufio.ErrBufferFull) {
 		if len(r.long) > lineMax {
 			return nil, fmt.Errorf("tar-split line %d: %w: longer than %d bytes", r.line+1, errdefs.ErrCorrupt,
 				lineMax)

@@ -54,6 +54,7 @@ type Recorder struct {
 // The records travel in buffers of about this size.
 const bufferSize = 128 << 10
 
+// NewRecorder makes a Recorder. Compress must run beside whoever calls its other methods.
 func NewRecorder() *Recorder {
 	s := &Recorder{full: make(chan []byte, 2), empty: make(chan []byte, 4), names: hashset.New(),
 		seed: maphash.MakeSeed()}

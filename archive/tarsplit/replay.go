@@ -37,14 +37,15 @@ func Replay(ctx context.Context, w io.Writer, tarSplit io.Reader, dirs []string)
 // Observer sees what Replay does; its functions may be nil, and may be called by several
 // goroutines.
 type Observer struct {
-	// file is told of each file whose content the recipe leaves to the directories,
+	// File is told of each file whose content the recipe leaves to the directories,
 	// before that content comes.
 	File func(name string, crc uint64)
-	// damaged is told of files that aren't what they were. Zeros stand for the rest of
+	// Damaged is told of files that aren't what they were. Zeros stand for the rest of
 	// such a file then, and the stream goes on.
 	Damaged func(name string, why error)
 }
 
+// ReplayWith is Replay, told of what happens.
 func ReplayWith(ctx context.Context, w io.Writer, tarSplit io.Reader, dirs []string, o Observer) error {
 	var roots []*layerdir.Dir
 	defer func() {
@@ -96,7 +97,7 @@ func readPieces(ctx context.Context, tarSplit io.Reader, emit func(replayPiece, 
 			return err
 		}
 		e, err := lines.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
@@ -202,7 +203,8 @@ func (r *replayer) parent(root int, dir string) (*layerdir.Dir, error) {
 
 // copyChecked writes a file of size bytes to out and compares its checksum. It returns
 // how many bytes are out.
-func copyChecked(ctx context.Context, fd int, size int64, want uint64, out *readahead.ChunkWriter) (written int64, err error) {
+func copyChecked(ctx context.Context, fd int, size int64, want uint64,
+	out *readahead.ChunkWriter) (written int64, err error) {
 	sum := uint64(0)
 	for written < size {
 		space, err := out.Room(ctx)

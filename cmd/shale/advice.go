@@ -55,7 +55,8 @@ func cure(err error) string {
 	case errors.As(err, &known):
 		return known.advice
 	case isFull(err):
-		return "the disk is full: `shale gc` removes what interrupted commands left, `shale usage` shows what takes the rest"
+		return "the disk is full: `shale gc` removes what interrupted commands left, `shale usage` shows what " +
+			"takes the rest"
 	case permission && !errors.Is(err, errdefs.ErrInvalid) && userns.IsRootless(os.LookupEnv):
 		// of invalid input the input has to change
 		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
@@ -131,7 +132,8 @@ func grammarOf(command *cobra.Command) string {
 // shellWord quotes a word for a shell where that is needed.
 func shellWord(word string) string {
 	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/:.-_@+,=", r)
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("/:.-_@+,=", r)
 	}
 	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
 		return word

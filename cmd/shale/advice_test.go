@@ -211,7 +211,8 @@ func TestNothingDangerousIsSuggested(t *testing.T) {
 	for _, word := range []string{"ls", "ps", "du", "dive", "cp2", "delet", "delete-laye", "g", "wip", "gcc", "shutdow",
 		"remove-name", "set-name"} {
 		got := in(t, "", word)
-		if got.status != statusUsage || regexp.MustCompile(`delete|wipe|\bgc\b|remove|set-names|shutdown\b`).MatchString(
+		if got.status != statusUsage || regexp.MustCompile(
+			`delete|wipe|\bgc\b|remove|set-names|shutdown\b`).MatchString(
 			strings.ReplaceAll(got.stderr, fmt.Sprintf("%q", word), "")) {
 			t.Errorf("%s: %+v", word, got)
 		}

@@ -145,10 +145,11 @@ func (d bigData) get(p *program) *cobra.Command {
 
 func (d bigData) set(p *program) *cobra.Command {
 	command := &cobra.Command{
-		Use:               "set-" + d.kind + "-data [flags] " + d.placeholder() + " KEY",
-		Aliases:           []string{"set" + d.kind + "data"},
-		Short:             "Keep a data item with " + d.article,
-		Long:              "Reads a data item from standard input or from --file and keeps it, in place of any\nthat had this key.",
+		Use:     "set-" + d.kind + "-data [flags] " + d.placeholder() + " KEY",
+		Aliases: []string{"set" + d.kind + "data"},
+		Short:   "Keep a data item with " + d.article,
+		Long: "Reads a data item from standard input or from --file and keeps it, in place of " +
+			"any\nthat had this key.",
 		Example:           "  shale set-" + d.kind + "-data --file item.json " + d.sample() + " item",
 		Args:              arguments(2, 2),
 		ValidArgsFunction: d.completion(p),

@@ -69,7 +69,8 @@ only, and what is mounted never. Afterwards it exits with status 0 if the store 
 			repaired, failed = fsck.Repair(ctx, s, report, fsck.RepairOptions{CheckOptions: opts, Force: *force})
 			if errors.Is(failed, errdefs.ErrInUse) {
 				failed = advised{failed,
-					"what is mounted can be repaired once it is unmounted; what a container needs is deleted with --force only, and the container with it"}
+					"what is mounted can be repaired once it is unmounted; what a container needs is deleted with " +
+						"--force only, and the container with it"}
 			}
 			line.clear()
 			left = repaired.Left

@@ -108,7 +108,8 @@ line now and then for what takes more than a second; ` + "`--progress`" + ` choo
 | 130, 143 | interrupted, terminated; what was begun has been undone |
 | 141 | the reader of standard output went away |
 
-` + "`shale unshare COMMAND`" + ` exits as COMMAND does. Errors go to standard error as ` + "`shale: COMMAND: what, and why`" + `, and
+` + "`shale unshare COMMAND`" + ` exits as COMMAND does. Errors go to standard error as ` + "`shale: COMMAND: what," +
+	" and why`" + `, and
 where there is something to be done about it, the next line says what.
 
 `
@@ -208,7 +209,8 @@ func manPage(command *cobra.Command) []byte {
 	case !command.HasParent():
 		b.WriteString(manExitStatus)
 		b.WriteString(
-			".SH FILES\n.I /etc/containers/storage.conf\nand its like say where the store is; see\n.BR containers-storage.conf (5).\n")
+			".SH FILES\n.I /etc/containers/storage.conf\nand its like say where the store is; see\n.BR " +
+				"containers-storage.conf (5).\n")
 	}
 	if command.Example != "" {
 		fmt.Fprintf(&b, ".SH EXAMPLE\n.EX\n%s\n.EE\n", roff(outdent(command.Example)))

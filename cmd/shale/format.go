@@ -9,8 +9,8 @@ import (
 )
 
 // format is what --format and --json ask for. On standard output is one JSON value, then,
-// or with jsonl one on each line; an empty list is [], kinds are words, and a path that is
-// no UTF-8 stands beside its bytes in base64.
+// or with jsonl one on each line; an empty list is [], kinds are words, and a path that
+// is no UTF-8 stands beside its bytes in base64.
 type format struct {
 	word     string // table, wide, json or jsonl; "" when template is set
 	template *template.Template

@@ -45,7 +45,8 @@ With --json a list of objects of each kind, and the sums, in bytes.`,
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		order, ok := usageOrders[*by]
 		if !ok {
-			return usageErrorf("--sort %s: there are %s", *by, strings.Join(slices.Sorted(maps.Keys(usageOrders)), ", "))
+			return usageErrorf("--sort %s: there are %s", *by, strings.Join(slices.Sorted(maps.Keys(usageOrders)),
+				", "))
 		}
 		if *top < 0 {
 			return usageErrorf("--top %d: that is less than none", *top)

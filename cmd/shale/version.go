@@ -31,8 +31,8 @@ func (p *program) version() *cobra.Command {
 }
 
 // buildVersion is the version of the module that was built, as the go command knows it: a
-// tag, or for a working copy the time and the commit. "(devel)" is a build outside version
-// control.
+// tag, or for a working copy the time and the commit. "(devel)" is a build outside
+// version control.
 func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -130,7 +130,8 @@ auto-userns-min-size = 5
 		{storageconf.Overrides{Driver: "overlay"}, func(c storageconf.Settings) bool {
 			return c.Driver == "overlay" && c.GraphRoot == "/file/graph" && c.ImageStore == ""
 		}},
-		{storageconf.Overrides{Options: []string{"overlay.mountopt=nodev,metacopy=on", ".size=1k", "vfs.sync=filesystem"}},
+		{storageconf.Overrides{Options: []string{"overlay.mountopt=nodev,metacopy=on", ".size=1k",
+			"vfs.sync=filesystem"}},
 			func(c storageconf.Settings) bool {
 				return strings.Join(c.Overlay.MountOptions, "|") == "nodev|metacopy=on" && c.Overlay.Size == 1024 &&
 					c.VFS.Sync == "filesystem"

@@ -14,7 +14,8 @@ import (
 func FuzzStorageConf(f *testing.F) {
 	for _, s := range []string{
 		"", "# nothing\n", "[storage]\ndriver = \"overlay\"\ngraphroot = \"$HOME/x\"\n",
-		"[storage.options.overlay]\nsize = \"10G\"\nforce_mask = \"shared\"\nmountopt = \"nodev,context=\\\"a,b\\\"\"\n",
+		"[storage.options.overlay]\nsize = \"10G\"\nforce_mask = \"shared\"\nmountopt = \"nodev,context=\\\"a," +
+			"b\\\"\"\n",
 		"storage = {options = {pull_options = {convert_images = \"true\"}}}",
 		"storage.driver_priority = [\"vfs\", {append = true}]",
 		"[storage.options]\nforce_mask = 0o755\nauto-userns-min-size = 1_000\n",

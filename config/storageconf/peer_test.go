@@ -51,15 +51,19 @@ func TestSameAsContainersStorage(t *testing.T) {
 		{name: "roots through links", files: []string{
 			"[storage]\ndriver='vfs'\ngraphroot='@/link'\nrunroot='@/link/run'\n"}},
 		{name: "generic options", files: []string{
-			"[storage]\ndriver='overlay'\n[storage.options]\nmountopt='nodev'\nskip_mount_home='true'\nignore_chown_errors='false'\nadditionalimagestores=['@', '/']\n[storage.options.overlay]\nmountopt='nodev,metacopy=on'\n"}},
+			"[storage]\ndriver='overlay'\n[storage.options]\nmountopt='nodev'\nskip_mount_home='true'\nignore_chown" +
+				"_errors='false'\nadditionalimagestores=['@', '/']\n[storage.options.overlay]\nmountopt='nodev," +
+				"metacopy=on'\n"}},
 		{name: "inline tables",
 			files: []string{
-				"storage={driver='vfs', options={vfs={ignore_chown_errors='true'}, pull_options={convert_images='true'}}}"}},
+				"storage={driver='vfs', options={vfs={ignore_chown_errors='true'}, " +
+					"pull_options={convert_images='true'}}}"}},
 		{name: "dotted keys",
 			files: []string{"storage.driver='vfs'\nstorage.options.vfs.ignore_chown_errors='true'\n"}},
 		{name: "upper case", files: []string{"[Storage]\nDRIVER='vfs'\n[storage.Options]\nAuto-Userns-Min-Size=7\n"}},
 		{name: "automatic user namespaces", files: []string{
-			"[storage]\ndriver='vfs'\n[storage.options]\nroot-auto-userns-user='pool'\nauto-userns-min-size=7\nauto-userns-max-size=0x10_0000\n"}},
+			"[storage]\ndriver='vfs'\n[storage.options]\nroot-auto-userns-user='pool'\nauto-userns-min-size=7\nauto" +
+				"-userns-max-size=0x10_0000\n"}},
 		{name: "two files", files: []string{"[storage]\ndriver='vfs'\ndriver_priority=['vfs']\ngraphroot='@/a'\n",
 			"[storage]\ndriver_priority=['overlay',{append=true}]\ngraphroot='@/b'\n"}},
 		{name: "a value taken back", files: []string{"[storage]\ndriver='zfs'\n[storage.options.overlay]\nsize='1G'\n",

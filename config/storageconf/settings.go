@@ -62,9 +62,9 @@ func (s Settings) List() []Setting {
 // DriverOptions lists the driver options as they were given, in the form and the order in
 // which containers-storage hands them to its driver and shows them: "overlay.size=10G".
 // Those of drivers that aren't in use are among them.
-func (c Settings) DriverOptions() []string {
+func (s Settings) DriverOptions() []string {
 	var list []string
-	for _, o := range c.options {
+	for _, o := range s.options {
 		list = append(list, o.String())
 	}
 	return list

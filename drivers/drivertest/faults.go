@@ -174,7 +174,7 @@ func oneLife(b *bench, lock *sync.Mutex, id string) error {
 	if err != nil {
 		return err
 	}
-	defer s.Discard()
+	defer func() { _ = s.Discard() }()
 	if err := os.WriteFile(filepath.Join(s.Content(), "own"), []byte(id), 0o644); err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func oneLife(b *bench, lock *sync.Mutex, id string) error {
 		return err
 	}
 	if data, err := os.ReadFile(filepath.Join(info.Content, "own")); err != nil || string(data) != id {
-		return fmt.Errorf("content %q, %v", data, err)
+		return fmt.Errorf("content %q, %w", data, err)
 	}
 	if _, err := b.driver.List(b.ctx); err != nil {
 		return err

@@ -24,7 +24,7 @@ import (
 func (d *Driver) UserXattr() bool {
 	d.facts.userXattr.Do(func() {
 		err := xattr.Path(d.homes.Own[0]).Set("trusted.overlay.shale", nil, unix.XATTR_REPLACE)
-		d.facts.userXattrs = err == unix.EPERM
+		d.facts.userXattrs = errors.Is(err, unix.EPERM)
 	})
 	return d.facts.userXattrs
 }

@@ -138,7 +138,8 @@ func traceTask(ctx context.Context, name string, in input) (calls, error) {
 	defer file.Close()
 	if _, err := perform(ctx, name, in, "strace", "--follow-forks", "--summary-only", "--output", file.Name(),
 		"--trace",
-		"!futex,nanosleep,epoll_pwait,sched_yield,tgkill,rt_sigreturn,rt_sigprocmask,getpid,madvise,mmap,munmap"); err != nil {
+		"!futex,nanosleep,epoll_pwait,sched_yield,tgkill,rt_sigreturn,rt_sigprocmask,getpid,"+
+			"madvise,mmap,munmap"); err != nil {
 		return calls{}, err
 	}
 	summary, err := os.ReadFile(file.Name())

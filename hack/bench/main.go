@@ -76,7 +76,8 @@ func run(ctx context.Context) (err error) {
 	quick := flag.Bool("quick", false, "only the gates, on a small layer; with parts named, also one round of those")
 	jsonFile := flag.String("json", "", "also write the numbers to this file")
 	report := flag.String("report", "",
-		"also write numbers, pictures and the tables of performance.md into this directory; of named parts into those of the whole run that are there")
+		"also write numbers, pictures and the tables of performance.md into this directory; of named parts into "+
+			"those of the whole run that are there")
 	flag.Usage = func() {
 		fmt.Fprintf(os.Stderr, "usage: bench [flags]\n\n")
 		for _, b := range benches() {

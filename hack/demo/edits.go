@@ -43,12 +43,12 @@ func edits(root string, p place) ([]string, error) {
 	return done, failed
 }
 
-func rewrite(name, old, new string) error {
+func rewrite(name, from, to string) error {
 	content, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(name, []byte(strings.ReplaceAll(string(content), old, new)), 0)
+	return os.WriteFile(name, []byte(strings.ReplaceAll(string(content), from, to)), 0)
 }
 
 func appendTo(name, text string) error {

@@ -137,7 +137,7 @@ func supervise(shale, source, parent, driver string) error {
 			if os.Geteuid() != 0 {
 				// What belongs to subordinate IDs, only the namespace can remove.
 				for _, directory := range directories {
-					exec.Command(shale, "unshare", "rm", "-rf", directory).Run()
+					_ = exec.Command(shale, "unshare", "rm", "-rf", directory).Run()
 				}
 			}
 			var exit *exec.ExitError

@@ -88,10 +88,7 @@ func tryOverlay(directory string) error {
 	}
 	defer unix.Unmount(merged, unix.MNT_DETACH)
 	// A mount may succeed and refuse changes afterwards.
-	if err := os.WriteFile(filepath.Join(merged, "file"), nil, 0o644); err != nil {
-		return err
-	}
-	return nil
+	return os.WriteFile(filepath.Join(merged, "file"), nil, 0o644)
 }
 
 func inInitialNamespace() bool {

@@ -3,9 +3,9 @@
 //
 //	lint [FILE.go...]
 //
-// Without files it looks at all that git knows. What can't be broken may be longer: a line
-// with an address, a table, text that gofmt leaves as it is, a directive, and the inside of
-// a string.
+// Without files it looks at all that git knows. What can't be broken may be longer: a
+// line with an address, a table, text that gofmt leaves as it is, a directive, and the
+// inside of a string.
 package main
 
 import (

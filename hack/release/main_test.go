@@ -93,7 +93,8 @@ func TestCutChangelog(t *testing.T) {
 }
 
 func TestVersions(t *testing.T) {
-	for version, ok := range map[string]bool{"v0.1.0": true, "v1.2.3-rc.1": true, "1.2.3": false, "v1.2": false, "v01.2.3": false} {
+	for version, ok := range map[string]bool{"v0.1.0": true, "v1.2.3-rc.1": true, "1.2.3": false, "v1.2": false,
+		"v01.2.3": false} {
 		if semver.MatchString(version) != ok {
 			t.Errorf("%s: %v", version, !ok)
 		}

@@ -112,7 +112,8 @@ func (p *publisher) sum(m module) error {
 	}
 	for _, want := range r.ours() {
 		cmd := exec.Command("go", "mod", "download", "-json", want+"@"+p.version)
-		cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=-modcacherw", "GOMODCACHE="+p.cache, "GOPROXY=file://"+p.proxy,
+		cmd.Env = append(cmd.Environ(), "GOWORK=off", "GOFLAGS=-modcacherw", "GOMODCACHE="+p.cache, "GOPROXY=file://"+
+			p.proxy,
 			"GONOSUMDB=*", "GONOPROXY=none", "GOPRIVATE=")
 		out, err := output(cmd, p.proxy)
 		if err != nil {
@@ -122,7 +123,8 @@ func (p *publisher) sum(m module) error {
 		if err := json.Unmarshal([]byte(out), &sums); err != nil {
 			return fmt.Errorf("go mod download: %w", err)
 		}
-		kept = append(kept, fmt.Sprintf("%s %s %s\n%[1]s %[2]s/go.mod %[4]s\n", want, p.version, sums.Sum, sums.GoModSum))
+		kept = append(kept, fmt.Sprintf("%s %s %s\n%[1]s %[2]s/go.mod %[4]s\n", want, p.version, sums.Sum,
+			sums.GoModSum))
 	}
 	slices.Sort(kept)
 	return os.WriteFile(path, []byte(strings.Join(kept, "")), 0o644)

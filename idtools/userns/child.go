@@ -89,7 +89,7 @@ func report(err error) error {
 	var errno unix.Errno
 	errors.As(err, &errno)
 	text := strings.TrimSuffix(err.Error(), ": "+errno.Error())
-	unix.Write(connFD, fmt.Appendf(nil, "%d %s", int(errno), text)) // without a parent there is nobody to tell
+	_, _ = unix.Write(connFD, fmt.Appendf(nil, "%d %s", int(errno), text)) // without a parent there is nobody to tell
 	return err
 }
 

@@ -60,7 +60,7 @@ func play(part string, args []string) int {
 		cmd := program(args[2:]...)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 		ordinary(cmd)
-		cmd.Run()
+		_ = cmd.Run()
 		return cmd.ProcessState.ExitCode()
 	case "probe":
 		cmd := exec.Command("true")

@@ -118,20 +118,22 @@ func (n Namespace) run(ctx context.Context, path string, argv []string) (int, er
 	defer stop()
 	if err := n.release(mine, plan, cmd.Process.Pid); err != nil {
 		mine.Close() // the child ends when it reads nothing
-		cmd.Process.Kill()
-		cmd.Wait()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
 		return 0, err
 	}
 	err = cmd.Wait()
-	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
 		return 0, err
-	} else if ctx.Err() != nil {
-		return 0, ctx.Err()
-	} else if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-		return 128 + int(ws.Signal()), nil
-	} else {
-		return exit.ExitCode(), nil
 	}
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return exit.ExitCode(), nil
 }
 
 // release gives the waiting child its IDs, sends it on, and returns once it has become

@@ -28,7 +28,8 @@ func TestNamespaceOfOneID(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := program("unshare", empty, empty, "sh", "-c",
-		"id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; grep CapEff /proc/self/status; mount -t tmpfs none /tmp && echo mounted")
+		"id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map /proc/self/setgroups; grep CapEff "+
+			"/proc/self/status; mount -t tmpfs none /tmp && echo mounted")
 	ordinary(cmd)
 	got := run(t, cmd)
 	id := ordinaryID()
@@ -280,7 +281,7 @@ func TestContextEndsTheCommand(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	r, w := io.Pipe()
 	go func() {
-		io.ReadFull(r, make([]byte, 6))
+		_, _ = io.ReadFull(r, make([]byte, 6))
 		cancel()
 	}()
 	ns := userns.Namespace{Caller: caller, Stdout: w, SubIDs: idtools.SubIDFiles{SubUID: "/nonexistent/subid",

@@ -28,7 +28,7 @@ func forwardSignals(p *os.Process) (stop func()) {
 				if (s == syscall.SIGINT || s == syscall.SIGQUIT) && foreground() {
 					continue
 				}
-				p.Signal(s) // it may have ended meanwhile
+				_ = p.Signal(s) // it may have ended meanwhile
 			case <-done:
 				return
 			}

@@ -73,7 +73,7 @@ func TestFailureLeavesTheOldFile(t *testing.T) {
 	stop := errors.New("stop")
 	err := atomicfile.WriteFrom(path, 0o600, true, func(w *bufio.Writer) error {
 		w.WriteString("half of the ne")
-		w.Flush()
+		_ = w.Flush()
 		return stop
 	})
 	if !errors.Is(err, stop) {

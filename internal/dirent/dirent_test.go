@@ -1,6 +1,7 @@
 package dirent_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -59,7 +60,7 @@ func TestDirectories(t *testing.T) {
 			t.Fatalf("%d names, want %d", len(names), len(want))
 		}
 	}
-	if _, _, err := dirent.Read(-1, nil); err != unix.EBADF {
+	if _, _, err := dirent.Read(-1, nil); !errors.Is(err, unix.EBADF) {
 		t.Errorf("no directory: %v", err)
 	}
 }

@@ -80,7 +80,7 @@ func (c *counter) dir(fd, depth int) (int, error) {
 	}
 	for _, name := range subdirs {
 		child, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		if err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 			continue // gone or replaced meanwhile
 		}
 		if err != nil {

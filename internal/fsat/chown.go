@@ -155,7 +155,7 @@ func (c *chowner) work() {
 // themselves.
 func (c *chowner) dir(rel string) (found []string, err error) {
 	fd, err := openDir(c.top, rel)
-	if err == unix.EXDEV {
+	if errors.Is(err, unix.EXDEV) {
 		return nil, nil // a mount point
 	}
 	if err != nil {
@@ -319,7 +319,7 @@ func (c *chowner) ownerAttrs(file xattr.File, moves bool) ([]attribute, error) {
 			return nil, err
 		}
 		value = bytes.Clone(value)
-		changed := false
+		var changed bool
 		if name == xattr.Capability {
 			changed = translateCapability(value, c.owners.UID) || moves
 		} else {

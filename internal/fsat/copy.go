@@ -2,6 +2,7 @@ package fsat
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -161,7 +162,7 @@ func (c *copier) dir(from, to int, name, rel string, st *unix.Stat_t, depth int)
 	}
 	defer unix.Close(out)
 	in, err := openat.Dir(from, name)
-	if err == unix.EXDEV { // a mount point: keep the directory, leave what is mounted
+	if errors.Is(err, unix.EXDEV) { // a mount point: keep the directory, leave what is mounted
 		return c.setAttributes(out, -1, st)
 	}
 	if err != nil {

@@ -40,7 +40,9 @@ var ordinary = []string{
 var foreign = []string{
 	"owned=x 0640 1000:2000 @8", "owned-dir/ 123456:7890", "owned-link->file 5:6 @4", "setuid-owned=x 1000:1000 06755",
 	"null%1:3 0666 @11", "block%%7:9 0660 0:6", "whiteout%0:0", "opaque/ trusted.overlay.opaque=y", "opaque/file=x",
-	"capable=x 0755 security.capability=\"\\x01\\x00\\x00\\x02\\x00\\x20\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"",
+	"capable=x 0755 " +
+		"security.capability=" +
+		"\"\\x01\\x00\\x00\\x02\\x00\\x20\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\"",
 	"redirect/ trusted.overlay.redirect=/elsewhere", "null-again=>null", "link-again=>owned-link",
 }
 
@@ -249,7 +251,8 @@ func TestCopyIgnoresInheritedACLs(t *testing.T) {
 	// And one that the tree itself has comes along.
 	src := filepath.Join(dir, "acl")
 	testutil.Tree(t, src, "sub/file=x", "sub/deeper/")
-	if out, err := exec.Command(setfacl, "-m", "u:1234:r", filepath.Join(src, "sub/file")).CombinedOutput(); err != nil {
+	grant := exec.Command(setfacl, "-m", "u:1234:r", filepath.Join(src, "sub/file"))
+	if out, err := grant.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	copyTree(t, src, filepath.Join(plain, "acl"))

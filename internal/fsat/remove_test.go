@@ -96,7 +96,7 @@ func TestRemoveWhileNamesAreSwapped(t *testing.T) {
 				default:
 				}
 				d := filepath.Join(tree, []string{"a", "b", "c"}[n%3])
-				unix.Renameat2(unix.AT_FDCWD, link, unix.AT_FDCWD, d, unix.RENAME_EXCHANGE)
+				_ = unix.Renameat2(unix.AT_FDCWD, link, unix.AT_FDCWD, d, unix.RENAME_EXCHANGE)
 			}
 		})
 		err := fsat.RemoveAll(context.Background(), tree)
@@ -162,7 +162,8 @@ func TestRemoveBtrfsSubvolume(t *testing.T) {
 	btrfs := testutil.Tool(t, "btrfs", "btrfs-progs")
 	dir := filepath.Join(testutil.LoopFS(t, "btrfs", 128), "tree")
 	testutil.Tree(t, dir, "sub/file=x")
-	if out, err := exec.Command(btrfs, "subvolume", "create", filepath.Join(dir, "sub/volume")).CombinedOutput(); err != nil {
+	create := exec.Command(btrfs, "subvolume", "create", filepath.Join(dir, "sub/volume"))
+	if out, err := create.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	mustWrite(t, filepath.Join(dir, "sub/volume/d/inside"), "x")

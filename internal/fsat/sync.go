@@ -1,6 +1,7 @@
 package fsat
 
 import (
+	"errors"
 	"os"
 
 	"github.com/shalestore/shale/internal/openat"
@@ -90,7 +91,7 @@ func (s *Syncer) Close() error {
 // retry repeats a system call that a signal interrupted.
 func retry(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}

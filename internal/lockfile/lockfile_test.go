@@ -324,7 +324,9 @@ func TestCurrent(t *testing.T) {
 	if ok, err := l.Current(); ok || err != nil {
 		t.Errorf("removed: %v, %v", ok, err)
 	}
-	os.WriteFile(path, nil, 0o644)
+	if err := os.WriteFile(path, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if ok, err := l.Current(); ok || err != nil {
 		t.Errorf("made again: %v, %v", ok, err)
 	}

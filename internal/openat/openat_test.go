@@ -36,7 +36,8 @@ func TestHowLinksAreTreated(t *testing.T) {
 	for _, file := range []string{"outside", "root/outside", "root/a/b/f"} {
 		must(t, os.WriteFile(filepath.Join(top, file), []byte(file), 0o644))
 	}
-	for name, target := range map[string]string{"up": "../../outside", "abs": "/a/b", "in": "a", "a/last": "b/f", "loop": "loop"} {
+	for name, target := range map[string]string{"up": "../../outside", "abs": "/a/b", "in": "a", "a/last": "b/f",
+		"loop": "loop"} {
 		must(t, os.Symlink(target, filepath.Join(root, name)))
 	}
 	fd := openDir(t, root)
@@ -119,16 +120,16 @@ func TestOnlyRegularFiles(t *testing.T) {
 		must(t, err)
 		unix.Close(got)
 		for _, name := range names {
-			if got, err := openat.Regular(fd, name, flags, nil); err != openat.ErrNotRegular {
+			if got, err := openat.Regular(fd, name, flags, nil); !errors.Is(err, openat.ErrNotRegular) {
 				unix.Close(got)
 				t.Errorf("%s, flags %#o: %v, want %v", name, flags, err, openat.ErrNotRegular)
 			}
 		}
 	}
-	if _, err := openat.Regular(fd, "none", unix.O_RDONLY, nil); err != unix.ENOENT {
+	if _, err := openat.Regular(fd, "none", unix.O_RDONLY, nil); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("a missing file: %v", err)
 	}
-	if _, err := openat.Dir(fd, "link"); err != unix.ELOOP && err != unix.ENOTDIR {
+	if _, err := openat.Dir(fd, "link"); !errors.Is(err, unix.ELOOP) && !errors.Is(err, unix.ENOTDIR) {
 		t.Errorf("a link as a directory: %v", err)
 	}
 }

@@ -277,7 +277,7 @@ func runTestIn(t *testing.T, cmd *exec.Cmd, owner int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		UnmountBelow(home)
+		_ = UnmountBelow(home)
 		os.RemoveAll(home)
 	})
 	for _, dir := range []string{"bin", "tmp", "run"} {

@@ -2,6 +2,7 @@ package xattr_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,7 +43,7 @@ func TestAllWaysAreOne(t *testing.T) {
 		if err := f.Set("user.long", long, 0); err != nil {
 			t.Fatalf("%s: set: %v", how, err)
 		}
-		if err := f.Set("user.way", nil, unix.XATTR_CREATE); err != unix.EEXIST {
+		if err := f.Set("user.way", nil, unix.XATTR_CREATE); !errors.Is(err, unix.EEXIST) {
 			t.Errorf("%s: create what is there: %v", how, err)
 		}
 		for other, f := range ways {
@@ -60,7 +61,7 @@ func TestAllWaysAreOne(t *testing.T) {
 			if n, err := f.Size("user.long"); n != len(long) || err != nil {
 				t.Errorf("%s: size %d, %v", other, n, err)
 			}
-			if _, err := f.Size("user.none"); err != unix.ENODATA {
+			if _, err := f.Size("user.none"); !errors.Is(err, unix.ENODATA) {
 				t.Errorf("%s: size of what isn't there: %v", other, err)
 			}
 			names, err := r.List(f)
@@ -108,7 +109,8 @@ func TestLinks(t *testing.T) {
 	if err := xattr.At(fd, "link").Set("user.other", nil, 0); err == nil {
 		t.Error("an attribute was set through a link")
 	}
-	if names, err := xattr.NewReader().List(xattr.At(fd, "link")); bytes.Contains(names, []byte("user.")) || err != nil {
+	if names, err := xattr.NewReader().List(xattr.At(fd, "link")); bytes.Contains(names, []byte("user.")) ||
+		err != nil {
 		t.Errorf("the link shows %q, %v", names, err)
 	}
 	if n, err := xattr.Path(filepath.Join(dir, "link")).Size("user.probe"); n != 0 || err != nil {

@@ -118,7 +118,8 @@ func (c *checker) adoptContainer(ctx context.Context, id string) (string, error)
 				return fmt.Errorf("container %s: describe it from its files: %w", id, err)
 			}
 			container.BigDataNames, container.BigDataSizes, container.BigDataDigests = index(items)
-			spec, err := readItem(filepath.Join(home, "userdata/config.json")) // of the OCI runtime, which names its root
+			// of the OCI runtime, which names its root
+			spec, err := readItem(filepath.Join(home, "userdata/config.json"))
 			if err != nil {
 				return err
 			}

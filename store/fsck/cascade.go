@@ -158,9 +158,9 @@ func (d *cascade) layer(id string) error {
 	return nil
 }
 
-// keeps says why a layer is never deleted, however damaged it is: it is mounted; or, short
-// of force, somebody has given it a name, or may have written into it what is nowhere
-// else.
+// keeps says why a layer is never deleted, however damaged it is: it is mounted; or,
+// short of force, somebody has given it a name, or may have written into it what is
+// nowhere else.
 func (d *cascade) keeps(layer layers.Layer) string {
 	switch {
 	case d.mounted[layer.ID]:

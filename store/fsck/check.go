@@ -22,9 +22,9 @@ type CheckOptions struct {
 	// before a note says so. 0 means 24 hours: an image is recorded after its layers. A
 	// negative value means at once.
 	UnusedAfter time.Duration
-	// DeleteAsPeer takes for damage what containers-storage does, and has it deleted: such a
-	// layer, unless it is mounted or has a name, or one with such a layer on it; and a layer
-	// that lacks a data item. The layers of an image then go with it.
+	// DeleteAsPeer takes for damage what containers-storage does, and has it deleted:
+	// such a layer, unless it is mounted or has a name, or one with such a layer on it;
+	// and a layer that lacks a data item. The layers of an image then go with it.
 	DeleteAsPeer bool
 	// Workers is how many layers are read at the same time; 0 means as many as there are
 	// processors, up to four.
@@ -190,8 +190,8 @@ func (c *checker) chain(id string) (chain []*layers.Layer) {
 	return chain
 }
 
-// unused notes the layers that nothing uses and that are older than whoever makes an image
-// takes. They are no damage: somebody may be at work on them.
+// unused notes the layers that nothing uses and that are older than whoever makes an
+// image takes. They are no damage: somebody may be at work on them.
 func (c *checker) unused() {
 	used, kept := map[string]bool{}, map[string]bool{} // kept: by DeleteAsPeer
 	use := func(in map[string]bool, id string) {

@@ -126,7 +126,9 @@ func (c *checker) layerContent(ctx context.Context, layer layers.Layer, p *progr
 	switch {
 	case verdict.size > 0:
 		add(RemedyRecord, "layer content incorrect size: %s", verdict.digest).fix = c.editLayer(layer.ID,
-			fmt.Sprintf("recorded %d bytes as the size of its tar", verdict.size), func(l *layers.Layer) { l.DiffSize = verdict.size })
+			fmt.Sprintf("recorded %d bytes as the size of its tar", verdict.size), func(l *layers.Layer) {
+				l.DiffSize = verdict.size
+			})
 	case verdict.digest != "" && layer.DiffID.Validate() != nil:
 		add(RemedyRecord, "layer content incorrect digest: %s", verdict.digest).fix = c.editLayer(layer.ID,
 			fmt.Sprintf("recorded %s as the digest of its tar", verdict.DiffID), func(l *layers.Layer) {

@@ -3,8 +3,8 @@
 //
 // Check makes a list of findings: damage, and garbage. Each belongs to one object and
 // carries a remedy. Repair carries out the remedies of such a list, the least harmful
-// first, and looks again, until nothing is left that it can do something about. GC carries
-// out one remedy alone, that of garbage.
+// first, and looks again, until nothing is left that it can do something about. GC
+// carries out one remedy alone, that of garbage.
 //
 // # What is garbage
 //

@@ -68,7 +68,8 @@ func GC(ctx context.Context, s *store.Store, opts GCOptions) (Collected, error) 
 	errs := []error{c.discard(ctx, done.Findings)}
 	for _, f := range report.Findings {
 		// The deletion of a container may have been cut off.
-		if f.Kind == KindLayer && f.Remedy == RemedyAdopt && !slices.ContainsFunc(f.Affects, func(o Object) bool { return o.Kind == KindContainer }) {
+		if f.Kind == KindLayer && f.Remedy == RemedyAdopt &&
+			!slices.ContainsFunc(f.Affects, func(o Object) bool { return o.Kind == KindContainer }) {
 			errs = append(errs, fmt.Errorf("layer %s: %w: %s", f.ID, errdefs.ErrCorrupt, f.What))
 		}
 	}

@@ -43,7 +43,8 @@ func (c *checker) checkMounts(ctx context.Context, l *layers.ReadTx) error {
 			return err
 		}
 		if err == nil && !samePlace(m.Path, info.MountPoint) {
-			c.add(KindLayer, m.ID, RemedyRecord, "it is listed as mounted on %s, which isn't its mount point", m.Path).fix =
+			c.add(KindLayer, m.ID, RemedyRecord, "it is listed as mounted on %s, which isn't its mount point",
+				m.Path).fix =
 				c.correctMount(m, info.MountPoint)
 		}
 	}

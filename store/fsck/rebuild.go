@@ -103,7 +103,8 @@ func (r *repair) otherTar(layer layers.Layer) func(context.Context, io.Writer) e
 	return func(ctx context.Context, w io.Writer) error {
 		examiner, ok := r.Driver.(drivers.Examiner)
 		if !ok {
-			return fmt.Errorf("layer %s: reading it in another store: %w by the driver", layer.ID, errdefs.ErrUnsupported)
+			return fmt.Errorf("layer %s: reading it in another store: %w by the driver", layer.ID,
+				errdefs.ErrUnsupported)
 		}
 		tarSplit, err := r.Layers.OpenTarSplit(layer)
 		if err != nil {

@@ -29,7 +29,11 @@ func (c *checker) readRecords(ctx context.Context) error {
 		}, c.Layers.Salvage},
 		{"mounts", func() error {
 			return c.Layers.Inspect(ctx, func(tx *layers.ReadTx) error {
-				return tx.MountTable().View(ctx, func(mounts *catalog.MountsTx) error { _, err := mounts.All(); return err })
+				return tx.MountTable().View(ctx, func(mounts *catalog.MountsTx) error {
+					_,
+						err := mounts.All()
+					return err
+				})
 			})
 		}, func(ctx context.Context) (saved []catalog.Salvaged, err error) {
 			err = c.Layers.Inspect(ctx, func(tx *layers.ReadTx) error {
@@ -42,7 +46,10 @@ func (c *checker) readRecords(ctx context.Context) error {
 			return c.Images.View(ctx, func(tx *images.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
 		}, c.Images.Salvage},
 		{"containers", func() error {
-			return c.Containers.View(ctx, func(tx *containers.ReadTx) error { return readAll(tx.All, tx.Contradictions) })
+			return c.Containers.View(ctx, func(tx *containers.ReadTx) error {
+				return readAll(tx.All,
+					tx.Contradictions)
+			})
 		}, c.Containers.Salvage},
 	} {
 		if records.kind == "mounts" && len(c.Of(KindRecords)) > 0 {
@@ -116,11 +123,11 @@ func (c *checker) homes(kind string) (homes []string) {
 	return homes
 }
 
-// lostKinds are the kinds of which a file of records was damaged, which a repair knows, is
-// missing, or has nothing in it, not even "[]". Programs take that for a list without
-// records (format, section 2), but none writes it; a file system that lost power may leave
-// it. That a file is missing, and wasn't just never written, the token of the last writer
-// tells in its lock.
+// lostKinds are the kinds of which a file of records was damaged, which a repair knows,
+// is missing, or has nothing in it, not even "[]". Programs take that for a list without
+// records (format, section 2), but none writes it; a file system that lost power may
+// leave it. That a file is missing, and wasn't just never written, the token of the last
+// writer tells in its lock.
 func (c *checker) lostKinds() (lost []string, err error) {
 	for _, kind := range []string{"layers", "images", "containers"} {
 		gone := slices.Contains(c.damaged, kind)

@@ -99,9 +99,9 @@ func (r *repair) did(o Object, format string, args ...any) {
 	r.Done = append(r.Done, Action{o, fmt.Sprintf(format, args...)})
 }
 
-// failed notes that a remedy didn't help. Where what it needs isn't there another one may,
-// and be it to delete the object. Anything else, a full disk or a mount, may well be over
-// the next time, and is no reason to do more harm.
+// failed notes that a remedy didn't help. Where what it needs isn't there another one
+// may, and be it to delete the object. Anything else, a full disk or a mount, may well be
+// over the next time, and is no reason to do more harm.
 func (r *repair) failed(o Object, err error) {
 	if !r.hopeless[o] && (errors.Is(err, errdefs.ErrNotFound) || errors.Is(err, errdefs.ErrCorrupt) ||
 		errors.Is(err, errdefs.ErrInvalid)) {

@@ -35,7 +35,8 @@ type Finding struct {
 	key   string // of a data item
 	exact bool   // the layer's own tar can still be put together
 	soft  bool   // to be deleted only if nobody needs it
-	// fix puts it right, where no other finding matters for that, and says what it has done.
+	// fix puts it right, where no other finding matters for that, and says what it has
+	// done.
 	fix func(context.Context) (did string, err error)
 }
 

@@ -245,7 +245,8 @@ func (c *checker) checkSpared(path string) {
 			continue // in the run root, or of an owner with a record
 		}
 		if !c.hopeless[Object{name, id}] {
-			f := c.add(name, id, RemedyAdopt, "its files are there, but it has no record: records of %s were lost", kind)
+			f := c.add(name, id, RemedyAdopt, "its files are there, but it has no record: records of %s were lost",
+				kind)
 			f.Path, f.fix = path, record[kind]
 			c.unrecorded[f.Object] = true
 			continue
@@ -258,8 +259,8 @@ func (c *checker) checkSpared(path string) {
 	}
 }
 
-// stale lists the temporary directories and lock files of processes that are gone. No lock
-// is needed: each has its own.
+// stale lists the temporary directories and lock files of processes that are gone. No
+// lock is needed: each has its own.
 func (c *checker) stale(ctx context.Context) (all []string, err error) {
 	for _, root := range c.Layers.TempRoots() {
 		stale, err := tempdir.Stale(root)
@@ -287,7 +288,8 @@ func (c *checker) checkStale(ctx context.Context, before []string) error {
 		}
 		var now []string
 		now, err = c.stale(ctx)
-		found = append(found, slices.DeleteFunc(now, func(path string) bool { return !slices.Contains(before, path) })...)
+		found = append(found, slices.DeleteFunc(now,
+			func(path string) bool { return !slices.Contains(before, path) })...)
 	}
 	for _, path := range found {
 		c.add(KindFile, path, RemedyDiscard, "left by a process that is gone")

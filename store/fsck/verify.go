@@ -136,7 +136,8 @@ func (s *subject) close() {
 
 func (s *subject) same(o *subject) bool {
 	return s.layer.Created.Equal(o.layer.Created) && s.layer.DiffID == o.layer.DiffID &&
-		s.layer.TOCDigest == o.layer.TOCDigest && s.recorded.Ino == o.recorded.Ino && s.recorded.Size == o.recorded.Size &&
+		s.layer.TOCDigest == o.layer.TOCDigest && s.recorded.Ino == o.recorded.Ino &&
+		s.recorded.Size == o.recorded.Size &&
 		s.recorded.Mtim == o.recorded.Mtim && s.content.Ino == o.content.Ino
 }
 

@@ -8,8 +8,9 @@ import (
 	"github.com/shalestore/shale/layers"
 )
 
-// relations are who needs whom among the objects of a store, worked out once for all of them:
-// asking the records for each of thousands of layers would read them thousands of times.
+// relations are who needs whom among the objects of a store, worked out once for all of
+// them: asking the records for each of thousands of layers would read them thousands of
+// times.
 type relations struct {
 	layers     []layers.Layer
 	images     []images.Image
@@ -87,8 +88,8 @@ func (c *relations) needed(id string) bool {
 	return len(c.children[id]) > 0 || len(c.tops[id]) > 0 || c.owner[id] != ""
 }
 
-// unneeded lists the layers that DeleteImage would delete: see roots.UnneededLayers, whose
-// rules these are.
+// unneeded lists the layers that DeleteImage would delete: see roots.UnneededLayers,
+// whose rules these are.
 func (c *relations) unneeded(image images.Image) (going []string) {
 	for _, id := range image.MappedLayers {
 		if layer := c.byID[id]; layer != nil && !layer.ReadOnly {

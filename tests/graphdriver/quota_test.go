@@ -27,7 +27,8 @@ func TestQuotasOfTheLibrary(t *testing.T) {
 	disk := testutil.QuotaFS(t, "xfs")
 	if info, err := os.Stat(program); err != nil || !info.Mode().IsRegular() {
 		t.Skip(
-			"needs SHALE_PEER_QUOTA, tests/graphdriver/peerquota built with cgo, as make test-vm does where there is a C compiler")
+			"needs SHALE_PEER_QUOTA, tests/graphdriver/peerquota built with cgo, as make test-vm does where there " +
+				"is a C compiler")
 	}
 	root, runRoot := filepath.Join(disk.Dir, "root"), t.TempDir()
 	theirs := func(args ...string) string {

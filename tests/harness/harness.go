@@ -24,8 +24,8 @@ import (
 	"github.com/shalestore/shale/internal/testutil"
 )
 
-// Tool is one of the two binaries, and the words before a command in the grammar that both
-// of them speak.
+// Tool is one of the two binaries, and the words before a command in the grammar that
+// both of them speak.
 type Tool struct {
 	Name, Path string
 	Before     []string

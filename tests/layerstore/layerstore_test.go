@@ -138,7 +138,8 @@ func start(t *testing.T, cmd *exec.Cmd, ready string) (string, *said) {
 func registry(t *testing.T) string {
 	program, dir := testutil.Tool(t, "docker-registry", "docker-registry"), t.TempDir()
 	settings := filepath.Join(dir, "config.yml") // Debian's own demands a password
-	text := "version: 0.1\nlog: {level: info, accesslog: {disabled: true}}\nhttp: {addr: \"127.0.0.1:0\"}\nstorage: {filesystem: {rootdirectory: \"" + dir + "\"}}\n"
+	text := "version: 0.1\nlog: {level: info, accesslog: {disabled: true}}\nhttp: {addr: " +
+		"\"127.0.0.1:0\"}\nstorage: {filesystem: {rootdirectory: \"" + dir + "\"}}\n"
 	if err := os.WriteFile(settings, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

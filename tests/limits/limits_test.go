@@ -125,7 +125,8 @@ func compressed(t *testing.T, path, program string, n, size int, level ...string
 		archive := tar.NewWriter(buffered)
 		zeros := make([]byte, 1<<20)
 		for i := range n {
-			archive.WriteHeader(&tar.Header{Name: fmt.Sprintf("directory/file-%d", i), Mode: 0o644, Size: int64(size)})
+			_ = archive.WriteHeader(&tar.Header{Name: fmt.Sprintf("directory/file-%d", i), Mode: 0o644,
+				Size: int64(size)})
 			for left := size; left > 0; left -= min(left, len(zeros)) {
 				archive.Write(zeros[:min(left, len(zeros))])
 			}

@@ -72,7 +72,8 @@ func flow(t *testing.T, shale harness.Tool, owner func(*tar.Header)) {
 	}
 
 	inside(
-		`cd "$($SHALE mount "$ID")"; rm -r etc; mkdir etc; echo new > etc/new; echo more >> usr/bin/tool; cd /; $SHALE unmount "$ID"`)
+		`cd "$($SHALE mount "$ID")"; rm -r etc; mkdir etc; echo new > etc/new; echo more >> usr/bin/tool; cd /; ` +
+			`$SHALE unmount "$ID"`)
 	changes := root.Must(t, shale, "changes", child)
 	for _, line := range []string{`"/etc"`, `Add "/etc/new"`, `Modify "/usr/bin/tool"`} {
 		if !strings.Contains(changes, line) {

@@ -191,7 +191,7 @@ func TestSELinuxCategoriesAreNotShared(t *testing.T) {
 	if err := selinux.SetCategoryRange(4); err != nil {
 		t.Fatal(err)
 	}
-	defer selinux.SetCategoryRange(selinux.DefaultCategoryRange)
+	defer func() { _ = selinux.SetCategoryRange(selinux.DefaultCategoryRange) }()
 	s, cfg := open(t, "overlay")
 	create(t, s, store.ContainerOptions{LabelOpts: []string{"disable"}}) // takes nothing of these
 	second, err := store.Open(t.Context(), cfg)

@@ -30,9 +30,10 @@ func guest() {
 		fmt.Fprintln(os.Stderr, "vm guest:", err)
 	}
 	unix.Sync()
-	unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	err = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	fmt.Fprintln(os.Stderr, "vm guest: still here:", err)
 	for {
-		unix.Pause()
+		_ = unix.Pause()
 	}
 }
 
@@ -101,7 +102,7 @@ func mountAt(dir string) error {
 	for _, fs := range guestMounts {
 		if fs.dir == dir {
 			if strings.HasPrefix(dir, "/dev/") {
-				os.Mkdir(dir, 0o755)
+				_ = os.Mkdir(dir, 0o755) // the mount says what is wrong
 			}
 			if err := unix.Mount(fs.kind, dir, fs.kind, 0, fs.data); err != nil {
 				return fmt.Errorf("mount %s: %w", dir, err)

@@ -127,7 +127,7 @@ func run(ctx context.Context, j job) (int, error) {
 	case bytes.Contains(console.data, []byte("Kernel panic")):
 		cause = errPanic
 	case cause == nil:
-		cause = fmt.Errorf("%w: %v: %s", errEnded, err, bytes.TrimSpace(complaints.Bytes()))
+		cause = fmt.Errorf("%w: %w: %s", errEnded, err, bytes.TrimSpace(complaints.Bytes()))
 	}
 	return 0, fmt.Errorf("%w; the end of its console:\n%s", cause, console.data)
 }

@@ -37,8 +37,8 @@ func act(how string) {
 	case "fail":
 		os.Exit(3)
 	case "panic":
-		os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
-		unix.Pause()
+		_ = os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0)
+		_ = unix.Pause()
 	}
 }
 

@@ -82,7 +82,7 @@ var errReplaced = errors.New("was replaced while it was read")
 func OpenFileAt(dirfd int, name string, st *unix.Stat_t) (int, error) {
 	var now unix.Stat_t
 	fd, err := openat.Regular(dirfd, name, unix.O_RDONLY|unix.O_NOATIME, &now)
-	if err == openat.ErrNotRegular {
+	if errors.Is(err, openat.ErrNotRegular) {
 		return -1, errReplaced
 	}
 	if err != nil {
@@ -117,7 +117,8 @@ func ReadFull(fd int, buf []byte) (int, error) {
 // Absent reports whether a lookup failed because nothing is there, as opposed to for a
 // fault.
 func Absent(err error) bool {
-	return err == unix.ENOENT || err == unix.ENOTDIR || err == unix.ELOOP || err == unix.ENAMETOOLONG
+	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) ||
+		errors.Is(err, unix.ENAMETOOLONG)
 }
 
 func IsDir(st *unix.Stat_t) bool { return st.Mode&unix.S_IFMT == unix.S_IFDIR }

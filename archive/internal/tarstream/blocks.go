@@ -122,15 +122,15 @@ func (s *Stream) fill() error {
 	return nil
 }
 
-// Next returns at most max bytes, which stay valid until the next call, or longer for a
-// caller that retains s.cur.
-func (s *Stream) Next(max int64) ([]byte, error) {
+// Next returns no more than most bytes, which stay valid until the next call, or longer
+// for a caller that retains s.cur.
+func (s *Stream) Next(most int64) ([]byte, error) {
 	if err := s.fill(); err != nil {
 		return nil, err
 	}
 	n := int64(len(s.rest))
-	if n > max {
-		n = max
+	if n > most {
+		n = most
 	}
 	piece := s.rest[:n]
 	s.rest = s.rest[n:]

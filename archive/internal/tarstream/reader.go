@@ -2,6 +2,7 @@ package tarstream
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -31,7 +32,7 @@ func (t *Reader) Next() (*Header, error) {
 	var longName, longLink string
 	for announced := false; ; announced = true {
 		block, err := t.headerBlock()
-		if err == io.EOF && announced {
+		if errors.Is(err, io.EOF) && announced {
 			err = Unexpected(err) // an extended header is about a member, which is missing
 		}
 		if err != nil {
@@ -199,7 +200,7 @@ func (t *Reader) endMarker() error {
 func (t *Reader) Drain() error {
 	for {
 		b, err := t.In.Next(BlockSize)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

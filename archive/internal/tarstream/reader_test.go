@@ -37,7 +37,7 @@ func readMembers(data []byte, size int) (lines []string, err error) {
 	r := &Reader{In: streamOf(data, size), Limit: -1}
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return lines, r.Drain()
 		}
 		if err != nil {
@@ -83,7 +83,7 @@ func goMembers(data []byte) (lines []string, err error) {
 	r := tar.NewReader(bytes.NewReader(data))
 	for {
 		h, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return lines, nil
 		}
 		if err != nil {
@@ -152,12 +152,12 @@ func FuzzTarReader(f *testing.F) {
 			t.Fatalf("the size of the blocks makes a difference:\n%v %v\n%v %v", got, err, again, errAgain)
 		}
 		if err != nil {
-			if !errors.Is(err, errdefs.ErrInvalid) && err != errTooLarge {
+			if !errors.Is(err, errdefs.ErrInvalid) && !errors.Is(err, errTooLarge) {
 				t.Fatalf("%v is not errdefs.ErrInvalid", err)
 			}
 			return
 		}
-		if wantErr == errTooLarge {
+		if errors.Is(wantErr, errTooLarge) {
 			return
 		}
 		if wantErr != nil {

@@ -3,6 +3,7 @@ package tarstream
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"hash"
 	"io"
 	"sync/atomic"
@@ -11,8 +12,8 @@ import (
 	"github.com/shalestore/shale/archive/compress"
 )
 
-// The first three stages of a pipeline: read and hash what comes in, decompress it, hash what
-// comes out.
+// The first three stages of a pipeline: read and hash what comes in, decompress it, hash
+// what comes out.
 
 const (
 	inputChunk  = 128 << 10 // of a compressed stream
@@ -40,7 +41,8 @@ type Source struct {
 	Written      int64
 }
 
-func NewSource(ctx context.Context, in io.Reader, pool *blockPool, limits archive.Limits, progress func(int64)) *Source {
+func NewSource(ctx context.Context, in io.Reader, pool *blockPool, limits archive.Limits,
+	progress func(int64)) *Source {
 	return &Source{
 		ctx: ctx, in: in, pool: pool, limits: limits, progress: progress,
 		Pieces:       make(chan *Block, 4),
@@ -72,7 +74,7 @@ func (s *Source) Start(run func(func())) {
 func (s *Source) produce(run func(func())) error {
 	head := make([]byte, compress.LongestMagic)
 	n, err := fill(countingReader{s}, head)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	head = head[:n]
@@ -90,7 +92,7 @@ func (s *Source) produce(run func(func())) error {
 		err = s.emit(plain)
 		plain.Close()
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	// What follows the compressed stream belongs to the blob and its digest.

@@ -2,6 +2,7 @@ package tarstream
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -200,7 +201,7 @@ func validExtents(extents []Extent, size int64) bool {
 
 // Unexpected turns an end of file in the middle of things into the error for it.
 func Unexpected(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: this is no tar archive, or it was cut short: %w", errdefs.ErrInvalid,
 			io.ErrUnexpectedEOF)
 	}

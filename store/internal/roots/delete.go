@@ -98,6 +98,7 @@ func DeleteContainer(ctx context.Context, container containers.Container, l *lay
 	return errors.Join(l.DiscardRemoved(ctx, layer...), Discard(ctx, dirs, l))
 }
 
+// DeleteImage deletes an image and its layers, as far as no other needs them.
 func DeleteImage(ctx context.Context, id string, l *layers.WriteTx, i *images.WriteTx) error {
 	dirs, err := i.Delete(id)
 	if err != nil {

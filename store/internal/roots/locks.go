@@ -66,7 +66,8 @@ func (r *Roots) UpdateLayers(ctx context.Context, fn func(*layers.WriteTx, *cont
 }
 
 // UpdateContainers calls fn with layers and containers to itself and the images still.
-func (r *Roots) UpdateContainers(ctx context.Context, fn func(*layers.WriteTx, *images.ReadTx, *containers.WriteTx) error) error {
+func (r *Roots) UpdateContainers(ctx context.Context,
+	fn func(*layers.WriteTx, *images.ReadTx, *containers.WriteTx) error) error {
 	return r.Layers.Update(ctx, func(l *layers.WriteTx) error {
 		return r.Images.View(ctx, func(i *images.ReadTx) error {
 			return r.Containers.Update(ctx, func(c *containers.WriteTx) error { return fn(l, i, c) })
@@ -75,7 +76,8 @@ func (r *Roots) UpdateContainers(ctx context.Context, fn func(*layers.WriteTx, *
 }
 
 // UpdateLayersAndContainers calls fn with layers and containers to itself.
-func (r *Roots) UpdateLayersAndContainers(ctx context.Context, fn func(*layers.WriteTx, *containers.WriteTx) error) error {
+func (r *Roots) UpdateLayersAndContainers(ctx context.Context,
+	fn func(*layers.WriteTx, *containers.WriteTx) error) error {
 	return r.Layers.Update(ctx, func(l *layers.WriteTx) error {
 		return r.Containers.Update(ctx, func(c *containers.WriteTx) error { return fn(l, c) })
 	})

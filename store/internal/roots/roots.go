@@ -1,6 +1,6 @@
 // Package roots is what a store consists of: the driver, the records of layers, images
-// and containers, the order of their locks, and the rules by which objects may be deleted.
-// Package store and the packages below it work on the same Roots.
+// and containers, the order of their locks, and the rules by which objects may be
+// deleted. Package store and the packages below it work on the same Roots.
 package roots
 
 import (

@@ -337,7 +337,8 @@ func (s *storm) aftermath(t *testing.T) {
 		h.run("podman", "rmi", ref(name))
 	}
 	h.run("shale", "delete-image", "localhost/base:latest")
-	if left := append(h.all("shale", "layers", "--quiet"), h.all("podman", "images", "--all", "--quiet")...); len(left) != 0 {
+	if left := append(h.all("shale", "layers", "--quiet"), h.all("podman", "images", "--all", "--quiet")...); len(
+		left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 	h.sound()
