@@ -2,10 +2,8 @@ package images
 
 import (
 	"errors"
-	"maps"
 	"slices"
 
-	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/naming"
@@ -37,7 +35,7 @@ func (tx *WriteTx) ChangeNames(ref string, names []string, change naming.Change)
 	for _, name := range image.Names {
 		image.NamesHistory = naming.Dedupe(append([]string{name}, image.NamesHistory...))
 	}
-	return tx.replace(image)
+	return tx.Replace(image)
 }
 
 // pullUp copies the record and the data items of an image of a read-only store into this
@@ -64,9 +62,9 @@ func (tx *WriteTx) freeNames(names []string) ([]string, error) {
 	return free, nil
 }
 
-// replace saves a changed record where it was found; errdefs.ErrReadOnly for an image of
+// Replace saves a changed record where it was found; errdefs.ErrReadOnly for an image of
 // a read-only store.
-func (tx *WriteTx) replace(image Image) error {
+func (tx *WriteTx) Replace(image Image) error {
 	records, err := tx.recordsOf(image)
 	if err != nil {
 		return err
@@ -102,34 +100,7 @@ func (tx *WriteTx) SetMetadata(ref, metadata string) error {
 		return err
 	}
 	image.Metadata = metadata
-	return tx.replace(image)
-}
-
-// RewriteDigests puts the SHA-256 of a data item in the place of a digest that breaks the
-// grammar, which Update saves. The image's own digest is then that of a manifest again.
-func (tx *WriteTx) RewriteDigests(id string) error {
-	image, err := tx.Get(id)
-	if err != nil {
-		return err
-	}
-	image.BigDataDigests = maps.Clone(image.BigDataDigests)
-	for key, d := range image.BigDataDigests {
-		if d.Validate() == nil {
-			continue
-		}
-		data, err := tx.BigData(image.ID, key)
-		if err != nil {
-			return err
-		}
-		image.BigDataDigests[key] = digest.Canonical.FromBytes(data)
-	}
-	if image.Digest != "" && image.Digest.Validate() != nil {
-		image.Digest = ""
-	}
-	if err := image.settleDigest(); err != nil {
-		return err
-	}
-	return tx.replace(image)
+	return tx.Replace(image)
 }
 
 // AddMappedLayer adds a layer to an image's list of mapped copies of its top layer, and
@@ -143,7 +114,7 @@ func (tx *WriteTx) AddMappedLayer(id, layer string) error {
 		return nil
 	}
 	image.MappedLayers = append(slices.Clone(image.MappedLayers), layer)
-	if err := tx.replace(image); err != nil {
+	if err := tx.Replace(image); err != nil {
 		return err
 	}
 	records, err := tx.recordsOf(image)
@@ -164,7 +135,7 @@ func (tx *WriteTx) ForgetMappedLayer(id, layer string) error {
 		return nil
 	}
 	image.MappedLayers = naming.Without(image.MappedLayers, layer)
-	return tx.replace(image)
+	return tx.Replace(image)
 }
 
 // Delete takes the record of an image out and makes that durable. It returns the

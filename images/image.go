@@ -2,7 +2,6 @@ package images
 
 import (
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -79,20 +78,6 @@ func (i Image) manifestKeys() []string {
 // isManifest reports whether the digest of the item with this key is a digest of the
 // image (format, section 2.3).
 func isManifest(key string) bool { return strings.HasPrefix(key, "manifest") }
-
-// InvalidDigest says which of the image's digests breaks the grammar, which keeps
-// containers/storage from reading any image; "" when none does.
-func (i Image) InvalidDigest() string {
-	if i.Digest != "" && i.Digest.Validate() != nil {
-		return fmt.Sprintf("its digest %q is none", i.Digest)
-	}
-	for _, key := range slices.Sorted(maps.Keys(i.BigDataDigests)) {
-		if d := i.BigDataDigests[key]; d.Validate() != nil {
-			return fmt.Sprintf("data item %q: its digest %q is none", key, d)
-		}
-	}
-	return ""
-}
 
 // settleDigest fills in Digest from the manifests when it is empty, and refuses digests
 // that break the grammar: containers/storage won't load a file with such a record in it.

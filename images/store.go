@@ -120,7 +120,7 @@ func (s *Store) Update(ctx context.Context, fn func(tx *WriteTx) error) error {
 func (s *Store) update(ctx context.Context, own, graph *catalog.WriteTx[Image], fn func(tx *WriteTx) error) error {
 	return catalog.Stack(ctx, &own.ReadTx, s.beneath(graph), func(records catalog.Reader[Image]) error {
 		tx := &WriteTx{ReadTx: s.read(&own.ReadTx, records), records: own, graph: graph}
-		tx.WriteTx = bigdata.NewWriteTx(tx.ReadTx.ReadTx, (*Image).settleDigest, tx.replace)
+		tx.WriteTx = bigdata.NewWriteTx(tx.ReadTx.ReadTx, (*Image).settleDigest, tx.Replace)
 		return fn(tx)
 	})
 }

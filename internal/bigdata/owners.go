@@ -190,23 +190,6 @@ func (tx WriteTx[R]) SetBigData(ref string, item Item) error {
 	return tx.replace(r)
 }
 
-// RestoreItem writes a data item again that the record has already, and records its size
-// anew if that was wrong.
-func (tx WriteTx[R]) RestoreItem(r R, key string, data []byte) error {
-	owner := tx.read.of(&r)
-	if owner.ReadOnly != nil {
-		return owner.ReadOnly
-	}
-	if err := Write(owner.Home, key, data); err != nil {
-		return err
-	}
-	if (*owner.Items.Sizes)[key] == int64(len(data)) {
-		return nil
-	}
-	owner.Items.setSize(key, int64(len(data)))
-	return tx.replace(r)
-}
-
 // Place writes the items of a new owner, enters them in its record and has that inserted:
 // no record is ever there before its items. drawn tells that the ID was drawn at random
 // just now, so that nothing can be there from an interrupted creation, which would become

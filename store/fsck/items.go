@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -37,12 +38,12 @@ func (c *checker) checkImages(i *images.ReadTx) {
 					})
 			}
 		}
-		if what := image.InvalidDigest(); what != "" {
+		if what := invalidDigest(image); what != "" {
 			f := c.add(KindImage, image.ID, c.or(RemedyRecord, Object{KindImage, image.ID}), "%s", what)
 			f.inOther(image.ReadOnly)
 			f.fix = c.edit("recorded the digests of its data items anew",
 				func(_ *layers.WriteTx, i *images.WriteTx, _ *containers.WriteTx) error {
-					return i.RewriteDigests(image.ID)
+					return rewriteDigests(i, image.ID)
 				})
 		}
 		if !slices.ContainsFunc(image.BigDataNames, isManifest) {
@@ -56,6 +57,45 @@ func (c *checker) checkImages(i *images.ReadTx) {
 }
 
 func isManifest(key string) bool { return strings.HasPrefix(key, "manifest") }
+
+// invalidDigest says which of an image's digests breaks the grammar, which keeps
+// containers/storage from reading any image; "" when none does.
+func invalidDigest(i images.Image) string {
+	if i.Digest != "" && i.Digest.Validate() != nil {
+		return fmt.Sprintf("its digest %q is none", i.Digest)
+	}
+	for _, key := range slices.Sorted(maps.Keys(i.BigDataDigests)) {
+		if d := i.BigDataDigests[key]; d.Validate() != nil {
+			return fmt.Sprintf("data item %q: its digest %q is none", key, d)
+		}
+	}
+	return ""
+}
+
+// rewriteDigests puts the SHA-256 of a data item in the place of a digest that breaks the
+// grammar. The image's own digest is then that of a manifest again.
+func rewriteDigests(i *images.WriteTx, id string) error {
+	image, err := i.Get(id)
+	if err != nil {
+		return err
+	}
+	image.BigDataDigests = maps.Clone(image.BigDataDigests)
+	for key, d := range image.BigDataDigests {
+		if d.Validate() == nil {
+			continue
+		}
+		data, err := i.BigData(id, key)
+		if err != nil {
+			return err
+		}
+		image.BigDataDigests[key] = digest.FromBytes(data)
+	}
+	if image.Digest != "" && image.Digest.Validate() != nil {
+		image.Digest = ""
+		image.Digest = append(image.Digests(), "")[0]
+	}
+	return i.Replace(image)
+}
 
 // or is the remedy, unless one has been tried for the object and didn't help.
 func (c *checker) or(remedy Remedy, o Object) Remedy {

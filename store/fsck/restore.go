@@ -47,14 +47,18 @@ func (r *repair) restoreItem(ctx context.Context, f Finding) (from string, err e
 				return err
 			}
 			want = image.BigDataDigests[f.key]
-			write = func(key string, data []byte) error { return i.RestoreItem(image, key, data) }
+			write = func(key string, data []byte) error {
+				return i.SetBigData(f.ID, images.Item{Key: key, Data: data, Digest: want})
+			}
 		default:
 			container, err := c.Get(f.ID)
 			if err != nil {
 				return err
 			}
 			want = container.BigDataDigests[f.key]
-			write = func(key string, data []byte) error { return c.RestoreItem(container, key, data) }
+			write = func(key string, data []byte) error {
+				return c.SetBigData(f.ID, containers.Item{Key: key, Data: data, Digest: want})
+			}
 		}
 		if want == "" || want.Validate() != nil {
 			return nil
