@@ -158,7 +158,7 @@ func (tx *ReadTx[R]) CheckFree(id string, names []string) (R, error) {
 	for _, name := range names {
 		holder, err := tx.Named(name)
 		if err == nil {
-			return none, errdefs.Duplicate{Kind: kind, Name: name, Holder: tx.c.schema.ID(&holder)}
+			return holder, errdefs.Duplicate{Kind: kind, Name: name, Holder: tx.c.schema.ID(&holder)}
 		}
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return none, err

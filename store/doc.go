@@ -39,7 +39,7 @@
 //   - errdefs.ErrReadOnly: what is to be changed, deleted or mounted is in an additional
 //     store;
 //   - errdefs.ErrCorrupt: a file of records can't be read, or a layer's own files are
-//     damaged: see Check;
+//     damaged: see package fsck;
 //   - errdefs.ErrUnsupported: the kernel, the file system or the driver can't do it, when
 //     the driver is chosen or later;
 //   - errdefs.ErrInvalid: an argument breaks its grammar, or the Store is closed;
@@ -51,27 +51,45 @@
 // excepted. What fails, or is cancelled through its context, has changed nothing. After a
 // crash at any moment, that of a recovery included, the store opens without help: what it
 // lists is whole, and what was under way is garbage that nobody sees. The next writer
-// removes most of it, GC the rest, and Check lists it. What else may happen to files,
-// Check finds as well, and Repair keeps what can be kept.
+// removes most of it, fsck.GC the rest, and fsck.Check lists it. What else may happen to
+// files, fsck.Check finds as well, and fsck.Repair keeps what can be kept.
 //
 // # Locks
 //
 // Each kind of record has a lock file. A method holds them only while it reads or changes
 // records, never while a tar is unpacked, a diff is written or files are removed. Who
-// needs several takes them in the order layers, images, containers; the functions in
-// transactions.go are the only ones that do.
+// needs several takes them in the order layers, images, containers.
+//
+// Looking at records, and changing names, metadata and data items, goes through View and
+// Update, which give a transaction over all three kinds. It locks a kind when that is
+// first asked for. The methods of Store are what takes longer than a lock may be held:
+// they stage, mount, copy, measure and delete.
 //
 // # For example
 //
 // A build has two steps. It imports the base layer if it isn't there: ImportLayer with an
 // ID made from the layer's digest, where errdefs.ErrDuplicateID means that another build
 // was faster, and the layer it needs comes with the error. For each step it creates a
-// container on the last image, mounts it, runs a command in it and unmounts it; then it
-// pipes Diff of the container's layer into ImportLayer with the same parent, calls
-// CreateImage with the new layer on top, and deletes the container. If it dies half way,
-// its container is still there to be looked at, and nothing else.
+// container on the last image, mounts it, runs a command in it and unmounts it; then
+// Commit makes a layer of what the command changed, CreateImage an image with that on
+// top, and DeleteContainer removes the container. If the build dies half way, its
+// container is still there, among those that ReadTx.Containers lists, and nothing else;
+// as long as it is, the image that it stands on isn't deleted.
 //
 // A cleaner removes images by age: DeleteImage with commit false tells which layers would
 // go. While it runs, somebody creates a container from one of the images; DeleteImage
 // then says errdefs.ErrInUse, and no layer is gone.
+//
+// A program that shows what there is looks at everything in one View, and so sees one
+// moment of the store:
+//
+//	err := s.View(ctx, func(tx *store.ReadTx) error {
+//		images, err := tx.Images()
+//		...
+//		containers, err := tx.Containers()
+//		...
+//	})
+//
+// It then measures, with ImageSize, what it wants to know the size of. What is deleted
+// meanwhile is errdefs.ErrNotFound.
 package store
