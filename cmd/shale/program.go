@@ -12,8 +12,10 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/shalestore/shale/config/storageconf"
+	"github.com/shalestore/shale/store"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 )
@@ -46,6 +48,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p.log.SetOutput(stderr)
 	ctx, stop := untilSignalled(context.Background())
 	defer stop()
+	ctx = store.OnWait(ctx, func(w store.Waiting) { p.log.Warn(waitingFor(w)) })
 	root := p.rootCommand()
 	root.SetArgs(args[min(1, len(args)):])
 	command, err := root.ExecuteContextC(ctx)
@@ -58,6 +61,15 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		p.complain(command, context.Cause(ctx), err)
 	}
 	return status
+}
+
+// waitingFor says who holds a lock up, and since when.
+func waitingFor(w store.Waiting) string {
+	by := "another process"
+	if w.PID > 0 {
+		by = fmt.Sprintf("%s (process %d)", w.Program, w.PID)
+	}
+	return fmt.Sprintf("waiting since %s for the lock %s, which %s holds", w.Since.Format(time.TimeOnly), w.Path, by)
 }
 
 // speaksPeer reports whether a command is one of "shale storage".

@@ -104,6 +104,7 @@ func (l *Lock) wait(ctx context.Context) (*Lock, error) {
 	// got has no buffer: either the lock is handed over to a caller who still waits, or
 	// the goroutine keeps it and closes it.
 	got := make(chan error)
+	defer l.watch(ctx)()
 	go func() {
 		err := l.set(unix.F_OFD_SETLKW)
 		select {
