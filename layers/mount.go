@@ -51,7 +51,7 @@ func (s *Store) mountPoint(ctx context.Context, id string, specs []mount.Spec) (
 func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, layer Layer,
 	opts drivers.MountOptions) (string, error) {
 	s := tx.store
-	if layer.ReadOnly {
+	if layer.ReadOnly && !opts.ReadOnly {
 		return "", layer.refuse()
 	}
 	m, err := mounts.Get(layer.ID)
@@ -202,7 +202,8 @@ func (tx *ReadTx) unmount(ctx context.Context, mounts *catalog.MountsWriteTx, m 
 	if err != nil {
 		return fmt.Errorf("layer %s: unmount: %w", m.ID, err)
 	}
-	if held != nil && m.Count > 0 {
+	_, mounted := s.driver.(drivers.MountHome) // else what is mounted there isn't ours
+	if held != nil && m.Count > 0 && mounted {
 		*held = mount.Hold(path)
 	}
 	// The count goes first: a mount that nobody counts is found by the next Mount, while
@@ -214,8 +215,10 @@ func (tx *ReadTx) unmount(ctx context.Context, mounts *catalog.MountsWriteTx, m 
 		return err
 	}
 	step.Reached(ctx, "mount count removed")
-	if err := mount.Unmount(path); err != nil {
-		return errors.Join(fmt.Errorf("layer %s: unmount: %w", m.ID, err), mounts.Set(m), mounts.Save())
+	if mounted {
+		if err := mount.Unmount(path); err != nil {
+			return errors.Join(fmt.Errorf("layer %s: unmount: %w", m.ID, err), mounts.Set(m), mounts.Save())
+		}
 	}
 	// What fails from here on doesn't bring the mount back, nor its count.
 	if err := s.unmounted(ctx, m.ID); err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/mount"
 	"github.com/shalestore/shale/store"
 	"golang.org/x/sys/unix"
 )
@@ -86,5 +87,31 @@ func TestReadOnlyGraphRoot(t *testing.T) {
 	}
 	if err := s.DeleteLayer(ctx, id("top")); !errors.Is(err, unix.EROFS) {
 		t.Errorf("delete: %v", err)
+	}
+}
+
+// The vfs driver mounts nothing, so nothing is unmounted: what somebody else has mounted
+// on a layer stays.
+func TestUnmountOfWhatNeedsNoMount(t *testing.T) {
+	testutil.Root(t)
+	ctx, cfg := t.Context(), roots(t)
+	cfg.Driver = "vfs"
+	s := open(t, cfg)
+	importLayer(t, s, id("base"), "", layerTar(t, "f"))
+	at, err := s.Mount(ctx, id("base"), store.MountOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", at, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(at, unix.MNT_DETACH)
+	for range 2 {
+		if still, err := s.Unmount(ctx, id("base"), true); still || err != nil {
+			t.Errorf("unmount: %t, %v", still, err)
+		}
+	}
+	if is, err := mount.IsMountPoint(at); !is || err != nil {
+		t.Errorf("what was mounted there is gone (%v)", err)
 	}
 }

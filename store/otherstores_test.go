@@ -45,6 +45,58 @@ func libraryWith(t *testing.T, driver string, maker func(cfg config.Config) hand
 	return cfg.GraphRoot
 }
 
+// An image and a layer of a store that can only be read can be looked at, as they are and
+// with an ID map, and unmounted as any other; nothing appears there.
+func TestMountOfAnotherStoresImage(t *testing.T) {
+	ctx := t.Context()
+	library := libraryWith(t, "overlay", func(cfg config.Config) hand { return shaleHand{t, open(t, cfg)} })
+	cfg := roots(t)
+	cfg.Driver, cfg.AdditionalImageStores = "overlay", []string{library}
+	s := open(t, cfg)
+	before := testutil.Snapshot(t, library)
+	type way struct {
+		name string
+		opts store.MountOptions
+		uid  uint32
+	}
+	ways := []way{{"lib", store.MountOptions{ReadOnly: true}, 2}, {"libbase", store.MountOptions{ReadOnly: true}, 2}}
+	if !testutil.InUserNS(t) {
+		ways = append(ways, way{"lib", store.MountOptions{ReadOnly: true, IDMap: shifted(100000)}, 100002})
+	}
+	for _, w := range ways {
+		mount, unmount := s.MountImage, s.UnmountImage
+		if w.name != "lib" {
+			mount, unmount = s.Mount, s.Unmount
+		}
+		at, err := mount(ctx, w.name, w.opts)
+		if err != nil {
+			t.Fatalf("%+v: %v", w, err)
+		}
+		if again, err := mount(ctx, w.name, store.MountOptions{ReadOnly: true}); err != nil || again != at {
+			t.Errorf("a second time: %s, %v", again, err)
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(at+"/etc/passwd", &st); err != nil || st.Uid != w.uid {
+			t.Errorf("%+v: etc/passwd belongs to %d, %v", w, st.Uid, err)
+		}
+		if err := os.WriteFile(at+"/new", nil, 0o600); !errors.Is(err, unix.EROFS) {
+			t.Errorf("a write: %v", err)
+		}
+		for n := range 2 {
+			if still, err := unmount(ctx, w.name, false); err != nil || still != (n == 0) {
+				t.Errorf("unmount %d: %t, %v", n, still, err)
+			}
+		}
+		if _, err := os.Lstat(at); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is still there: %v", at, err)
+		}
+	}
+	if _, err := s.Mount(ctx, "libbase", store.MountOptions{}); !errors.Is(err, errdefs.ErrReadOnly) {
+		t.Errorf("to write: %v", err)
+	}
+	testutil.SameTree(t, before, testutil.Snapshot(t, library))
+}
+
 // A store that can only be read gives layers to build upon and images to run, whoever
 // made it; nothing of it is written, and what can't be done says so.
 func TestReadOnlyStore(t *testing.T) {
@@ -114,10 +166,16 @@ func useLibrary(t *testing.T, cfg config.Config) {
 	}
 	importLayer(t, s, id("own"), id("top"), layerTar(t, "mine"))
 
+	if _, err := s.MountImage(ctx, "lib", store.MountOptions{}); err != nil { // which is read-only
+		t.Errorf("mount image: %v", err)
+	}
+	if still, err := s.UnmountImage(ctx, "lib", false); still || err != nil {
+		t.Errorf("unmount image: %t, %v", still, err)
+	}
+
 	// What would change the library.
 	for what, do := range map[string]func() error{
 		"mount":        func() error { _, err := s.Mount(ctx, id("top"), store.MountOptions{}); return err },
-		"mount image":  func() error { _, err := s.MountImage(ctx, "lib", store.MountOptions{}); return err },
 		"delete layer": func() error { return s.DeleteLayer(ctx, id("base")) },
 		"apply": func() error {
 			_, err := s.ApplyDiff(ctx, id("top"), bytes.NewReader(layerTar(t, "x")), nil)

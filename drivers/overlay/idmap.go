@@ -97,9 +97,9 @@ func (d *Driver) tryShifting(ctx context.Context) (yes bool, why string, err err
 	return yes, why, nil
 }
 
-// shift adds a mapping to the mount of the layer in dir. A container's own diff has the
+// shift adds a mapping to the mount of a layer. A container's own diff has the
 // host's IDs, also when it is mounted read-only.
-func (d *Driver) shift(ctx context.Context, spec *mount.Spec, dir string, opts drivers.MountOptions) error {
+func (d *Driver) shift(ctx context.Context, spec *mount.Spec, opts drivers.MountOptions) error {
 	ok, err := d.SupportsShifting(ctx, opts.IDMap)
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (d *Driver) shift(ctx context.Context, spec *mount.Spec, dir string, opts d
 	if spec.ReadOnly() && !opts.MapOwn {
 		spec.Unmapped = 1
 	}
-	spec.MapDir = filepath.Join(dir, "mapped")
+	spec.MapDir = filepath.Join(filepath.Dir(spec.Target), "mapped")
 	return nil
 }
 

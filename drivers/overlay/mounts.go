@@ -33,7 +33,7 @@ func (d *Driver) Mounts(ctx context.Context, id string, opts drivers.MountOption
 func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOptions) (mount.Spec, error) {
 	find := d.homes.FindOwn
 	if opts.ReadOnly {
-		find = d.homes.Find // whoever looks at another store's layer has a place of their own for that
+		find = d.homes.Find
 	}
 	dir, home, err := find(id)
 	if err != nil {
@@ -44,7 +44,7 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 	}
 	opts.ReadOnly = opts.ReadOnly || shown != "" // nobody can write to another store's layer
-	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: filepath.Join(dir, "merged")}
+	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: d.mountPoint(dir, home)}
 	if spec.Attr, spec.Data, err = d.options(ctx, opts); err != nil {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 	}
@@ -76,15 +76,18 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 			errdefs.ErrInvalid, len(spec.Lower), mount.MaxLower)
 	}
 	if !opts.IDMap.IsIdentity() {
-		if err := d.shift(ctx, &spec, dir, opts); err != nil {
+		if err := d.shift(ctx, &spec, opts); err != nil {
 			return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 		}
 	}
-	if slices.Contains(d.homes.Others, home) {
-		return spec, nil
-	}
 	if d.opts.MountProgram != "" {
 		d.byProgram(&spec)
+	}
+	switch {
+	case spec.Target != filepath.Join(dir, "merged"):
+		return spec, os.MkdirAll(spec.Target, 0o700)
+	case slices.Contains(d.homes.Others, home):
+		return spec, nil // whoever looks at the layer has a place of their own for that
 	}
 	return spec, makeMerged(ctx, home, dir, spec.Target)
 }
@@ -179,8 +182,17 @@ func ownerOf(path string) attributes {
 // MountPoint is where a layer is mounted.
 func (d *Driver) MountPoint(id string) (_ string, err error) {
 	defer drivers.Describe(&err, Name)
-	dir, _, err := d.homes.Find(id)
-	return filepath.Join(dir, "merged"), err
+	dir, home, err := d.homes.Find(id)
+	return d.mountPoint(dir, home), err
+}
+
+// mountPoint is where the layer in dir is mounted: for one of another store, in which
+// nothing is changed, in the run root, where containers/storage has it too.
+func (d *Driver) mountPoint(dir, home string) string {
+	if slices.Contains(d.homes.Others, home) && d.opts.RunRoot != "" {
+		return filepath.Join(d.opts.RunRoot, Name, filepath.Base(dir), "merged")
+	}
+	return filepath.Join(dir, "merged")
 }
 
 // Unmounted puts a fresh directory in the place of the layer's mount point. A rename over
@@ -194,9 +206,16 @@ func (d *Driver) Unmounted(ctx context.Context, id string) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	dir, home, err := d.homes.FindOwn(id)
+	dir, home, err := d.homes.Find(id)
 	if err != nil {
 		return err
+	}
+	if slices.Contains(d.homes.Others, home) {
+		if at := d.mountPoint(dir, home); at != filepath.Join(dir, "merged") {
+			_ = unix.Rmdir(at) // it is made anew when it is needed
+			_ = unix.Rmdir(filepath.Dir(at))
+		}
+		return nil
 	}
 	merged, fresh := filepath.Join(dir, "merged"), filepath.Join(dir, "merged.1")
 	err = makeDirWithin(ctx, home, fresh, ownerOf(merged))

@@ -18,7 +18,7 @@ import (
 // does.
 func (d *Driver) Stat(ctx context.Context, id string) (_ drivers.Info, err error) {
 	defer drivers.Describe(&err, Name)
-	dir, _, err := d.homes.Find(id)
+	dir, home, err := d.homes.Find(id)
 	if err != nil {
 		return drivers.Info{}, err
 	}
@@ -36,7 +36,7 @@ func (d *Driver) Stat(ctx context.Context, id string) (_ drivers.Info, err error
 	}
 	info := drivers.Info{
 		Content:    own,
-		MountPoint: filepath.Join(dir, "merged"),
+		MountPoint: d.mountPoint(dir, home),
 		Work:       filepath.Join(dir, "work"),
 		Lower:      lowers,
 		Remapped:   len(lowers) > 0 && filepath.Dir(lowers[0]) == dir,
