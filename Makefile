@@ -21,7 +21,7 @@ GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 .PHONY: build run test test-vm test-long lint bench peer-suite vulncheck sbom reproducible docs clean
 
 build: # one static binary, bin/shale
-	go build -trimpath -ldflags '-s -w' -o bin/ ./cmd/...
+	go build -trimpath -ldflags "-s -w -X main.workingCopy=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o bin/ ./cmd/...
 
 run: build # the main job on real input, from a tar to a mounted layer and back
 	go run ./hack/demo -shale bin/shale

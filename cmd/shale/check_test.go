@@ -17,7 +17,7 @@ func TestCheckAndGC(t *testing.T) {
 	if out := s.must("check"); out != "" {
 		t.Errorf("of a sound store: %q", out)
 	}
-	// What nothing uses is no damage, but for containers-storage (found.md, A1).
+	// What nothing uses is no damage, but for containers-storage.
 	got := s.try("check", "--max", "0")
 	if want := "note: layer " + layer[:12] + ": no image and no container uses it\n"; got.status != 0 ||
 		got.stdout != want || got.stderr != "" {
@@ -52,7 +52,7 @@ func TestCheckAndGC(t *testing.T) {
 		t.Errorf("%v: %+v", err, got)
 	}
 
-	// A line has no ID twice, and says names and the command (found.md, C18).
+	// A line has no ID twice, and says names and the command.
 	got = s.try("check", "--quick")
 	name := strings.TrimSpace(strings.Split(s.must("names", image), "\n")[0])
 	if want := "image " + image[:12] + " (" + name + "):\n  data item \"item\": image data item is missing\n" +

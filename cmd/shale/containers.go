@@ -13,8 +13,9 @@ func (p *program) containers() *cobra.Command {
 		Use:   "containers [flags]",
 		Short: "List containers",
 		Long:  `Lists the containers of the store with their names, their images and their data items.`,
-		Example: `  # which containers stand on which image
-  shale containers --format '{{.ID}} {{.ImageID}}'`,
+		Example: p.either(`  # which containers stand on which image
+  shale containers --format '{{.ID}} {{.ImageID}}'`, `  # which containers stand on which image
+  shale containers --json | jq -r '.[] | [.id, .image] | @tsv'`),
 		Args: arguments(0, 0),
 	}
 	quiet := new(bool)

@@ -141,15 +141,11 @@ func (p *program) deleteImage() *cobra.Command {
 		Long: `Deletes images, and those of their layers that nothing else stands on; it says which.
 It refuses to delete an image that a container was made of.`,
 		Example: `  # what would go?
-  shale delete-image --` + map[bool]string{false: "dry-run", true: "test"}[p.peer] + ` example.com/base:1`,
+  shale delete-image --` + p.either("dry-run", "test") + ` example.com/base:1`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeImages,
 	}
-	name, shorthand := "dry-run", "n"
-	if p.peer {
-		name, shorthand = "test", "t"
-	}
-	test := command.Flags().BoolP(name, shorthand, false, "only say which layers would go")
+	test := command.Flags().BoolP(p.either("dry-run", "test"), p.either("n", "t"), false, "only say which layers would go")
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		type outcome struct {

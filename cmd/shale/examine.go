@@ -16,8 +16,9 @@ func (p *program) layer() *cobra.Command {
 		Use:   "layer [flags] LAYER...",
 		Short: "Show layers",
 		Long:  `Prints what the store knows of each LAYER.`,
-		Example: `  # the digest of the archive it was made of
-  shale layer --format '{{.DiffID}}' base`,
+		Example: p.either(`  # the digest of the archive it was made of
+  shale layer --format '{{.DiffID}}' base`, `  # the digest of the archive it was made of
+  shale layer --json base | jq -r '.[]["diff-digest"]'`),
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeLayers,
 	}
@@ -51,8 +52,9 @@ func (p *program) image() *cobra.Command {
 		Use:   "image [flags] IMAGE...",
 		Short: "Show images",
 		Long:  `Prints what the store knows of each IMAGE, and how large it is in bytes.`,
-		Example: `  # its topmost layer
-  shale image --format '{{.TopLayer}}' example.com/base:1`,
+		Example: p.either(`  # its topmost layer
+  shale image --format '{{.TopLayer}}' example.com/base:1`, `  # its topmost layer
+  shale image example.com/base:1 | sed -n 's/^Top Layer: //p'`),
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeImages,
 	}
@@ -86,8 +88,9 @@ func (p *program) container() *cobra.Command {
 		Use:   "container [flags] CONTAINER...",
 		Short: "Show containers",
 		Long:  `Prints what the store knows of each CONTAINER, and how large its own files are in bytes.`,
-		Example: `  # the layer it writes to
-  shale container --format '{{.LayerID}}' web`,
+		Example: p.either(`  # the layer it writes to
+  shale container --format '{{.LayerID}}' web`, `  # the layer it writes to
+  shale container web | sed -n 's/^Layer: //p'`),
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeContainers,
 	}

@@ -39,3 +39,11 @@ func speakAs(command *cobra.Command, path string) {
 	command.Long = strings.ReplaceAll(command.Long, `"shale `, `"`+path+` `)
 	command.Example = strings.ReplaceAll(command.Example, "shale ", path+" ")
 }
+
+// either is a text of our own grammar or of that of containers-storage, whichever is built.
+func (p *program) either(ours, theirs string) string {
+	if p.peer {
+		return theirs
+	}
+	return ours
+}

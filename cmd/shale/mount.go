@@ -21,18 +21,13 @@ func (p *program) mount() *cobra.Command {
 is not mounted again: the store counts, and "shale unmount" must be called as often.
 
 With --read-only an image can be mounted, too; nothing can be written to it then.
-The flags of ID maps show a layer or, with --read-only, an image with the owners that
-it has in such a container; a layer is then read-only as well.
 
 An ordinary user's mounts live in a user namespace, and it refuses to make one that
 would end with the command: run it in "shale unshare".
 `,
 		Example: `  # list a container's files
   m=$(shale mount web) && ls "$m"
-  shale unmount web
-
-  # an image with the owners of a container in a user namespace, without a container
-  shale mount --read-only --uidmap 0:100000:65536 --gidmap 0:100000:65536 debian`,
+  shale unmount web`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeAny,
 	}
@@ -44,6 +39,14 @@ would end with the command: run it in "shale unshare".
 	flags.SetNormalizeFunc(alias("ro", "read-only"))
 	maps := &idMapFlags{}
 	if !p.peer {
+		command.Long += `
+
+The flags of ID maps show a layer or, with --read-only, an image with the owners that
+it has in such a container; a layer is then read-only as well.`
+		command.Example += `
+
+  # an image with the owners of a container in a user namespace, without a container
+  shale mount --read-only --uidmap 0:100000:65536 --gidmap 0:100000:65536 debian`
 		maps = mapFlags(command)
 	}
 	atOnce := p.urgentFlag(command)

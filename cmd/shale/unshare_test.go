@@ -76,6 +76,15 @@ func TestCommandsEnterANamespace(t *testing.T) {
 	if err != nil || len(output) != 65 {
 		t.Fatalf("%v: %s", err, output)
 	}
+	// A mount would end with the command, and what is written below its path land elsewhere.
+	for _, grammar := range [][]string{nil, {storageVerb}} {
+		command = process(t, append(grammar, append(flags, "mount", "mine")...)...)
+		var stdout, stderr bytes.Buffer
+		command.Stdout, command.Stderr = &stdout, &stderr
+		if err := command.Run(); err == nil || stdout.Len() > 0 || !strings.Contains(stderr.String(), "unshare`") {
+			t.Errorf("%v: %v, %q, %q", grammar, err, stdout.String(), stderr.String())
+		}
+	}
 	command = process(t, append(flags, "--unshare=false", "mount", "mine")...)
 	if output, err := command.CombinedOutput(); err == nil {
 		t.Errorf("an ordinary user has mounted something: %s", output)

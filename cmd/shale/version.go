@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"runtime/debug"
+	"strings"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/spf13/cobra"
@@ -30,13 +31,19 @@ func (p *program) version() *cobra.Command {
 	return command
 }
 
-// buildVersion is the version of the module that was built, as the go command knows it: a
-// tag, or for a working copy the time and the commit. "(devel)" is a build outside
-// version control.
+// workingCopy is the commit that "make build" builds, for the linker to set: the go command
+// tells none of a workspace.
+var workingCopy string
+
+// buildVersion is the version of the module that was built, as the go command knows it. For
+// a working copy it is "(devel)" and the commit.
 func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "(unknown)"
 	}
-	return info.Main.Version
+	if version := info.Main.Version; version != "" && version != "(devel)" {
+		return version
+	}
+	return strings.TrimSpace("(devel) " + workingCopy)
 }
