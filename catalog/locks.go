@@ -15,7 +15,8 @@ type locks []*lockfile.Lock
 // acquire takes all locks of the catalog, in the order of New.
 func (c *Catalog[R]) acquire(ctx context.Context, mode lockfile.Mode) (locks, error) {
 	if c.readOnly {
-		lock, err := lockfile.AcquireExisting(ctx, c.lock)
+		root, rel := beneathRoot(c.lock)
+		lock, err := lockfile.AcquireExisting(ctx, root, rel)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
@@ -26,7 +27,8 @@ func (c *Catalog[R]) acquire(ctx context.Context, mode lockfile.Mode) (locks, er
 	}
 	var held locks
 	for _, path := range c.lockPaths() {
-		lock, err := lockfile.Acquire(ctx, path, mode)
+		root, rel := beneathRoot(path)
+		lock, err := lockfile.AcquireIn(ctx, root, rel, mode)
 		if err != nil {
 			return nil, errors.Join(err, held.release())
 		}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/atomicfile"
 	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/step"
 )
 
@@ -145,7 +145,8 @@ func (tx *WriteTx[R]) saved(err error) {
 func prepare(path string, fill func(*bufio.Writer) error) (*atomicfile.Next, error) {
 	next, err := atomicfile.Prepare(path, 0o600, fill)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		root, rel := beneathRoot(path)
+		if err := openat.MakeDirs(root, filepath.Dir(rel)); err != nil {
 			return nil, err
 		}
 		next, err = atomicfile.Prepare(path, 0o600, fill)

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/lockfile"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,7 +52,7 @@ func stampOf(st *unix.Stat_t) stamp {
 
 func stampAt(path string) (stamp, error) {
 	var st unix.Stat_t
-	err := unix.Stat(path, &st)
+	err := unix.Lstat(path, &st)
 	if errors.Is(err, unix.ENOENT) {
 		return stamp{}, nil
 	}
@@ -111,31 +113,40 @@ func (f *fileState) take(elements []element, ids map[string]*element) {
 	}
 }
 
+// beneathRoot cuts a path of a store in two: its root, which may be reached over links,
+// and what is beneath, a file in one of the root's directories, where none may be.
+func beneathRoot(path string) (root, rel string) {
+	dir, name := filepath.Split(path)
+	dir = filepath.Clean(dir)
+	return filepath.Dir(dir), filepath.Join(filepath.Base(dir), name)
+}
+
 // readFile reads a file of records; a missing one has none.
 func readFile(path string) ([]byte, stamp, error) {
-	// O_NONBLOCK: a FIFO in this place must not make us wait.
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	root, rel := beneathRoot(path)
+	var st unix.Stat_t
+	fd, err := openat.File(root, rel, unix.O_RDONLY, &st)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, stamp{}, nil
 	}
 	if err != nil {
 		return nil, stamp{}, err
 	}
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return nil, stamp{}, &os.PathError{Op: "stat", Path: path, Err: err}
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, stamp{}, errdefs.CorruptFile{Path: path, At: "its type: it is not a regular file"}
-	}
+	defer unix.Close(fd)
 	if st.Size > maxFileSize {
 		return nil, stamp{}, errdefs.CorruptFile{Path: path, At: fmt.Sprintf(
 			"byte %d: a file of records has at most %d bytes", maxFileSize, maxFileSize)}
 	}
 	data := make([]byte, st.Size)
-	if _, err := io.ReadFull(f, data); err != nil {
-		return nil, stamp{}, &os.PathError{Op: "read", Path: path, Err: err}
+	for done := 0; done < len(data); {
+		n, err := unix.Read(fd, data[done:])
+		if err == nil && n == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil && err != unix.EINTR {
+			return nil, stamp{}, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		done += max(n, 0)
 	}
 	return data, stampOf(&st), nil
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/tempdir"
 	"golang.org/x/sys/unix"
 )
@@ -81,6 +81,13 @@ func (h Homes) Find(id string) (dir, home string, err error) {
 		return "", "", err
 	}
 	for _, home := range h.All() {
+		if h.Layers != "" { // which is no link, whatever it says there
+			if err := openat.IsDir(home, h.Layers); errors.Is(err, unix.ENOENT) {
+				continue
+			} else if err != nil {
+				return "", "", fmt.Errorf("layer %s: %w", id, err)
+			}
+		}
 		dir := h.Dir(home, id)
 		var st unix.Stat_t
 		switch err := unix.Lstat(dir, &st); {
@@ -126,14 +133,14 @@ func (h Homes) List(ctx context.Context) ([]string, error) {
 
 // ListIn lists the directories of a home that can be layers.
 func (h Homes) ListIn(home string) ([]string, error) {
-	entries, err := os.ReadDir(h.Dir(home, ""))
+	entries, err := openat.List(home, h.Layers)
 	if err != nil {
 		return nil, err
 	}
 	ids := make([]string, 0, len(entries))
 	for _, entry := range entries {
-		if entry.IsDir() && h.Validate(entry.Name()) == nil {
-			ids = append(ids, entry.Name())
+		if entry.IsDir() && h.Validate(entry.Name) == nil {
+			ids = append(ids, entry.Name)
 		}
 	}
 	return ids, nil

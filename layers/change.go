@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/naming"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/tempdir"
 )
 
@@ -70,7 +71,7 @@ func (s *Store) StageItem(key string, data io.Reader) (*StagedItem, error) {
 }
 
 func writeSynced(path string, data io.Reader) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := openat.CreateFile(path)
 	if err != nil {
 		return err
 	}
@@ -99,7 +100,7 @@ func (tx *WriteTx) SetBigData(ref string, item *StagedItem) error {
 		return err
 	}
 	dir := tx.store.dataDir(layer.ID)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := openat.MakeDirs(filepath.Split(dir)); err != nil {
 		return err
 	}
 	if err := os.Rename(item.path, filepath.Join(dir, name)); err != nil {

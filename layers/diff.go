@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/shalestore/shale/archive/compress"
 	"github.com/shalestore/shale/archive/diff"
@@ -13,7 +14,7 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
-	"golang.org/x/sys/unix"
+	"github.com/shalestore/shale/internal/openat"
 )
 
 // DiffOptions says how a diff is written.
@@ -145,7 +146,8 @@ func (s *Store) comparison(ctx context.Context, to, from string) (*comparison, e
 
 // OpenTarSplit opens a layer's tar-split file; nil if it has none.
 func (s *Store) OpenTarSplit(layer Layer) (*os.File, error) {
-	f, err := os.OpenFile(s.TarSplit(layer), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	dir, name := filepath.Split(s.TarSplit(layer))
+	f, err := openat.Reader(dir, name)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

@@ -18,8 +18,10 @@ import (
 	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/naming"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
+	"golang.org/x/sys/unix"
 )
 
 // Draft is a layer in the making, or new content for a layer that exists. Nobody else
@@ -219,7 +221,7 @@ func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int6
 	}
 	// Readable too: where an entry of the tar replaces the file of an earlier one, Apply
 	// rewrites what it has recorded.
-	tarSplit, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	tarSplit, err := openat.CreateFile(path)
 	if err != nil {
 		return err
 	}
@@ -283,7 +285,12 @@ func (d *Draft) stageItems(items []Item) error {
 }
 
 func copyToFile(path string, r io.Reader) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := openat.CreateFile(path)
+	if errors.Is(err, unix.EEXIST) { // an item that comes twice: the last one counts
+		if err = os.Remove(path); err == nil {
+			f, err = openat.CreateFile(path)
+		}
+	}
 	if err != nil {
 		return err
 	}

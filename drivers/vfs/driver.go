@@ -10,13 +10,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/diskusage"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/tempdir"
 	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
@@ -58,7 +58,7 @@ func Open(ctx context.Context, opts Options) (_ *Driver, err error) {
 		return nil, err
 	}
 	for _, home := range homes.Own {
-		if err := os.MkdirAll(filepath.Join(home, layerDir), 0o700); err != nil {
+		if err := openat.MakeDirs(home, layerDir); err != nil {
 			return nil, err
 		}
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/atomicfile"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,6 +53,10 @@ func unfit(r rune) bool {
 	return r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z')
 }
 
+// beneathHome cuts the directory of an owner in two: the one with all of its kind, and
+// its name there, which no link may have.
+func beneathHome(dir string) (home, name string) { return filepath.Dir(dir), filepath.Base(dir) }
+
 // Write makes the item durable under key in the directory dir, which it creates with mode
 // 0700 when missing. A reader sees the old bytes or the new ones. The caller holds the
 // lock of the owner's records.
@@ -60,7 +65,7 @@ func Write(dir, key string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := openat.MakeDirs(beneathHome(dir)); err != nil {
 		return fmt.Errorf("data item %q: %w", key, err)
 	}
 	if err := atomicfile.Write(filepath.Join(dir, name), 0o600, true, data); err != nil {
@@ -70,7 +75,8 @@ func Write(dir, key string, data []byte) error {
 }
 
 // Read returns the item's bytes. A missing item is errdefs.ErrNotFound; one beyond
-// MaxSize, or that is no regular file, errdefs.ErrInvalid.
+// MaxSize errdefs.ErrInvalid. Where the item or its directory is something else, a link
+// among others, that is errdefs.ErrCorrupt.
 func Read(dir, key string) ([]byte, error) {
 	f, err := Open(dir, key)
 	if err != nil {
@@ -98,36 +104,32 @@ func Open(dir, key string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
-	if os.IsNotExist(err) {
+	home, owner := beneathHome(dir)
+	f, err := openat.Reader(home, filepath.Join(owner, name))
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %w", errdefs.Missing{Kind: errdefs.DataItem, Ref: key}, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("data item %q: %w", key, err)
 	}
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		f.Close()
-		return nil, fmt.Errorf("data item %q: not a regular file: %w", key, errdefs.ErrInvalid)
-	}
 	return f, nil
 }
 
-// Size returns the size of an item in bytes without opening it; errdefs.ErrNotFound when
-// it is missing, errdefs.ErrInvalid when it is no file.
+// Size returns the size of an item in bytes; errdefs.ErrNotFound when it is missing,
+// errdefs.ErrCorrupt when it is no file.
 func Size(dir, key string) (int64, error) {
 	name, err := FileName(key)
 	if err != nil {
 		return 0, err
 	}
-	info, err := os.Lstat(filepath.Join(dir, name))
-	if errors.Is(err, os.ErrNotExist) {
+	home, owner := beneathHome(dir)
+	var st unix.Stat_t
+	fd, err := openat.File(home, filepath.Join(owner, name), unix.O_PATH, &st)
+	if errors.Is(err, fs.ErrNotExist) {
 		return 0, errdefs.Missing{Kind: errdefs.DataItem, Ref: key}
 	}
 	if err != nil {
 		return 0, err
 	}
-	if !info.Mode().IsRegular() {
-		return 0, fmt.Errorf("not a regular file: %w", errdefs.ErrInvalid)
-	}
-	return info.Size(), nil
+	return st.Size, unix.Close(fd)
 }

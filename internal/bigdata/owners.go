@@ -8,6 +8,7 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 )
 
 // Item is a data item to store.
@@ -122,7 +123,7 @@ func (tx ReadTx[R]) BigDataDigest(ref, key string) (digest.Digest, error) {
 }
 
 // ItemSize is the size of a data item on disk in bytes; errdefs.ErrNotFound when it is
-// missing, errdefs.ErrInvalid when it is no file.
+// missing, errdefs.ErrCorrupt when it is no file.
 func (tx ReadTx[R]) ItemSize(r R, key string) (int64, error) { return Size(tx.Home(r), key) }
 
 // Directory makes and returns the directory in the graph root that belongs to an owner's
@@ -142,8 +143,8 @@ func userDirectory(home string, err error) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	dir := filepath.Join(home, "userdata")
-	return dir, os.MkdirAll(dir, 0o700)
+	above, name := beneathHome(home)
+	return filepath.Join(home, "userdata"), openat.MakeDirs(above, filepath.Join(name, "userdata"))
 }
 
 // WriteTx changes items while the lock of their owners is held exclusively.

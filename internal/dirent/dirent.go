@@ -18,6 +18,9 @@ type Entry struct {
 	Type uint8 // unix.DT_*; DT_UNKNOWN on file systems that don't say
 }
 
+// IsDir reports whether it is known to be a directory.
+func (e Entry) IsDir() bool { return e.Type == unix.DT_DIR }
+
 // Size is how many bytes of a directory Read asks for at once.
 const Size = 32 << 10
 

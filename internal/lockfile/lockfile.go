@@ -18,11 +18,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"syscall"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,11 +52,20 @@ type Lock struct {
 // When ctx ends first, Acquire returns its error at once. A kernel wait for a lock can't
 // be called off, so a goroutine stays behind in it, and gives the lock back in the moment
 // that it gets it.
+//
+// What has the file's place and is no regular file, a link among them, is
+// errdefs.ErrCorrupt: nothing is locked through it, and nothing written.
 func Acquire(ctx context.Context, path string, mode Mode) (*Lock, error) {
+	return AcquireIn(ctx, filepath.Dir(path), filepath.Base(path), mode)
+}
+
+// AcquireIn is Acquire of a file beneath root, where links lead nowhere either; root may
+// be one.
+func AcquireIn(ctx context.Context, root, rel string, mode Mode) (*Lock, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, fmt.Errorf("lock %s: %w", filepath.Join(root, rel), err)
 	}
-	l, err := open(path, mode)
+	l, err := open(root, rel, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +78,7 @@ func AcquireByte(ctx context.Context, path string, at int64) (*Lock, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	l, err := open(path, Exclusive)
+	l, err := open(filepath.Dir(path), filepath.Base(path), Exclusive)
 	if err != nil {
 		return nil, err
 	}
@@ -77,15 +86,16 @@ func AcquireByte(ctx context.Context, path string, at int64) (*Lock, error) {
 	return l.wait(ctx)
 }
 
-// AcquireExisting is Acquire of a shared lock that makes no file and writes to none:
+// AcquireExisting is AcquireIn of a shared lock that makes no file and writes to none:
 // errors.Is(err, fs.ErrNotExist) if there is no lock file.
-func AcquireExisting(ctx context.Context, path string) (*Lock, error) {
+func AcquireExisting(ctx context.Context, root, rel string) (*Lock, error) {
+	path := filepath.Join(root, rel)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
-	fd, err := openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := openat.Open(root, rel, unix.O_RDONLY)
 	if err != nil {
-		return nil, &os.PathError{Op: "open lock", Path: path, Err: err}
+		return nil, fmt.Errorf("lock: %w", err)
 	}
 	return (&Lock{path: path, fd: fd, mode: Shared}).wait(ctx)
 }
@@ -128,7 +138,7 @@ func (l *Lock) wait(ctx context.Context) (*Lock, error) {
 // TryAcquire takes the lock if it is free, and returns errdefs.ErrBusy if someone else
 // holds it.
 func TryAcquire(path string, mode Mode) (*Lock, error) {
-	l, err := open(path, mode)
+	l, err := open(filepath.Dir(path), filepath.Base(path), mode)
 	if err != nil {
 		return nil, err
 	}
@@ -149,12 +159,14 @@ func (l *Lock) try() (*Lock, error) {
 }
 
 // TryCreate is TryAcquire of an exclusive lock on a file (0600) that mustn't exist yet:
-// errors.Is(err, fs.ErrExist) if it does. Its directory must be there. After
+// errors.Is(err, fs.ErrExist) if it does. Its directory must be there, and no link. After
 // errdefs.ErrBusy the file is there, and someone else was quicker to lock it.
 func TryCreate(path string) (*Lock, error) {
-	fd, err := openRetry(path, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	dir, name := filepath.Split(path)
+	dir = filepath.Clean(dir)
+	fd, err := openat.CreateIn(filepath.Dir(dir), filepath.Join(filepath.Base(dir), name), unix.O_RDWR, 0o600)
 	if err != nil {
-		return nil, &os.PathError{Op: "create lock", Path: path, Err: err}
+		return nil, fmt.Errorf("lock: %w", err)
 	}
 	return (&Lock{path: path, fd: fd, mode: Exclusive}).try()
 }
@@ -162,12 +174,12 @@ func TryCreate(path string) (*Lock, error) {
 // Held reports whether anyone, this process included, holds a lock on the file. It
 // neither takes the lock nor creates the file; a missing file is not held.
 func Held(path string) (bool, error) {
-	fd, err := openRetry(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	fd, err := openat.File(filepath.Dir(path), filepath.Base(path), unix.O_RDWR, nil)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
 	if err != nil {
-		return false, &os.PathError{Op: "open lock", Path: path, Err: err}
+		return false, fmt.Errorf("lock: %w", err)
 	}
 	defer unix.Close(fd)
 	whole := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET}
@@ -260,29 +272,24 @@ func isHeldElsewhere(err error) bool {
 	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES)
 }
 
-func open(path string, mode Mode) (*Lock, error) {
-	const rw = unix.O_RDWR | unix.O_CREAT | unix.O_CLOEXEC
-	fd, err := openRetry(path, rw, 0o644)
+func open(root, rel string, mode Mode) (*Lock, error) {
+	const rw = unix.O_RDWR | unix.O_CREAT
+	fd, err := openat.Open(root, rel, rw)
 	if errors.Is(err, unix.ENOENT) {
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			return nil, fmt.Errorf("lock %s: %w", path, err)
+		if err := openat.MakeDirs(root, filepath.Dir(rel)); err != nil {
+			return nil, fmt.Errorf("lock: %w", err)
 		}
-		fd, err = openRetry(path, rw, 0o644)
+		fd, err = openat.Open(root, rel, rw)
 	}
 	if mode == Shared && (errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES)) {
-		fd, err = openRetry(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err = openat.Open(root, rel, unix.O_RDONLY)
+	}
+	path := filepath.Join(root, rel)
+	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
+		err = openat.Damaged(path, openat.ErrNotRegular.Error())
 	}
 	if err != nil {
-		return nil, &os.PathError{Op: "open lock", Path: path, Err: err}
+		return nil, fmt.Errorf("lock: %w", err)
 	}
 	return &Lock{path: path, fd: fd, mode: mode}, nil
-}
-
-func openRetry(path string, flags int, perm uint32) (int, error) {
-	for {
-		fd, err := unix.Open(path, flags, perm)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
 }

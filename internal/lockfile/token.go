@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,6 +34,9 @@ func newToken() Token {
 func (l *Lock) Token() (Token, error) {
 	var t Token
 	n, err := preadFull(l.fd, t[:])
+	if errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EISDIR) {
+		return Token{}, fmt.Errorf("lock: %w", openat.Damaged(l.path, openat.ErrNotRegular.Error()))
+	}
 	if err != nil {
 		return Token{}, fmt.Errorf("read token of lock %s: %w", l.path, err)
 	}
@@ -48,6 +52,14 @@ func (l *Lock) Token() (Token, error) {
 func (l *Lock) Touch() (Token, error) {
 	if l.mode != Exclusive {
 		return Token{}, fmt.Errorf("write token of lock %s: %w: the lock is only shared", l.path, errdefs.ErrInvalid)
+	}
+	// Only here, since a token is written: who locks something else does it no harm.
+	var st unix.Stat_t
+	if err := unix.Fstat(l.fd, &st); err != nil {
+		return Token{}, fmt.Errorf("lock %s: %w", l.path, err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return Token{}, fmt.Errorf("lock: %w", openat.Damaged(l.path, openat.ErrNotRegular.Error()))
 	}
 	t := newToken()
 	n, err := unix.Pwrite(l.fd, t[:], 0)

@@ -21,6 +21,7 @@ import (
 	"github.com/shalestore/shale/internal/atomicfile"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/lockfile"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -77,7 +78,7 @@ func begin(root string, begun func(path string) error) (*Dir, error) {
 		n := strconv.FormatUint(uint64(rand.Uint32()), 10)
 		d, err := claim(root, n, begun)
 		if errors.Is(err, errNoRoot) {
-			if err = os.MkdirAll(root, 0o700); err == nil {
+			if err = openat.MakeDirs(filepath.Dir(root), filepath.Base(root)); err == nil {
 				continue
 			}
 		}
@@ -284,10 +285,9 @@ func Stale(root string) ([]string, error) {
 	return stale, nil
 }
 
-// list returns the numbers that have a directory or a lock file in root, in the order of
-// the directory.
+// list returns the numbers that have a directory or a lock file in root, sorted.
 func list(root string) ([]string, error) {
-	entries, err := os.ReadDir(root)
+	entries, err := openat.List(filepath.Dir(root), filepath.Base(root))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
@@ -297,7 +297,7 @@ func list(root string) ([]string, error) {
 	var numbers []string
 	seen := map[string]bool{}
 	for _, e := range entries {
-		n, ok := number(e.Name())
+		n, ok := number(e.Name)
 		if ok && !seen[n] {
 			seen[n] = true
 			numbers = append(numbers, n)

@@ -215,7 +215,7 @@ func (c *checker) examine(ctx context.Context, l *layers.ReadTx, layer layers.La
 			continue
 		case errors.Is(err, errdefs.ErrNotFound):
 			what = "layer data item is missing"
-		case errors.Is(err, errdefs.ErrInvalid):
+		case errors.Is(err, errdefs.ErrCorrupt):
 			what = "layer data item is no file"
 		default:
 			what = err.Error()

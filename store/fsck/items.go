@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,8 +18,8 @@ import (
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/layers"
-	"golang.org/x/sys/unix"
 )
 
 // checkImages reports layers and data items that images have lost.
@@ -271,15 +272,17 @@ func (i item) isNoJSON() bool {
 // readItem reads a data item; nil for one that isn't there, is no file or is larger than
 // any.
 func readItem(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	dir, name := filepath.Split(path)
+	home, owner := filepath.Split(filepath.Clean(dir))
+	f, err := openat.Reader(home, filepath.Join(owner, name))
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ELOOP) {
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, errdefs.ErrCorrupt) {
 			return nil, nil
 		}
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() || info.Size() > maxItem {
+	if info, err := f.Stat(); err != nil || info.Size() > maxItem {
 		return nil, err
 	}
 	return io.ReadAll(io.LimitReader(f, maxItem))

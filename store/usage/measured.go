@@ -5,13 +5,12 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
-	"os"
 	"path/filepath"
 
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/internal/atomicfile"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/layers"
-	"golang.org/x/sys/unix"
 )
 
 // measured is what a layer that doesn't change was found to take on disk.
@@ -42,8 +41,8 @@ func cacheKey(l layers.Layer) string {
 // cached reads what was measured before; nothing if that isn't there, or can't be
 // read: it is only a cache.
 func (m meter) cached() map[string]measured {
-	// What isn't a file of ours isn't followed, and nobody waits at it.
-	f, err := os.OpenFile(m.cacheFile(), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	dir, name := filepath.Split(m.cacheFile())
+	f, err := openat.Reader(dir, name)
 	if err != nil {
 		return nil
 	}
