@@ -9,11 +9,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -81,22 +84,36 @@ func readAdditional(dir string) (string, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	if err == nil && !filepath.IsAbs(string(path)) {
-		err = fmt.Errorf("%s: %w: %q is no absolute path", filepath.Join(dir, additionalFile), errdefs.ErrCorrupt, path)
+	if err == nil && (!filepath.IsAbs(string(path)) || filepath.Clean(string(path)) != string(path)) {
+		err = openat.Damaged(filepath.Join(dir, additionalFile), fmt.Sprintf("%q is no absolute path", path))
 	}
 	return string(path), err
 }
 
-// content is the directory with the files of the layer in dir, which for a layer of an
-// additional layer store lies there.
-func content(dir string) (string, error) {
-	diff := filepath.Join(dir, "diff")
-	target, err := os.Readlink(diff)
-	if err != nil {
-		return diff, nil // the usual thing; whoever needs the directory will see if it isn't there
+// content is the directory with the files of the layer in dir. For a layer of an
+// additional layer store it lies there, and diff is a symlink to it; any other symlink is
+// errdefs.ErrCorrupt. What is written in the layer's directory is compared with where the
+// stores are and never followed elsewhere.
+func (d *Driver) content(dir string) (string, error) {
+	home, id := filepath.Split(dir)
+	rel := filepath.Join(id, "diff")
+	err := openat.IsDir(home, rel)
+	if err == nil || !errors.Is(err, errdefs.ErrCorrupt) {
+		return filepath.Join(dir, "diff"), err
 	}
-	if !filepath.IsAbs(target) {
-		return "", fmt.Errorf("%s: %w: it leads to %q, which is no absolute path", diff, errdefs.ErrCorrupt, target)
+	shown, aerr := readAdditional(dir)
+	if aerr != nil || shown == "" {
+		return "", err
+	}
+	target, terr := openat.Readlink(home, rel)
+	if terr != nil || target != filepath.Join(shown, "diff") {
+		return "", err
+	}
+	if !slices.ContainsFunc(d.opts.AdditionalLayerStores, func(s LayerStore) bool {
+		return strings.HasPrefix(shown, filepath.Clean(s.Path)+"/")
+	}) {
+		return "", openat.Damaged(filepath.Join(dir, "diff"),
+			fmt.Sprintf("it leads to %s, which is in no additional layer store of the configuration", target))
 	}
 	return target, nil
 }
@@ -124,9 +141,9 @@ func (l *additionalLayer) complete() bool {
 // goes again, or refuses.
 func (l *additionalLayer) use() error {
 	path := filepath.Join(l.dir, "use")
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	fd, err := openat.Create(unix.AT_FDCWD, path, unix.O_WRONLY, 0o600)
 	if err == nil {
-		err = errors.Join(f.Close(), os.Remove(path))
+		err = errors.Join(unix.Close(fd), os.Remove(path))
 		if err != nil {
 			return fmt.Errorf("overlay: additional layer %s: %w", l.dir, err)
 		}
@@ -145,10 +162,10 @@ func (l *additionalLayer) Release() {
 func release(dir string) { _ = unix.Rmdir(dir) }
 
 // Info is the layer's record, as the store has it.
-func (l *additionalLayer) Info() (io.ReadCloser, error) { return os.Open(filepath.Join(l.dir, "info")) }
+func (l *additionalLayer) Info() (io.ReadCloser, error) { return openat.Reader(l.dir, "info") }
 
 // Blob is the layer's tar, compressed as a registry has it.
-func (l *additionalLayer) Blob() (io.ReadCloser, error) { return os.Open(filepath.Join(l.dir, "blob")) }
+func (l *additionalLayer) Blob() (io.ReadCloser, error) { return openat.Reader(l.dir, "blob") }
 
 // Stage stages a layer that shows this one: diff is a symlink into the store, and
 // additionallayer names the user that the store has in the new layer.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/quota"
 	"golang.org/x/sys/unix"
 )
@@ -138,7 +139,7 @@ func makeHome(home string) (fresh bool, err error) {
 	if _, err := os.Lstat(links); err == nil {
 		return false, nil
 	}
-	entries, err := os.ReadDir(home)
+	entries, err := openat.List(home, ".")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}

@@ -98,7 +98,7 @@ func (e *examination) shortName(id string) {
 		return
 	}
 	symlink := filepath.Join(e.home, linkDir, link)
-	target, err := os.Readlink(symlink)
+	target, err := readSymlink(e.home, link)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.flaws = append(e.flaws, drivers.Flaw{Path: symlink, What: "the layer's short name is missing"})

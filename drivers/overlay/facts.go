@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/shalestore/shale/internal/openat"
 )
 
 // facts are what this driver has found out about the kernel and the file system beneath
@@ -73,7 +75,7 @@ func (d *Driver) record(feature string, yes bool, why string) {
 	if d.opts.RunRoot == "" || strings.Contains(feature, "/") {
 		return
 	}
-	if err := os.MkdirAll(filepath.Join(d.opts.RunRoot, Name), 0o700); err != nil {
+	if err := openat.MakeDirs(d.opts.RunRoot, Name); err != nil {
 		return
 	}
 	err := writeFile(d.factPath(feature, yes), why)

@@ -10,6 +10,8 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
@@ -44,7 +46,7 @@ func (d *Driver) ShiftsLayer(ctx context.Context, id string) (_ bool, err error)
 		return false, err
 	}
 	for {
-		if _, err := os.Readlink(filepath.Join(dir, "diff")); err == nil {
+		if _, err := openat.Readlink(dir, "diff"); err == nil {
 			return false, nil
 		}
 		if len(parents) == 0 {
@@ -137,7 +139,7 @@ func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) (err error
 	step.Reached(ctx, "overlay: owners changed")
 	work := filepath.Join(s.path, "work")
 	owner := ownerOf(work)
-	if err := os.RemoveAll(work); err != nil { // it may refer to the old upper directory, and is marked volatile
+	if err := fsat.RemoveAll(ctx, work); err != nil { // it may refer to the old upper, and is marked volatile
 		return err
 	}
 	if owner.uid, owner.gid, err = to.RootPair(); err != nil {

@@ -55,6 +55,24 @@ func readLink(dir string) (string, error) {
 // linkTarget is what the symlink of a layer points at.
 func linkTarget(id string) string { return "../" + id + "/diff" }
 
+// readSymlink reads the symlink of a short name.
+func readSymlink(home, link string) (string, error) {
+	return openat.Readlink(home, filepath.Join(linkDir, link))
+}
+
+// makeSymlink makes it.
+func makeSymlink(home, link, id string) error {
+	dir, err := openat.Open(home, linkDir, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(dir)
+	if err := unix.Symlinkat(linkTarget(id), dir, link); err != nil {
+		return &os.PathError{Op: "symlink", Path: filepath.Join(home, linkDir, link), Err: err}
+	}
+	return nil
+}
+
 // resolveLink finds the layer that a short name stands for: by its symlink, or, when that
 // is missing, by asking every layer for its name. containers/storage loses such links in
 // power cuts.
@@ -63,7 +81,7 @@ func (d *Driver) resolveLink(ctx context.Context, link string) (string, error) {
 		return "", fmt.Errorf("%w: %q is no link name", errdefs.ErrCorrupt, link)
 	}
 	for _, home := range d.homes.All() {
-		target, err := os.Readlink(filepath.Join(home, linkDir, link))
+		target, err := readSymlink(home, link)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -112,7 +130,7 @@ func linkedID(target string) (string, bool) {
 // in an image store. The caller holds the layer lock, under which every name is made.
 func (d *Driver) Leftovers(ctx context.Context) (paths []string, err error) {
 	for _, home := range d.homes.Own {
-		entries, err := os.ReadDir(filepath.Join(home, linkDir))
+		entries, err := openat.List(home, linkDir)
 		if err != nil {
 			return nil, err
 		}
@@ -121,8 +139,8 @@ func (d *Driver) Leftovers(ctx context.Context) (paths []string, err error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			if validLink(entry.Name()) && !inUse(home, entry.Name()) {
-				suspects = append(suspects, entry.Name())
+			if validLink(entry.Name) && !inUse(home, entry.Name) {
+				suspects = append(suspects, entry.Name)
 			}
 		}
 		if len(suspects) == 0 {
@@ -144,7 +162,7 @@ func (d *Driver) Leftovers(ctx context.Context) (paths []string, err error) {
 // inUse is true as well where it can't be told: a layer may have lost the file that says
 // its name.
 func inUse(home, link string) bool {
-	target, err := os.Readlink(filepath.Join(home, linkDir, link))
+	target, err := readSymlink(home, link)
 	if err != nil {
 		return true
 	}
@@ -181,12 +199,11 @@ func (d *Driver) ownNames(ctx context.Context, home string) (map[string]bool, er
 // readSmall reads a file of at most limit bytes; a longer one is errdefs.ErrCorrupt.
 // Whoever wrote it, it is a regular file or it isn't read.
 func readSmall(path string, limit int) ([]byte, error) {
-	fd, err := openat.At(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK)
-	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%s: %w: it is a symlink", path, errdefs.ErrCorrupt)
-	}
+	dir, name := filepath.Split(path)
+	home, id := filepath.Split(filepath.Clean(dir))
+	fd, err := openat.Open(home, filepath.Join(id, name), unix.O_RDONLY)
 	if err != nil {
-		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+		return nil, err
 	}
 	defer unix.Close(fd)
 	// What is no regular file gives nothing that makes sense, or an error; thanks to
@@ -198,7 +215,7 @@ func readSmall(path string, limit int) ([]byte, error) {
 			continue
 		}
 		if err == unix.EISDIR || err == unix.EINVAL || err == unix.EAGAIN {
-			return nil, fmt.Errorf("%s: %w: it is no regular file: %w", path, errdefs.ErrCorrupt, err)
+			return nil, openat.Damaged(path, openat.ErrNotRegular.Error())
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", path, err)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
 )
@@ -130,7 +131,7 @@ func (d *Driver) linksOf(ids []string) ([]string, error) {
 	defer homes.close()
 	links := make([]string, len(ids))
 	for i, id := range ids {
-		home, err := homes.holding(id)
+		home, err := d.holding(homes, id)
 		if err != nil {
 			return nil, err
 		}
@@ -157,22 +158,11 @@ func (d *Driver) lowers(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.lowersOf(dir, ids, false)
+	return d.lowersOf(dir, ids)
 }
 
-// lowersToMount is lowers for who mounts them, and so finds out by himself that one is
-// gone.
-func (d *Driver) lowersToMount(ctx context.Context, dir string) ([]string, error) {
-	ids, err := d.parents(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	return d.lowersOf(dir, ids, true)
-}
-
-// lowersOf is lowers for a layer whose parents are known. Where there is one home only,
-// trusting means not to look whether they are in it.
-func (d *Driver) lowersOf(dir string, ids []string, trusting bool) ([]string, error) {
+// lowersOf is lowers for a layer whose parents are known.
+func (d *Driver) lowersOf(dir string, ids []string) ([]string, error) {
 	homes, err := d.homesFor(len(ids))
 	if err != nil {
 		return nil, err
@@ -180,11 +170,9 @@ func (d *Driver) lowersOf(dir string, ids []string, trusting bool) ([]string, er
 	defer homes.close()
 	dirs := homes.appendGenerations(nil, homes.of(dir), filepath.Base(dir))
 	for _, id := range ids {
-		home := homes[0]
-		if !trusting || len(homes) > 1 {
-			if home, err = homes.holding(id); err != nil {
-				return nil, fmt.Errorf("layer %s: %w", filepath.Base(dir), err)
-			}
+		home, err := d.holding(homes, id)
+		if err != nil {
+			return nil, fmt.Errorf("layer %s: %w", filepath.Base(dir), err)
 		}
 		dirs = homes.appendGenerations(append(dirs, home.path+"/"+id+"/diff"), home, id)
 	}
@@ -215,7 +203,7 @@ func (d *Driver) homesFor(layers int) (openHomes, error) {
 func (d *Driver) openHomes() (openHomes, error) {
 	var homes openHomes
 	for i, path := range d.homes.All() {
-		fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		fd, err := openat.At(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
 		if err == unix.ENOENT && i >= len(d.homes.Own) {
 			continue // a read-only store without layers of this driver
 		}
@@ -236,12 +224,16 @@ func (h openHomes) close() {
 	}
 }
 
-// look is nil if there is something in the home by that name.
+// look is nil if there is a directory in the home by that name, and no link on the way.
 func (h openHome) look(name string) error {
 	if h.fd == unix.AT_FDCWD {
-		name = h.path + "/" + name
+		return openat.IsDir(h.path, name)
 	}
-	return unix.Faccessat(h.fd, name, unix.F_OK, 0)
+	fd, err := openat.Beneath(h.fd, name, unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err
 }
 
 // of is the home in which a layer's directory lies.
@@ -256,13 +248,16 @@ func (h openHomes) of(dir string) openHome {
 
 // holding is the home with a layer's diff, which may be a symlink into an additional
 // layer store.
-func (h openHomes) holding(id string) (openHome, error) {
+func (d *Driver) holding(h openHomes, id string) (openHome, error) {
 	for _, home := range h {
-		switch err := home.look(id + "/diff"); err {
-		case nil:
+		err := home.look(id + "/diff")
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			_, err = d.content(filepath.Join(home.path, id))
+		}
+		if err == nil {
 			return home, nil
-		case unix.ENOENT, unix.ENOTDIR:
-		default:
+		}
+		if !errors.Is(err, unix.ENOENT) {
 			return openHome{}, fmt.Errorf("parent layer %s: %w", id, err)
 		}
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/fsat"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/tempdir"
 	"github.com/shalestore/shale/mount"
 	"golang.org/x/sys/unix"
@@ -48,26 +50,31 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	if spec.Attr, spec.Data, err = d.options(ctx, opts); err != nil {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 	}
-	lowers := d.lowersToMount
-	if d.opts.MountProgram != "" || !opts.IDMap.IsIdentity() { // what mounts with these says less of what it misses
-		lowers = d.lowers
-	}
-	if spec.Lower, err = lowers(ctx, dir); err != nil {
+	if spec.Lower, err = d.lowers(ctx, dir); err != nil {
 		return mount.Spec{}, err
 	}
 	if len(spec.Lower) == 0 {
+		if err := openat.IsDir(home, id+"/empty"); err != nil {
+			return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
+		}
 		spec.Lower = []string{filepath.Join(dir, "empty")}
+	}
+	if _, err := d.content(dir); err != nil {
+		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 	}
 	diff := filepath.Join(dir, "diff")
 	if spec.ReadOnly() {
 		spec.Lower = slices.Insert(spec.Lower, 0, diff)
 	} else {
 		spec.Upper, spec.Work = diff, filepath.Join(dir, "work")
+		if err := openat.IsDir(home, id+"/work"); err != nil {
+			return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
+		}
 		// overlayfs refuses to mount over what a volatile mount left when it wasn't
 		// unmounted, since its upper may be torn
 		// (Documentation/filesystems/overlayfs.rst, Volatile mount). The container asked
 		// for that risk.
-		if err := removeMark(filepath.Join(spec.Work, "work", "incompat", "volatile")); err != nil {
+		if err := removeMark(ctx, spec.Work); err != nil {
 			return mount.Spec{}, err
 		}
 	}
@@ -92,12 +99,21 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	return spec, makeMerged(ctx, home, dir, spec.Target)
 }
 
-// removeMark removes a directory that is missing as a rule, and empty otherwise.
-func removeMark(path string) error {
-	if err := unix.Rmdir(path); err == nil || err == unix.ENOENT {
+// removeMark removes the mark of a volatile mount from a work directory, a directory that
+// is missing as a rule, and empty otherwise.
+func removeMark(ctx context.Context, work string) error {
+	fd, err := openat.Open(work, "work/incompat", unix.O_PATH|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
-	return os.RemoveAll(path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if err := unix.Unlinkat(fd, "volatile", unix.AT_REMOVEDIR); err == nil || err == unix.ENOENT {
+		return nil
+	}
+	return fsat.RemoveAll(ctx, openat.ProcPath(fd)+"/volatile")
 }
 
 // options decides about the mount's flags and the file system's options. The caller's own

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
 	"golang.org/x/sys/unix"
@@ -34,7 +35,9 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 		if path, err := readAdditional(dir); err == nil && path != "" {
 			shown = append(shown, path)
 		}
-		d.liftLimits(home, id)
+		if err == nil || openat.IsDir(home, id) == nil { // a link in its place goes, and nothing else
+			d.liftLimits(home, id)
+		}
 		temp, err := d.bury(ctx, home, id, link)
 		if err != nil {
 			return nil, fmt.Errorf("overlay: delete layer %s: %w", id,
@@ -54,7 +57,7 @@ func (d *Driver) bury(ctx context.Context, home, id, link string) (*tempdir.Dir,
 	// stays, for Leftovers.
 	if link != "" {
 		symlink := filepath.Join(home, linkDir, link)
-		if target, err := os.Readlink(symlink); err == nil && target == linkTarget(id) {
+		if target, err := readSymlink(home, link); err == nil && target == linkTarget(id) {
 			if err := unix.Unlink(symlink); err != nil && err != unix.ENOENT {
 				return nil, &os.PathError{Op: "remove", Path: symlink, Err: err}
 			}

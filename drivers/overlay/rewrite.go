@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
 	"github.com/shalestore/shale/quota"
@@ -55,7 +56,7 @@ func (r rewriting) all(ctx context.Context, d *Driver, id, home string, lower []
 		step.Reached(ctx, "overlay: short name written")
 	}
 	symlink := filepath.Join(home, linkDir, link)
-	if target, err := os.Readlink(symlink); err != nil || target != linkTarget(id) {
+	if target, err := readSymlink(home, link); err != nil || target != linkTarget(id) {
 		aside := r.temp.Addition()
 		if err := os.Symlink(linkTarget(id), aside); err != nil {
 			return err
@@ -93,7 +94,7 @@ func (r rewriting) all(ctx context.Context, d *Driver, id, home string, lower []
 
 // anothers reports whether a short name leads to another layer, which is there.
 func (d *Driver) anothers(home, link, id string) bool {
-	target, err := os.Readlink(filepath.Join(home, linkDir, link))
+	target, err := readSymlink(home, link)
 	if err != nil {
 		return false
 	}
@@ -107,14 +108,14 @@ func (d *Driver) anothers(home, link, id string) bool {
 
 // nameOf finds a short name that leads to the layer already, or makes a new one.
 func nameOf(id, home string) (string, error) {
-	entries, err := os.ReadDir(filepath.Join(home, linkDir))
+	entries, err := openat.List(home, linkDir)
 	if err != nil {
 		return "", err
 	}
 	for _, entry := range entries {
-		target, err := os.Readlink(filepath.Join(home, linkDir, entry.Name()))
-		if err == nil && target == linkTarget(id) && validLink(entry.Name()) {
-			return entry.Name(), nil
+		target, err := readSymlink(home, entry.Name)
+		if err == nil && target == linkTarget(id) && validLink(entry.Name) {
+			return entry.Name, nil
 		}
 	}
 	return newLink(), nil
@@ -138,7 +139,7 @@ func (r rewriting) file(name, content string) error {
 	if err := writeFile(aside, content); err != nil {
 		return err
 	}
-	f, err := os.Open(aside)
+	f, err := openat.Reader(filepath.Split(aside))
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
@@ -41,8 +40,10 @@ func (s *staged) findLower(ctx context.Context) (root string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("parent %w", err)
 	}
-	s.lower, err = s.driver.chainOf(ctx, s.parent, dir)
-	return filepath.Join(dir, "diff"), err
+	if s.lower, err = s.driver.chainOf(ctx, s.parent, dir); err != nil {
+		return "", err
+	}
+	return s.driver.content(dir)
 }
 
 // TakeRoot gives the root directory the owner and mode of the staged parent's.

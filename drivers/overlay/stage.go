@@ -208,7 +208,7 @@ func (s *staged) Commit(ctx context.Context, id string) (err error) {
 	}
 	target := filepath.Join(s.home, id)
 	symlink := filepath.Join(s.home, linkDir, s.link)
-	if err := os.Symlink(linkTarget(id), symlink); err != nil {
+	if err := makeSymlink(s.home, s.link, id); err != nil {
 		return err
 	}
 	step.Reached(ctx, "overlay: short name made")
@@ -241,7 +241,7 @@ func (s *staged) sameParent() error {
 	if s.parent == "" {
 		return nil
 	}
-	if target, err := os.Readlink(filepath.Join(s.home, linkDir, s.parentLink)); err == nil &&
+	if target, err := readSymlink(s.home, s.parentLink); err == nil &&
 		target == linkTarget(s.parent) {
 		return nil
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/lockfile"
+	"github.com/shalestore/shale/internal/openat"
 )
 
 // Partial pulls of containers/storage fill directories staging/<n>, each with a lock that
@@ -52,7 +53,7 @@ func (d *Driver) pulls(ctx context.Context, fn func(dir string) error) (err erro
 	var errs []error
 	for _, home := range d.homes.Own {
 		staging := filepath.Join(home, stagingDirs)
-		entries, err := os.ReadDir(staging)
+		entries, err := openat.List(home, stagingDirs)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -60,7 +61,10 @@ func (d *Driver) pulls(ctx context.Context, fn func(dir string) error) (err erro
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			dir := filepath.Join(staging, entry.Name())
+			dir := filepath.Join(staging, entry.Name)
+			if !entry.IsDir() {
+				continue
+			}
 			if _, err := os.Lstat(filepath.Join(dir, stagingLock)); err != nil {
 				continue
 			}
@@ -87,13 +91,13 @@ func isProbe(name string) bool {
 func (d *Driver) Probes(ctx context.Context) (dirs []string, err error) {
 	defer drivers.Describe(&err, Name)
 	for _, home := range d.homes.Own {
-		entries, err := os.ReadDir(home)
+		entries, err := openat.List(home, ".")
 		if err != nil {
 			return nil, err
 		}
 		for _, entry := range entries {
-			if entry.IsDir() && isProbe(entry.Name()) {
-				dirs = append(dirs, filepath.Join(home, entry.Name()))
+			if entry.IsDir() && isProbe(entry.Name) {
+				dirs = append(dirs, filepath.Join(home, entry.Name))
 			}
 		}
 	}

@@ -26,11 +26,11 @@ func (d *Driver) Stat(ctx context.Context, id string) (_ drivers.Info, err error
 	if err != nil {
 		return drivers.Info{}, err
 	}
-	lowers, err := d.lowersOf(dir, parents, false)
+	lowers, err := d.lowersOf(dir, parents)
 	if err != nil {
 		return drivers.Info{}, err
 	}
-	own, err := content(dir)
+	own, err := d.content(dir)
 	if err != nil {
 		return drivers.Info{}, fmt.Errorf("layer %s: %w", id, err)
 	}
@@ -68,7 +68,7 @@ func (d *Driver) Usage(ctx context.Context, id string) (_ drivers.Usage, err err
 	if err != nil {
 		return drivers.Usage{}, err
 	}
-	own, err := content(dir)
+	own, err := d.content(dir)
 	if err != nil {
 		return drivers.Usage{}, fmt.Errorf("layer %s: %w", id, err)
 	}
