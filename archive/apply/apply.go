@@ -21,6 +21,7 @@ import (
 	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -284,7 +285,7 @@ func (a *applier) overrideRoot() error {
 	if a.opts.ForceMask == nil || a.rootSeen {
 		return nil
 	}
-	if err := unix.Fsetxattr(a.tree.root.fd, archive.OverrideStatXattr, []byte("0:0:0755:dir"), 0); err != nil {
+	if err := xattr.Open(a.tree.root.fd).Set(archive.OverrideStatXattr, []byte("0:0:0755:dir"), 0); err != nil {
 		return fmt.Errorf("set attribute %q of the root: %w", archive.OverrideStatXattr, err)
 	}
 	return nil

@@ -12,6 +12,8 @@ import (
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -118,7 +120,7 @@ func (a *applier) setFile(fd int, d *directory, at *attrs) error {
 	}
 	if d.acl {
 		// The archive says what ACLs its files have, or that they have none.
-		if err := unix.Fremovexattr(fd, "system.posix_acl_access"); err != nil && err != unix.ENODATA {
+		if err := xattr.Open(fd).Remove(xattr.AccessACL); err != nil {
 			return fmt.Errorf("remove inherited ACL: %w", err)
 		}
 	}
@@ -128,10 +130,7 @@ func (a *applier) setFile(fd int, d *directory, at *attrs) error {
 			return fmt.Errorf("set mode: %w", err)
 		}
 	}
-	if err := a.setXattrs(at, func(name string, value []byte) error {
-		return unix.Fsetxattr(fd, name, value,
-			0)
-	}); err != nil {
+	if err := a.setXattrs(at, xattr.Open(fd)); err != nil {
 		return err
 	}
 	if err := futimens(fd, &at.times); err != nil {
@@ -148,15 +147,15 @@ func (a *applier) newGroup(d *directory) uint32 {
 	return a.proc.gid
 }
 
-// setXattrs sets the extended attributes, and the override, with set.
-func (a *applier) setXattrs(at *attrs, set func(name string, value []byte) error) error {
+// setXattrs sets the extended attributes, and the override.
+func (a *applier) setXattrs(at *attrs, file xattr.File) error {
 	for _, x := range at.xattrs {
 		// Labels are the host's business: those of the archive name another host's
 		// policy.
 		if x.Name == "security.selinux" {
 			continue
 		}
-		err := set(x.Name, []byte(x.Value))
+		err := file.Set(x.Name, []byte(x.Value), 0)
 		if err == unix.ENOTSUP || err == unix.EPERM && a.proc.userns {
 			continue // the file system or the namespace can't hold it: a file without it is better than no layer
 		}
@@ -168,7 +167,7 @@ func (a *applier) setXattrs(at *attrs, set func(name string, value []byte) error
 		}
 	}
 	if at.override != "" {
-		if err := set(archive.OverrideStatXattr, []byte(at.override)); err != nil {
+		if err := file.Set(archive.OverrideStatXattr, []byte(at.override), 0); err != nil {
 			return fmt.Errorf("set attribute %q: %w", archive.OverrideStatXattr, err)
 		}
 	}
@@ -189,7 +188,7 @@ func (a *applier) tooLarge(err error) bool {
 // symlink, a device, a FIFO or a second name of anything. It is held by an O_PATH
 // descriptor meanwhile, so that all of it happens to one inode.
 func (a *applier) setNamed(d *directory, name string, at *attrs) error {
-	fd, err := unix.Openat(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openat.At(d.fd, name, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		return err
 	}
@@ -208,20 +207,18 @@ func (a *applier) setNamed(d *directory, name string, at *attrs) error {
 	// The kernel has no fchmod for O_PATH descriptors before fchmodat2 (Linux 6.6), and
 	// no fsetxattr before setxattrat (6.13): /proc leads to the very same inode, and to
 	// no other, by way of the descriptor.
-	self := "/proc/self/fd/" + strconv.Itoa(fd)
+	file := xattr.Held(fd)
 	if !symlink {
-		if err := unix.Chmod(self, at.mode); err != nil {
+		if err := unix.Chmod(openat.ProcPath(fd), at.mode); err != nil {
 			return fmt.Errorf("set mode: %w", err)
 		}
 	}
-	set := func(attr string, value []byte) error { return unix.Setxattr(self, attr, value, 0) }
 	if symlink {
 		// A symlink can't be reached through its own descriptor, only below its
 		// directory's.
-		self = "/proc/self/fd/" + strconv.Itoa(d.fd) + "/" + name
-		set = func(attr string, value []byte) error { return unix.Lsetxattr(self, attr, value, 0) }
+		file = xattr.At(d.fd, name)
 	}
-	if err := a.setXattrs(at, set); err != nil {
+	if err := a.setXattrs(at, file); err != nil {
 		return err
 	}
 	if err := unix.UtimesNanoAt(d.fd, name, at.times[:], unix.AT_SYMLINK_NOFOLLOW); err != nil {

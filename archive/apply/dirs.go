@@ -9,7 +9,9 @@ import (
 
 	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/tarstream"
+	"github.com/shalestore/shale/internal/dirent"
 	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,7 +95,7 @@ func newTree(path string) (*tree, error) {
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil && files.Cur/4 < openDirs {
 		t.limit = int(files.Cur/4) + 1
 	}
-	empty, err := isEmptyDir(fd)
+	empty, err := dirent.Empty(fd)
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("list %s: %w", path, err)
@@ -247,7 +249,7 @@ func (t *tree) adopt(fd int, path string, facts dirFacts, known bool) (*director
 		if kept, ok := t.facts[st.Ino]; ok {
 			facts = kept
 		} else {
-			n, err := unix.Fgetxattr(fd, "system.posix_acl_default", nil)
+			n, err := xattr.Open(fd).Size(xattr.DefaultACL)
 			facts.acl = err == nil && n > 0
 		}
 	}
@@ -336,20 +338,4 @@ func joinPath(dir, name string) string {
 		return name
 	}
 	return dir + "/" + name
-}
-
-// isEmptyDir reports whether nothing is in the directory.
-func isEmptyDir(fd int) (bool, error) {
-	buf := make([]byte, 1024)
-	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if err != nil || n <= 0 {
-			unix.Seek(fd, 0, unix.SEEK_SET)
-			return err == nil, err
-		}
-		if _, count, _ := unix.ParseDirent(buf[:n], -1, nil); count > 0 {
-			unix.Seek(fd, 0, unix.SEEK_SET)
-			return false, nil
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -102,7 +103,7 @@ func (w *writers) make(t *fileTask) error {
 	if err := w.a.ctx.Err(); err != nil {
 		return err
 	}
-	fd, err := openNew(t.dir.fd, t.name, t.at.mode&0o777)
+	fd, err := openat.Create(t.dir.fd, t.name, unix.O_WRONLY, t.at.mode&0o777)
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
 	}
@@ -139,16 +140,6 @@ func (w *writers) make(t *fileTask) error {
 		}
 	}
 	return w.a.setFile(fd, t.dir, &t.at)
-}
-
-// openNew makes the file name, which must not exist.
-func openNew(dirfd int, name string, perm uint32) (int, error) {
-	for {
-		fd, err := unix.Openat(dirfd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, perm)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
 }
 
 // content writes what comes in to where it belongs.

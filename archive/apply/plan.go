@@ -12,6 +12,7 @@ import (
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -268,8 +269,8 @@ func (a *applier) makeParent(d *directory, name string, uid, gid uint32) error {
 // dropInherited takes from a new directory the ACLs that its parent's default ACL has
 // given it. What can't be taken wasn't there.
 func dropInherited(fd int) {
-	unix.Fremovexattr(fd, "system.posix_acl_access")
-	unix.Fremovexattr(fd, "system.posix_acl_default")
+	_ = xattr.Open(fd).Remove(xattr.AccessACL)
+	_ = xattr.Open(fd).Remove(xattr.DefaultACL)
 }
 
 // setDir puts the attributes of an entry on a directory.
@@ -287,12 +288,10 @@ func (a *applier) setDir(d *directory, at *attrs) error {
 		}
 		d.mode = at.mode
 	}
-	if err := a.setXattrs(at, func(name string, value []byte) error {
-		if name == "system.posix_acl_default" {
-			d.acl = true
-		}
-		return unix.Fsetxattr(d.fd, name, value, 0)
-	}); err != nil {
+	for _, x := range at.xattrs {
+		d.acl = d.acl || x.Name == xattr.DefaultACL
+	}
+	if err := a.setXattrs(at, xattr.Open(d.fd)); err != nil {
 		return err
 	}
 	if len(at.xattrs) > 0 { // an ACL among them is another way to set the mode

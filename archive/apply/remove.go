@@ -3,6 +3,7 @@ package apply
 import (
 	"fmt"
 
+	"github.com/shalestore/shale/internal/dirent"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
@@ -61,7 +62,7 @@ func (a *applier) removeTree(d *directory, base string) error {
 		if len(stack) == 0 {
 			return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR)
 		}
-		up, err := unix.Openat(fd, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		up, err := openat.At(fd, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 		if err != nil {
 			return err
 		}
@@ -83,11 +84,12 @@ func (a *applier) removeTree(d *directory, base string) error {
 // removeFiles removes everything from the directory but directories, and returns the
 // names of those.
 func (a *applier) removeFiles(fd int, ino uint64) (subs []string, err error) {
-	names, err := readNames(fd)
+	list, err := dirent.List(fd)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range names {
+	for _, e := range list {
+		name := e.Name
 		var st unix.Stat_t
 		if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return nil, err
@@ -114,26 +116,4 @@ func inode(fd int) (uint64, error) {
 	var st unix.Stat_t
 	err := unix.Fstat(fd, &st)
 	return st.Ino, err
-}
-
-// readNames lists an open directory from its start.
-func readNames(fd int) ([]string, error) {
-	if _, err := unix.Seek(fd, 0, unix.SEEK_SET); err != nil {
-		return nil, err
-	}
-	var names []string
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if n <= 0 {
-			return names, nil
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
-	}
 }

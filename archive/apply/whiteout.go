@@ -7,7 +7,9 @@ import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/dirent"
 	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -87,7 +89,7 @@ func (a *applier) applyWhiteout(d *directory, w whiteoutEntry, at *attrs) error 
 }
 
 func (a *applier) makeOpaque(d *directory) error {
-	if err := unix.Fsetxattr(d.fd, a.opaque(), []byte("y"), 0); err != nil {
+	if err := xattr.Open(d.fd).Set(a.opaque(), []byte("y"), 0); err != nil {
 		return fmt.Errorf("make directory opaque: %w", err)
 	}
 	return nil
@@ -101,11 +103,12 @@ func (a *applier) removeLower(d *directory) error {
 	if err := a.writers.drain(); err != nil {
 		return err
 	}
-	names, err := readNames(d.fd)
+	list, err := dirent.List(d.fd)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
+	for _, e := range list {
+		name := e.Name
 		if !a.taken.Has(a.nameHash(d.ino, name)) {
 			if _, err := a.remove(d, name, false, false); err != nil {
 				return fmt.Errorf("%s: %w", shown(name), err)

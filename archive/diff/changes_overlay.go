@@ -6,7 +6,9 @@ import (
 	"fmt"
 
 	"github.com/shalestore/shale/archive/internal/layerdir"
+	"github.com/shalestore/shale/internal/dirent"
 	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,7 +47,7 @@ func OverlayChanges(ctx context.Context, upper string, lowers []string, userXatt
 		return nil, fmt.Errorf("read directory %s: %w", upper, err)
 	}
 	defer w.Close()
-	s := overlayScan{Walk: w, lowers: low, names: layerdir.OverlayNamesOf(userXattr), xattrs: layerdir.NewXattrBuffers()}
+	s := overlayScan{Walk: w, lowers: low, names: layerdir.OverlayNamesOf(userXattr), xattrs: xattr.NewReader()}
 	s.below = []layerStates{make(layerStates, len(low.fds))}
 	for w.Next(ctx) {
 		if err := s.visit(); err != nil {
@@ -62,7 +64,7 @@ type overlayScan struct {
 	*layerdir.Walk
 	lowers *lowerRoots
 	names  layerdir.OverlayNames
-	xattrs *layerdir.XattrBuffers
+	xattrs *xattr.Reader
 
 	changes changeList
 	listed  []bool        // for each directory on the way down: whether it is in the list
@@ -177,7 +179,7 @@ func (s *overlayScan) marks() (opaque bool, err error) {
 	if len(s.lowers.fds) == 0 {
 		return false, nil
 	}
-	opaque, err = s.names.Marks(s.xattrs, layerdir.XattrAt(s.Dir.FD, s.Name))
+	opaque, err = s.names.Marks(s.xattrs, xattr.At(s.Dir.FD, s.Name))
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
@@ -191,7 +193,7 @@ func (s *overlayScan) lookUp() (siblings, error) {
 	sib := siblings{kinds: make([]verdict, len(list)), states: make([]layerStates, len(list))}
 	decided := make([]bool, len(list))
 	for i, e := range list {
-		if e.Typ == unix.DT_DIR || e.Typ == unix.DT_UNKNOWN {
+		if e.Type == unix.DT_DIR || e.Type == unix.DT_UNKNOWN {
 			sib.states[i] = make(layerStates, len(s.lowers.fds))
 		}
 	}
@@ -228,7 +230,7 @@ func (s *overlayScan) lookUp() (siblings, error) {
 }
 
 // lookUpIn asks one lower, whose form of the current directory is open as dir.
-func (s *overlayScan) lookUpIn(dir, l int, list []layerdir.Dirent, sib *siblings, decided []bool) error {
+func (s *overlayScan) lookUpIn(dir, l int, list []dirent.Entry, sib *siblings, decided []bool) error {
 	for i, e := range list {
 		if decided[i] && sib.states[i] == nil {
 			continue

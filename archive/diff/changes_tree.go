@@ -9,6 +9,8 @@ import (
 
 	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/dirent"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,7 +34,7 @@ func TreeChanges(ctx context.Context, newDir, oldDir string, opts Options) ([]Ch
 		return nil, err
 	}
 	defer root.Release()
-	c := treeCompare{opts: opts, newXattrs: layerdir.NewXattrBuffers(), oldXattrs: layerdir.NewXattrBuffers()}
+	c := treeCompare{opts: opts, newXattrs: xattr.NewReader(), oldXattrs: xattr.NewReader()}
 	if c.new, err = layerdir.NewStack(root); err != nil {
 		return nil, err
 	}
@@ -64,11 +66,11 @@ type treeCompare struct {
 	frames               []compareFrame
 	prefix               []byte // path of the current directory with a final slash
 	changes              changeList
-	newXattrs, oldXattrs *layerdir.XattrBuffers
+	newXattrs, oldXattrs *xattr.Reader
 }
 
 type compareFrame struct {
-	new, old []layerdir.Dirent // what is left to look at, ascending
+	new, old []dirent.Entry // what is left to look at, ascending
 	inBoth   bool              // whether the old tree has the directory
 	gone     []string          // names that only the old tree has
 	base     int               // length of the prefix above
@@ -86,7 +88,7 @@ func (c *treeCompare) compare(ctx context.Context, inBoth bool) error {
 			return err
 		}
 		f := &c.frames[len(c.frames)-1]
-		var newOne, oldOne *layerdir.Dirent
+		var newOne, oldOne *dirent.Entry
 		switch {
 		case len(f.new) == 0 && len(f.old) == 0:
 			if err := c.leave(); err != nil {
@@ -112,15 +114,15 @@ func (c *treeCompare) compare(ctx context.Context, inBoth bool) error {
 }
 
 // visit compares one name; of the two, what is nil isn't there.
-func (c *treeCompare) visit(newOne, oldOne *layerdir.Dirent) error {
+func (c *treeCompare) visit(newOne, oldOne *dirent.Entry) error {
 	f := &c.frames[len(c.frames)-1]
 	var newSt, oldSt unix.Stat_t
 	var name string
 	if newOne != nil {
 		name = newOne.Name
 		// An addition's type is all that matters; mostly the directory told it.
-		if oldOne == nil && newOne.Typ != unix.DT_UNKNOWN {
-			newSt.Mode = uint32(newOne.Typ) << 12
+		if oldOne == nil && newOne.Type != unix.DT_UNKNOWN {
+			newSt.Mode = uint32(newOne.Type) << 12
 		} else if err := layerdir.StatAt(c.new.Top().FD, name, &newSt); layerdir.Absent(err) {
 			newOne = nil
 		} else if err != nil {
@@ -197,11 +199,11 @@ func (c *treeCompare) dir() string { return "/" + string(c.prefix) }
 // enter reads the directories that the stacks have just gone down to.
 func (c *treeCompare) enter(inBoth bool, entry int) (err error) {
 	f := compareFrame{inBoth: inBoth, entry: entry}
-	if f.new, err = layerdir.List(c.new.Top().FD); err != nil {
+	if f.new, err = dirent.List(c.new.Top().FD); err != nil {
 		return fmt.Errorf("read directory %s: %w", c.dir(), err)
 	}
 	if inBoth {
-		if f.old, err = layerdir.List(c.old.Top().FD); err != nil {
+		if f.old, err = dirent.List(c.old.Top().FD); err != nil {
 			return fmt.Errorf("read directory %s in the old tree: %w", c.dir(), err)
 		}
 	}
@@ -255,7 +257,7 @@ func (c *treeCompare) same(name string, newSt, oldSt *unix.Stat_t) (bool, error)
 			return false, layerdir.IgnoreAbsent(err)
 		}
 	}
-	same, err := c.sameXattrs(layerdir.XattrAt(newFD, name), layerdir.XattrAt(oldFD, name))
+	same, err := c.sameXattrs(xattr.At(newFD, name), xattr.At(oldFD, name))
 	return same, layerdir.IgnoreAbsent(err)
 }
 
@@ -272,7 +274,7 @@ func (c *treeCompare) sameOwner(newSt, oldSt *unix.Stat_t) bool {
 }
 
 // sameXattrs compares the attributes that count: the file capability and all of user.*.
-func (c *treeCompare) sameXattrs(newFile, oldFile layerdir.XattrFile) (bool, error) {
+func (c *treeCompare) sameXattrs(newFile, oldFile xattr.File) (bool, error) {
 	newNames, err := c.newXattrs.List(newFile)
 	if err != nil {
 		return false, err
@@ -284,7 +286,7 @@ func (c *treeCompare) sameXattrs(newFile, oldFile layerdir.XattrFile) (bool, err
 	compared := func(names []byte) (n int) {
 		for len(names) > 0 {
 			var name []byte
-			if name, names = layerdir.NextName(names); comparedXattr(name) {
+			if name, names = xattr.Next(names); comparedXattr(name) {
 				n++
 			}
 		}
@@ -299,7 +301,7 @@ func (c *treeCompare) sameXattrs(newFile, oldFile layerdir.XattrFile) (bool, err
 	// old.
 	for len(newNames) > 0 {
 		var raw []byte
-		if raw, newNames = layerdir.NextName(newNames); !comparedXattr(raw) {
+		if raw, newNames = xattr.Next(newNames); !comparedXattr(raw) {
 			continue
 		}
 		name := string(raw)

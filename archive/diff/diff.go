@@ -15,6 +15,7 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -318,12 +319,12 @@ func refuseRedirects(ctx context.Context, up *layerdir.Dir, names layerdir.Overl
 		return err
 	}
 	defer w.Close()
-	buf := layerdir.NewXattrBuffers()
+	buf := xattr.NewReader()
 	for w.Next(ctx) {
 		if w.Typ != unix.DT_DIR && w.Typ != unix.DT_REG {
 			continue
 		}
-		_, err := names.Marks(buf, layerdir.XattrAt(w.Dir.FD, w.Name))
+		_, err := names.Marks(buf, xattr.At(w.Dir.FD, w.Name))
 		switch {
 		case errors.Is(err, unix.ENOENT):
 			continue

@@ -15,6 +15,7 @@ import (
 	"github.com/shalestore/shale/archive/internal/readahead"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,11 +25,11 @@ const paxXattr = "SCHILY.xattr."
 // packer turns entries into bytes of a tar. Each worker has its own.
 type packer struct {
 	*packing
-	xattrs *layerdir.XattrBuffers
+	xattrs *xattr.Reader
 	header headerBuffer
 }
 
-func newPacker(p *packing) *packer { return &packer{packing: p, xattrs: layerdir.NewXattrBuffers()} }
+func newPacker(p *packing) *packer { return &packer{packing: p, xattrs: xattr.NewReader()} }
 
 // headerBuffer is where archive/tar writes a header to. The header's format is left to
 // that package: USTAR where the values fit, else PAX, else GNU, which makes the bytes
@@ -64,16 +65,16 @@ func (p *packer) Fill(ctx context.Context, e entry, out *readahead.ChunkWriter) 
 }
 
 func (p *packer) packFile(ctx context.Context, e entry, out *readahead.ChunkWriter) error {
-	file, fd := layerdir.XattrFile{}, -1
+	file, fd := xattr.File{}, -1
 	if e.as == asFile && e.st.Mode&unix.S_IFMT == unix.S_IFREG && e.st.Size > 0 {
 		var err error
 		if fd, err = layerdir.OpenFileAt(e.dir.FD, e.name, &e.st); err != nil {
 			return vanished(e, err)
 		}
 		defer unix.Close(fd)
-		file = layerdir.OpenXattr(fd)
+		file = xattr.Open(fd)
 	} else {
-		file = layerdir.XattrAt(e.dir.FD, e.name)
+		file = xattr.At(e.dir.FD, e.name)
 	}
 	if p.opts.OverrideStat && (layerdir.IsDir(&e.st) || e.st.Mode&unix.S_IFMT == unix.S_IFREG) {
 		value, ok, err := p.xattrs.Get(file, archive.OverrideStatXattr)
@@ -149,7 +150,7 @@ func copyFile(ctx context.Context, fd int, size int64, out *readahead.ChunkWrite
 
 // headerOf describes a file, and tells whether it is an opaque directory of an overlay
 // upper.
-func (p *packer) headerOf(e entry, file layerdir.XattrFile) (hdr *tar.Header, opaque bool, err error) {
+func (p *packer) headerOf(e entry, file xattr.File) (hdr *tar.Header, opaque bool, err error) {
 	st := &e.st
 	hdr = &tar.Header{
 		Name:    e.tarName(),
@@ -199,7 +200,7 @@ func (p *packer) headerOf(e entry, file layerdir.XattrFile) (hdr *tar.Header, op
 }
 
 // addXattrs puts the attributes that a layer carries into the header.
-func (p *packer) addXattrs(hdr *tar.Header, file layerdir.XattrFile) (opaque bool, err error) {
+func (p *packer) addXattrs(hdr *tar.Header, file xattr.File) (opaque bool, err error) {
 	names, err := p.xattrs.List(file)
 	if err != nil {
 		return false, err
@@ -207,7 +208,7 @@ func (p *packer) addXattrs(hdr *tar.Header, file layerdir.XattrFile) (opaque boo
 	total := 0
 	for len(names) > 0 {
 		var raw []byte
-		raw, names = layerdir.NextName(names)
+		raw, names = xattr.Next(names)
 		name := string(raw)
 		if p.overlay != nil {
 			switch name {

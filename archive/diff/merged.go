@@ -11,6 +11,7 @@ import (
 	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/internal/openat"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -103,11 +104,11 @@ type merged struct {
 	upper, root *layerdir.Dir
 	parent      *lowerRoots
 	dirs        parentDirs
-	xattrs      *layerdir.XattrBuffers
+	xattrs      *xattr.Reader
 }
 
 func openMerged(layer MergedLayer) (*merged, error) {
-	m := &merged{xattrs: layerdir.NewXattrBuffers(), parent: &lowerRoots{}}
+	m := &merged{xattrs: xattr.NewReader(), parent: &lowerRoots{}}
 	var err error
 	if m.upper, err = layerdir.OpenRoot(layer.Upper); err != nil {
 		return nil, err
@@ -223,7 +224,7 @@ func (m *merged) hidden(w *layerdir.Walk, f *found) (*found, error) {
 // but nothing depends on that: of a directory that is taken for one that replaces, the
 // mount shows everything, and everything is listed.
 func (m *merged) replaces(w *layerdir.Walk) (bool, error) {
-	file := layerdir.XattrAt(w.Dir.FD, w.Name)
+	file := xattr.At(w.Dir.FD, w.Name)
 	names, err := m.xattrs.List(file)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
@@ -234,7 +235,7 @@ func (m *merged) replaces(w *layerdir.Walk) (bool, error) {
 	var opaque, redirect []string
 	for len(names) > 0 {
 		var name []byte
-		name, names = layerdir.NextName(names)
+		name, names = xattr.Next(names)
 		switch string(name) {
 		case "trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque":
 			opaque = append(opaque, string(name))

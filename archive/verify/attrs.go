@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,7 +71,7 @@ func sameRecordedTime(recorded, found int64) bool {
 
 // extended compares the attributes that a tar carries: capabilities and those of users.
 // One that the file system can't hold isn't missed.
-func (c *treeCheck) extended(n *expected, file layerdir.XattrFile, differ func(string, ...any)) error {
+func (c *treeCheck) extended(n *expected, file xattr.File, differ func(string, ...any)) error {
 	if n.kind != tar.TypeReg && n.kind != tar.TypeDir {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (c *treeCheck) extended(n *expected, file layerdir.XattrFile, differ func(s
 	}
 	for len(names) > 0 {
 		var raw []byte
-		raw, names = layerdir.NextName(names)
+		raw, names = xattr.Next(names)
 		if name := string(raw); counts(name) && recorded[name] == nil {
 			differ("+%s", name)
 		}
@@ -120,16 +120,12 @@ func (c *treeCheck) extended(n *expected, file layerdir.XattrFile, differ func(s
 }
 
 // attribute reads one, and tells whether the file could have it.
-func (c *treeCheck) attribute(file layerdir.XattrFile, name string) (value string, there, possible bool, err error) {
+func (c *treeCheck) attribute(file xattr.File, name string) (value string, there, possible bool, err error) {
 	got, there, err := c.xattrs.Get(file, name)
 	if there || err != nil {
 		return string(got), there, true, err
 	}
-	if file.Name == "" {
-		_, err = unix.Fgetxattr(file.FD, name, nil)
-	} else {
-		_, err = unix.Lgetxattr(file.ViaProc(), name, nil)
-	}
+	_, err = file.Size(name)
 	return "", false, err == unix.ENODATA, nil
 }
 

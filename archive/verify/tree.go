@@ -13,6 +13,7 @@ import (
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/crc64"
+	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +25,7 @@ func (v *verifier) compare(ctx context.Context) error {
 	}
 	initial, err := idtools.EveryIDMapped()
 	userns := err == nil && !initial
-	c := treeCheck{verifier: v, ids: ids, xattrs: layerdir.NewXattrBuffers(), strangers: v.opts.Partial || v.expect.unclear ||
+	c := treeCheck{verifier: v, ids: ids, xattrs: xattr.NewReader(), strangers: v.opts.Partial || v.expect.unclear ||
 		len(v.opts.Own) > 1}
 	c.opaqueAttr = layerdir.OverlayNamesOf(v.opts.Whiteouts == archive.OverlayUser).Opaque
 	// The kernel shows trusted attributes to the host's root alone, and an ordinary
@@ -47,7 +48,7 @@ func (v *verifier) compare(ctx context.Context) error {
 type treeCheck struct {
 	*verifier
 	ids         idtools.Mapping
-	xattrs      *layerdir.XattrBuffers
+	xattrs      *xattr.Reader
 	top         bool // the newest of the own directories
 	strangers   bool // files that no member describes are none of our business
 	opaqueAttr  string
@@ -117,11 +118,11 @@ func (c *treeCheck) entry(w *layerdir.Walk, dir *expected) (*expected, error) {
 		return n, nil // a newer directory has it
 	}
 	n.seen = true
-	return n, c.node(path, n.file(), layerdir.XattrAt(w.Dir.FD, w.Name), &w.St, w.Dir.FD, w.Name)
+	return n, c.node(path, n.file(), xattr.At(w.Dir.FD, w.Name), &w.St, w.Dir.FD, w.Name)
 }
 
 // node compares one file. at and name tell where it is; name is "" for the open root.
-func (c *treeCheck) node(path string, n *expected, file layerdir.XattrFile, st *unix.Stat_t, at int, name string) error {
+func (c *treeCheck) node(path string, n *expected, file xattr.File, st *unix.Stat_t, at int, name string) error {
 	stat := *st
 	overridden, err := c.override(n, file, &stat)
 	if err != nil {
@@ -173,7 +174,7 @@ func (c *treeCheck) literalOpaque(at int, name string) bool {
 }
 
 // override puts into st what a store with a force mask says the file really is.
-func (c *treeCheck) override(n *expected, file layerdir.XattrFile, st *unix.Stat_t) (bool, error) {
+func (c *treeCheck) override(n *expected, file xattr.File, st *unix.Stat_t) (bool, error) {
 	for _, as := range n.as {
 		if slices.ContainsFunc(as.xattrs, func(x tarstream.Xattr) bool { return x.Name == archive.OverrideStatXattr }) {
 			return false, nil // the tar's own

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/dirent"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,7 +38,7 @@ type Walk struct {
 }
 
 type walkFrame struct {
-	list []Dirent
+	list []dirent.Entry
 	next int
 	base int // length of the prefix above this directory
 }
@@ -47,7 +48,7 @@ func NewWalk(root *Dir) (*Walk, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := List(root.FD)
+	list, err := dirent.List(root.FD)
 	if err != nil {
 		stack.Close()
 		return nil, err
@@ -72,7 +73,7 @@ func (w *Walk) Depth() int { return len(w.frames) - 1 }
 func (w *Walk) Descend() { w.into = true }
 
 // Siblings are all the entries of the current entry's directory.
-func (w *Walk) Siblings() []Dirent { return w.frames[len(w.frames)-1].list }
+func (w *Walk) Siblings() []dirent.Entry { return w.frames[len(w.frames)-1].list }
 
 // At is the current entry's place among its siblings.
 func (w *Walk) At() int { return w.frames[len(w.frames)-1].next - 1 }
@@ -110,7 +111,7 @@ func (w *Walk) Next(ctx context.Context) bool {
 		}
 		e := f.list[f.next]
 		f.next++
-		w.Dir, w.Name, w.Typ, w.hasSt = w.stack.Top(), e.Name, e.Typ, false
+		w.Dir, w.Name, w.Typ, w.hasSt = w.stack.Top(), e.Name, e.Type, false
 		if len(w.prefix)+len(e.Name) > PathMax {
 			w.Err = fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", w.prefix, errdefs.ErrInvalid,
 				PathMax)
@@ -151,9 +152,9 @@ func (w *Walk) enter() bool {
 	if Absent(err) { // gone, or no directory any more
 		return true
 	}
-	var list []Dirent
+	var list []dirent.Entry
 	if err == nil {
-		list, err = List(w.stack.Top().FD)
+		list, err = dirent.List(w.stack.Top().FD)
 	}
 	if err != nil {
 		w.Err = fmt.Errorf("read directory /%s: %w", w.Path, err)

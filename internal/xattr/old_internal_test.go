@@ -1,9 +1,10 @@
-package layerdir
+package xattr
 
 import (
 	"strings"
 	"testing"
 
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
 )
@@ -13,11 +14,11 @@ import (
 func TestXattrsOfOldKernels(t *testing.T) {
 	dir := t.TempDir()
 	testutil.Tree(t, dir, "f=x user.one=1 user.two=2", "l->f", "p|")
-	root, err := OpenRoot(dir)
+	root, err := openat.At(unix.AT_FDCWD, dir, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Release()
+	defer unix.Close(root)
 	long := "user." + strings.Repeat("n", 240)
 	for i := range 10 { // more names than the first buffer holds
 		if err := unix.Lsetxattr(dir+"/f", long+string(rune('a'+i)), nil, 0); err != nil {
@@ -25,10 +26,10 @@ func TestXattrsOfOldKernels(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"f", "l", "p"} {
-		now, before := NewXattrBuffers(), NewXattrBuffers()
+		now, before := NewReader(), NewReader()
 		before.old = true
-		got, err := now.List(XattrAt(root.FD, name))
-		want, errBefore := before.List(XattrAt(root.FD, name))
+		got, err := now.List(At(root, name))
+		want, errBefore := before.List(At(root, name))
 		if err != nil || errBefore != nil || string(got) != string(want) ||
 			(name == "f") != strings.Contains(string(got), "user.two\x00") {
 			t.Errorf("%s: %q, %v; before %q, %v", name, got, err, want, errBefore)
