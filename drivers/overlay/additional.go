@@ -98,8 +98,8 @@ func (d *Driver) content(dir string) (string, error) {
 	home, id := filepath.Split(dir)
 	rel := filepath.Join(id, "diff")
 	err := openat.IsDir(home, rel)
-	if err == nil || !errors.Is(err, errdefs.ErrCorrupt) {
-		return filepath.Join(dir, "diff"), err
+	if err == nil || errors.Is(err, fs.ErrNotExist) { // who needs a missing one will see
+		return filepath.Join(dir, "diff"), nil
 	}
 	shown, aerr := readAdditional(dir)
 	if aerr != nil || shown == "" {

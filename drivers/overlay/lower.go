@@ -261,7 +261,8 @@ func (d *Driver) holding(h openHomes, id string) (openHome, error) {
 			return openHome{}, fmt.Errorf("parent layer %s: %w", id, err)
 		}
 	}
-	return openHome{}, fmt.Errorf("parent layer %s: %w: its files are gone", id, errdefs.ErrCorrupt)
+	return openHome{}, fmt.Errorf("parent layer %s: %w", id,
+		openat.Damaged(filepath.Join(h[0].path, id, "diff"), "its files are gone"))
 }
 
 // appendGenerations appends a layer's diff1, diff2 and so on, as many as there are.
