@@ -47,9 +47,6 @@ func (m meter) cached() map[string]measured {
 		return nil
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil
-	}
 	data, err := io.ReadAll(io.LimitReader(f, maxMeasured))
 	if err != nil {
 		return nil
