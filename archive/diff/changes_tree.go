@@ -71,9 +71,9 @@ type treeCompare struct {
 
 type compareFrame struct {
 	new, old []dirent.Entry // what is left to look at, ascending
-	inBoth   bool              // whether the old tree has the directory
-	gone     []string          // names that only the old tree has
-	base     int               // length of the prefix above
+	inBoth   bool           // whether the old tree has the directory
+	gone     []string       // names that only the old tree has
+	base     int            // length of the prefix above
 	// entry is where the directory's own Modified stands in the list, put there in case
 	// something inside differs; -1 when it was listed on its own account, or is the root.
 	entry int

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,7 +53,7 @@ func (l *Lock) watch(ctx context.Context) (stop func()) {
 // kernel tells it of classic locks only (fcntl(2), F_OFD_GETLK). An open file description
 // is found by those who have a descriptor of it: /proc/PID/fdinfo lists a lock as theirs.
 func (l *Lock) holder() int {
-	fd, err := openRetry(l.path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	fd, err := openat.Open(filepath.Dir(l.path), filepath.Base(l.path), unix.O_RDONLY)
 	if err != nil {
 		return 0
 	}
