@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -344,4 +345,58 @@ func TestLimitsWithoutQuotas(t *testing.T) {
 	if ids, err := d.List(t.Context()); err != nil || !slices.Equal(ids, []string{"unlimited"}) {
 		t.Errorf("layers %v (%v)", ids, err)
 	}
+}
+
+// fillUp takes what blocks are free, without writing into them.
+func fillUp(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	must(t, err)
+	defer f.Close()
+	for range 2 { // what is delayed may need less in the end than was set aside for it
+		unix.Sync()
+		end, err := f.Seek(0, io.SeekEnd)
+		must(t, err)
+		for size := int64(1 << 30); size >= 4096; size /= 2 {
+			for unix.Fallocate(int(f.Fd()), 0, end, size) == nil {
+				end += size
+			}
+		}
+	}
+}
+
+// On a disk without a free block a layer with limits, or one that is only counted, can be
+// unmounted and deleted, and its project's limits go with it.
+func TestFullDiskWithQuotas(t *testing.T) {
+	eachQuotaFS(t, func(t *testing.T, disk *testutil.VMDisk) {
+		root := filepath.Join(disk.Dir, "root")
+		d := open(t, drivers.Place{Root: root}).(*overlay.Driver)
+		must(t, commitLimited(d, "limited", "", limits(4*miB, 100)))
+		must(t, commitLimited(d, "counted", "", &drivers.Limits{}))
+		for _, id := range []string{"limited", "counted"} {
+			target := perform(t, d, id, drivers.MountOptions{})
+			must(t, os.WriteFile(filepath.Join(target, "f"), []byte("content"), 0o600))
+		}
+		filler := filepath.Join(disk.Dir, "filler")
+		defer os.Remove(filler)
+		for _, id := range []string{"limited", "counted"} {
+			fillUp(t, filler)
+			info, err := d.Stat(t.Context(), id)
+			must(t, err)
+			must(t, mount.Unmount(info.MountPoint))
+			must(t, d.Unmounted(t.Context(), id))
+			trash, err := d.Delete(t.Context(), id)
+			must(t, err)
+			must(t, trash.Empty(t.Context()))
+		}
+		if ids, err := d.List(t.Context()); err != nil || len(ids) > 0 {
+			t.Errorf("layers %v (%v)", ids, err)
+		}
+		must(t, os.Remove(filler))
+		unix.Sync()
+		must(t, commitLimited(d, "next", "", &drivers.Limits{}))
+		if l, _, err := d.Quota(t.Context(), "next"); err != nil || !l.IsZero() {
+			t.Errorf("the next layer has limits %v (%v)", l, err)
+		}
+	})
 }
