@@ -46,7 +46,7 @@ type Config struct {
 	DisableVolatile bool
 	// AutoUserns bounds the user namespaces that are sized automatically.
 	AutoUserns AutoUserns
-	// PullOptions are the wishes for pulls; the transfer package reads them.
+	// PullOptions are requests about pulls; the transfer package reads them.
 	PullOptions PullOptions
 	// Rootless tells that there are no powers over the host, whether the process is in a
 	// user namespace already or not.

@@ -139,12 +139,12 @@ type StageOptions struct {
 	Content string
 }
 
-// Limits are wishes. nil means what the driver's settings say, 0 no limit.
+// Limits are what is asked for. nil means what the driver's settings say, 0 no limit.
 type Limits struct {
 	Bytes, Inodes *uint64
 }
 
-// Any reports whether a limit is wished for at all.
+// Any reports whether there is a limit at all.
 func (l *Limits) Any() bool {
 	return l != nil && (l.Bytes != nil && *l.Bytes != 0 || l.Inodes != nil && *l.Inodes != 0)
 }
@@ -191,7 +191,7 @@ type Trash interface {
 	Empty(ctx context.Context) error
 }
 
-// MountOptions are the wishes of whoever mounts.
+// MountOptions are what is asked for by whoever mounts.
 type MountOptions struct {
 	// ReadOnly mounts the layer's content and its parents as lowers, without upper and
 	// work.

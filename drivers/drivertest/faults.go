@@ -22,7 +22,7 @@ func leftovers(b *bench) {
 	b.must(s.Discard())
 	b.exists(b.stat("base").Content, "new", "!old")
 	b.layers("base")
-	b.noLeavings()
+	b.noLeftovers()
 }
 
 func parentGone(b *bench) {
@@ -40,7 +40,7 @@ func parentGone(b *bench) {
 	b.wantError(s.Commit(b.ctx, "child"), errdefs.ErrNotFound, "commit on a parent that is another layer now")
 	b.must(s.Discard())
 	b.layers("base")
-	b.noLeavings()
+	b.noLeftovers()
 }
 
 func discard(b *bench) {
@@ -48,7 +48,7 @@ func discard(b *bench) {
 	b.must(s.Discard())
 	b.must(s.Discard())
 	b.layers()
-	b.noLeavings()
+	b.noLeftovers()
 	b.wantError(s.Commit(b.ctx, "late"), errdefs.ErrInvalid, "commit after discard")
 	b.unknown("late")
 }
@@ -63,7 +63,7 @@ func committedTwice(b *bench) {
 	b.exists(b.stat("one").Content, "f")
 	b.must(s.Discard())
 	b.exists(b.stat("one").Content, "f")
-	b.noLeavings()
+	b.noLeftovers()
 }
 
 func recoverSpares(b *bench) {
@@ -80,7 +80,7 @@ func recoverSpares(b *bench) {
 	b.commit(s, "base")
 	b.exists(b.stat("base").Content, "f")
 	b.must(trash.Empty(b.ctx))
-	b.noLeavings()
+	b.noLeftovers()
 }
 
 func unknownLayers(b *bench) {
@@ -92,7 +92,7 @@ func unknownLayers(b *bench) {
 	b.wantError(err, errdefs.ErrNotFound, "mounts")
 	_, err = b.driver.Stage(b.ctx, "nobody", drivers.StageOptions{})
 	b.wantError(err, errdefs.ErrNotFound, "stage on it")
-	b.noLeavings()
+	b.noLeftovers()
 }
 
 // An ID must never be a path.
@@ -126,7 +126,7 @@ func hostileIDs(b *bench) {
 		b.must(s.Discard())
 	}
 	b.layers("base")
-	b.noLeavings()
+	b.noLeftovers()
 	testutil.SameTree(b, before, testutil.Snapshot(b, outside))
 }
 
@@ -145,7 +145,7 @@ func cancelled(b *bench) {
 	b.wantError(err, context.Canceled, "usage")
 	b.commit(s, "late")
 	b.layers("base", "late")
-	b.noLeavings()
+	b.noLeftovers()
 }
 
 // Only Commit and Delete are one at a time; everything else may go on beside them.
@@ -166,7 +166,7 @@ func concurrently(b *bench) {
 	}
 	wg.Wait()
 	b.layers("base")
-	b.noLeavings()
+	b.noLeftovers()
 }
 
 func oneLife(b *bench, lock *sync.Mutex, id string) error {
@@ -218,7 +218,7 @@ func status(b *bench) {
 		}
 		seen[p.Name] = true
 	}
-	b.noLeavings()
+	b.noLeftovers()
 }
 
 func home(b *bench) {

@@ -238,13 +238,13 @@ func deleteLayer(b *bench) {
 	b.layers()
 	b.remove("base") // again
 	b.remove("neverwas")
-	b.noLeavings()
+	b.noLeftovers()
 	b.create("base", "", "again=1")
 	b.exists(b.stat("base").Content, "again", "!a")
 }
 
-// noLeavings fails the test if anything is left in tempdirs.
-func (b *bench) noLeavings() {
+// noLeftovers fails the test if anything is left in tempdirs.
+func (b *bench) noLeftovers() {
 	b.Helper()
 	b.must(filepath.WalkDir(b.place.Root, func(path string, e os.DirEntry, err error) error {
 		if err == nil && filepath.Base(filepath.Dir(path)) == "tempdirs" {
@@ -289,7 +289,7 @@ func usage(b *bench) {
 		b.Errorf("%d inodes in a deep tree, want %d", got.Inodes, 5+2001)
 	}
 	b.remove("base")
-	b.noLeavings()
+	b.noLeftovers()
 }
 
 // A footprint is what deleting the layer gives back, and the stamp tells of what may have

@@ -165,7 +165,7 @@ func TestKilledBetweenAnyTwoSteps(t *testing.T) {
 }
 
 // afterCrash asserts what must hold after any crash: what is listed is whole, nothing is
-// in the way of doing it again, and Recover takes away, or Leavings names, all else.
+// in the way of doing it again, and Recover takes away, or Leftovers names, all else.
 func afterCrash(t *testing.T, root string, d *overlay.Driver) {
 	t.Helper()
 	ctx := t.Context()

@@ -117,7 +117,7 @@ func TestThePeersLayers(t *testing.T) {
 	}
 	must(t, mount.Unmount(target))
 	if left, err := d.Leftovers(t.Context()); err != nil || len(left) > 0 {
-		t.Errorf("leavings %v in a sound store (%v)", left, err)
+		t.Errorf("leftovers %v in a sound store (%v)", left, err)
 	}
 	trash, err := d.Delete(t.Context(), "ours")
 	must(t, err)
