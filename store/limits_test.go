@@ -26,8 +26,15 @@ func TestLimitsWithoutQuotas(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
 	cfg.Overlay.Size = 1 << 30
-	if _, err := allLayers(open(t, cfg)); !errors.Is(err, errdefs.ErrUnsupported) {
-		t.Errorf("setting size: %v", err)
+	s := open(t, cfg)
+	if _, err := allLayers(s); err != nil {
+		t.Errorf("a list under the setting size: %v", err)
+	}
+	if _, err := s.CreateContainer(ctx, store.ContainerOptions{}); !errors.Is(err, errdefs.ErrUnsupported) {
+		t.Errorf("a container under the setting size: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
 	}
 	cfg.Overlay.Size = 0
 	for _, driver := range []string{"overlay", "vfs"} {
