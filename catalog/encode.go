@@ -56,10 +56,10 @@ func (c *Catalog[R]) encode(r *R, before *element) (*element, error) {
 }
 
 // keepUnchanged puts the bytes of the former record in the place of what is encoded for
-// the members that nobody has changed, and adds those that R doesn't know. Not every value comes back from a struct as it
-// was: a number of a map beyond 2^53, a string that isn't UTF-8, a time with another
-// spelling. What such a value was when it was read and encoded again tells whether it is
-// still the same.
+// the members that nobody has changed, and adds those that R doesn't know. Not every
+// value comes back from a struct as it was: a number of a map beyond 2^53, a string that
+// isn't UTF-8, a time with another spelling. What such a value was when it was read and
+// encoded again tells whether it is still the same.
 func (c *Catalog[R]) keepUnchanged(raw, before []byte) ([]byte, error) {
 	former := new(R)
 	if err := c.decode.decode(before, former); err != nil {

@@ -90,8 +90,8 @@ func (c Comparison) Size(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	if native {
-		// The directory holds all that has changed, unless it was mounted with metacopy or
-		// redirect_dir once.
+		// The directory holds all that has changed, unless it was mounted with metacopy
+		// or redirect_dir once.
 		_, err := diff.OverlayChanges(ctx, c.Info.Content, c.Info.Lower, upper.UserXattr())
 		if err == nil {
 			usage, err := c.Driver.Usage(ctx, c.To)

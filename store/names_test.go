@@ -57,7 +57,8 @@ func TestNamesThatAreNone(t *testing.T) {
 func TestWhoHasTheName(t *testing.T) {
 	s, _ := populated(t)
 	ctx := t.Context()
-	for what, opts := range map[string]layers.CreateOptions{"name": {Names: []string{"base"}}, "ID": {ID: id("layer")}} {
+	for what, opts := range map[string]layers.CreateOptions{"name": {Names: []string{"base"}},
+		"ID": {ID: id("layer")}} {
 		holder, err := s.CreateLayer(ctx, opts)
 		if err == nil || holder.ID != id("layer") {
 			t.Errorf("a taken %s: layer %q, %v", what, holder.ID, err)
@@ -68,12 +69,13 @@ func TestWhoHasTheName(t *testing.T) {
 	}
 }
 
-// A container's changes become a layer on what it lies on. Where they can't, the container
-// and everything else stay as they were.
+// A container's changes become a layer on what it lies on. Where they can't, the
+// container and everything else stay as they were.
 func TestCommit(t *testing.T) {
 	s, _ := populated(t)
 	ctx := t.Context()
-	if _, err := s.ApplyDiff(ctx, findLayerOf(t, s, "box"), bytes.NewReader(layerTar(t, "d/", "d/f")), nil); err != nil {
+	if _, err := s.ApplyDiff(ctx, findLayerOf(t, s, "box"), bytes.NewReader(layerTar(t, "d/", "d/f")),
+		nil); err != nil {
 		t.Fatal(err)
 	}
 	made, err := s.Commit(ctx, "box", layers.CreateOptions{Names: []string{"step"}})

@@ -191,7 +191,8 @@ func TestAnotherStoreLostALayer(t *testing.T) {
 	if want := filepath.Join(theirs.GraphRoot, "overlay", id("app"), "diff"); lost.Path != want || !lost.ReadOnly {
 		t.Errorf("at %s, want %s", lost.Path, want)
 	}
-	for _, want := range []fsck.Object{{Kind: fsck.KindLayer, ID: id("mine")}, {Kind: fsck.KindLayer, ID: id("boxlayer")},
+	for _, want := range []fsck.Object{{Kind: fsck.KindLayer, ID: id("mine")},
+		{Kind: fsck.KindLayer, ID: id("boxlayer")},
 		{Kind: fsck.KindImage, ID: id("img")}, {Kind: fsck.KindImage, ID: id("new")},
 		{Kind: fsck.KindContainer, ID: id("box")}} {
 		if !slices.Contains(lost.Affects, want) {

@@ -134,7 +134,8 @@ func TestHintsHelp(t *testing.T) {
 			for _, ref := range refs {
 				command := append(strings.Fields(args), strings.Fields(ref)...)
 				s.must("mount", "work", "box")
-				if got := s.try(command...); got.status != statusBusy || !strings.Contains(got.stderr, "it is mounted") {
+				if got := s.try(command...); got.status != statusBusy ||
+					!strings.Contains(got.stderr, "it is mounted") {
 					t.Errorf("%v: %+v", command, got)
 				}
 				s.must("unmount", "--force", "work", "box")

@@ -190,8 +190,8 @@ func (p *program) printReport(report fsck.Report) {
 	}
 }
 
-// objectText names an object as people know it: by its kind, the short form of its ID, and
-// its names. A file is its path.
+// objectText names an object as people know it: by its kind, the short form of its ID,
+// and its names. A file is its path.
 func objectText(report fsck.Report, o fsck.Object) string {
 	text := string(o.Kind) + " " + o.ID
 	if o.Kind == fsck.KindLayer || o.Kind == fsck.KindImage || o.Kind == fsck.KindContainer {

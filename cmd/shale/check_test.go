@@ -56,7 +56,8 @@ func TestCheckAndGC(t *testing.T) {
 	got = s.try("check", "--quick")
 	name := strings.TrimSpace(strings.Split(s.must("names", image), "\n")[0])
 	if want := "image " + image[:12] + " (" + name + "):\n  data item \"item\": image data item is missing\n" +
-		"  `shale check --repair` writes the item again, where its content can be had, or deletes the image\n"; got.status != 3 ||
+		"  `shale check --repair` writes the item again, where its content can be had, " +
+		"or deletes the image\n"; got.status != 3 ||
 		!strings.Contains(got.stdout, want) || !strings.Contains(got.stdout, "`shale gc` removes it\n") ||
 		strings.Contains(got.stdout, image) || strings.Contains(got.stdout, stray) {
 		t.Errorf("%+v, want %q", got, want)

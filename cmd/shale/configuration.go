@@ -58,7 +58,8 @@ type settingView struct {
 	From  string `json:"from"` // file and line, variable, flag, or "default"
 }
 
-// peerConfiguration prints the settings as containers-storage does: in JSON, whoever reads.
+// peerConfiguration prints the settings as containers-storage does: in JSON, whoever
+// reads.
 func (p *program) peerConfiguration(command *cobra.Command) *cobra.Command {
 	command.Long = `Shows the settings in JSON. FILE is read instead of the storage.conf files that are
 searched otherwise.`

@@ -38,7 +38,8 @@ has then no parent.`,
   # one with user and group IDs of its own
   shale create-container --auto-userns example.com/base:1`
 		flags.StringVar(size, "size", "",
-			"its files may take `SIZE` at most, such as 10G, on a file system with project quotas; 0 for no limit (default: storage.conf's size)")
+			"its files may take `SIZE` at most, such as 10G, on a file system with project quotas; "+
+				"0 for no limit (default: storage.conf's size)")
 		flags.Uint64Var(inodes, "inodes", 0,
 			"it may have `NUMBER` files and directories at most; 0 for no limit (default: storage.conf's inodes)")
 		flags.BoolVar(auto, "auto-userns", false, "map IDs that no other container has, as many as the image needs")

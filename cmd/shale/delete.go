@@ -55,7 +55,8 @@ then. The commands delete-layer, delete-image and delete-container are the safe 
 	return p.deletion(command, (*store.Store).Delete)
 }
 
-// deleteByItsRules deletes a container, an image or a layer as the command for its kind does.
+// deleteByItsRules deletes a container, an image or a layer as the command for its kind
+// does.
 func deleteByItsRules(s *store.Store, ctx context.Context, ref string) error {
 	err := s.DeleteContainer(ctx, ref)
 	if errors.Is(err, errdefs.ErrNotFound) {
@@ -102,8 +103,8 @@ func (p *program) deletion(command *cobra.Command,
 	return command
 }
 
-// refuseMounted is the error for a layer or container that is mounted. What isn't there, or
-// is an image, is left to the deletion to speak of.
+// refuseMounted is the error for a layer or container that is mounted. What isn't there,
+// or is an image, is left to the deletion to speak of.
 func refuseMounted(ctx context.Context, s *store.Store, ref string, force bool) error {
 	if force {
 		return nil
@@ -145,7 +146,8 @@ It refuses to delete an image that a container was made of.`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: p.completeImages,
 	}
-	test := command.Flags().BoolP(p.either("dry-run", "test"), p.either("n", "t"), false, "only say which layers would go")
+	test := command.Flags().BoolP(p.either("dry-run", "test"), p.either("n", "t"), false,
+		"only say which layers would go")
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		type outcome struct {

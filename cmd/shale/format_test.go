@@ -27,8 +27,10 @@ func TestJSONIsOneValue(t *testing.T) {
 		"get-names base", "list-layer-data base", "list-image-data image:1", "list-container-data web", "changes work",
 		"mount work", "mount work", "mounted work base", "unmount work", "unmount work base", "unmount work",
 		"layer-parent-owners base", "container-parent-owners web", "create-layer", "create-image base",
-		"create-container --name web2 image:1", "add-names --name more base", "status", "version", "config", "usage", "check",
-		"gc", "gc --dry-run", "storage-layers", "create-storage-layer", "delete-layer work", "delete-container web web2",
+		"create-container --name web2 image:1", "add-names --name more base", "status", "version", "config", "usage",
+		"check",
+		"gc", "gc --dry-run", "storage-layers", "create-storage-layer", "delete-layer work",
+		"delete-container web web2",
 		"delete-image --dry-run image:1", "wipe --yes", "shutdown",
 	} {
 		got := s.try(append(strings.Fields(args), "--json")...)
@@ -179,7 +181,8 @@ func TestPeersGrammarByNameAndWord(t *testing.T) {
 		}
 	}
 	if got := s.try("storage", "layer", "gone"); got.status != 1 ||
-		!strings.HasPrefix(got.stderr, "shale: storage layer: ") || !strings.Contains(got.stderr, "`shale storage layers`") {
+		!strings.HasPrefix(got.stderr, "shale: storage layer: ") ||
+		!strings.Contains(got.stderr, "`shale storage layers`") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -40,7 +40,8 @@ func speakAs(command *cobra.Command, path string) {
 	command.Example = strings.ReplaceAll(command.Example, "shale ", path+" ")
 }
 
-// either is a text of our own grammar or of that of containers-storage, whichever is built.
+// either is a text of our own grammar or of that of containers-storage, whichever is
+// built.
 func (p *program) either(ours, theirs string) string {
 	if p.peer {
 		return theirs

@@ -220,7 +220,8 @@ unshare:
 `
 
 func TestPeersCommandsAndFlagsExist(t *testing.T) {
-	p := &program{args: []string{peerName, "docs"}, stdin: strings.NewReader(""), stdout: io.Discard, stderr: io.Discard,
+	p := &program{args: []string{peerName, "docs"}, stdin: strings.NewReader(""), stdout: io.Discard,
+		stderr: io.Discard,
 		global: &globalFlags{}, peer: true}
 	root := p.rootCommand()
 	for line := range strings.Lines(strings.TrimPrefix(flagsOfPeer, "\n")) {

@@ -11,7 +11,8 @@ import (
 func TestProgressIsRedrawnAtMostTenTimesASecond(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(1000, 0)
-	line := &progress{mode: progressBar, out: &out, width: 80, verb: "importing", total: 1000, now: func() time.Time { return now },
+	line := &progress{mode: progressBar, out: &out, width: 80, verb: "importing", total: 1000,
+		now:   func() time.Time { return now },
 		began: now}
 	for i := range int64(1001) { // two seconds
 		line.update(i)
@@ -34,7 +35,8 @@ func TestProgressIsRedrawnAtMostTenTimesASecond(t *testing.T) {
 func TestProgressLineNeverWraps(t *testing.T) {
 	var out bytes.Buffer
 	now := time.Unix(1000, 0)
-	line := &progress{mode: progressBar, out: &out, width: 20, verb: "importing", total: 1e12, now: func() time.Time { return now },
+	line := &progress{mode: progressBar, out: &out, width: 20, verb: "importing", total: 1e12,
+		now:   func() time.Time { return now },
 		began: now.Add(-time.Hour)}
 	line.update(5e11)
 	if text := strings.TrimSuffix(strings.TrimPrefix(out.String(), "\r"), "\x1b[K"); len(text) != 19 {

@@ -55,7 +55,8 @@ func takes(root *cobra.Command, words []string) error {
 	return command.ValidateArgs(command.Flags().Args())
 }
 
-// Each command that the manual, the README and the documents show is one that shale takes.
+// Each command that the manual, the README and the documents show is one that shale
+// takes.
 func TestShownCommandsAreTaken(t *testing.T) {
 	count := 0
 	check := func(where, text string) {

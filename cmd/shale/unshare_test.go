@@ -76,7 +76,8 @@ func TestCommandsEnterANamespace(t *testing.T) {
 	if err != nil || len(output) != 65 {
 		t.Fatalf("%v: %s", err, output)
 	}
-	// A mount would end with the command, and what is written below its path land elsewhere.
+	// A mount would end with the command, and what is written below its path land
+	// elsewhere.
 	for _, grammar := range [][]string{nil, {storageVerb}} {
 		command = process(t, append(grammar, append(flags, "mount", "mine")...)...)
 		var stdout, stderr bytes.Buffer

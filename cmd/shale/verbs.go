@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// A verb is a command: its names, its place in help and docs/cli.md, and who has it, our own
-// grammar, that of containers-storage, or both.
+// A verb is a command: its names, its place in help and docs/cli.md, and who has it, our
+// own grammar, that of containers-storage, or both.
 type verb struct {
 	names string // divided by spaces
 	group string
@@ -128,7 +128,8 @@ func (p *program) addVerbs(parent *cobra.Command, path string) {
 	parent.AddGroup(groups...)
 	all := slices.DeleteFunc(verbs(), func(v verb) bool { return v.in&has == 0 })
 	asked := slices.DeleteFunc(slices.Clone(all), func(v verb) bool {
-		return !slices.ContainsFunc(strings.Fields(v.names), func(name string) bool { return slices.Contains(p.args, name) })
+		return !slices.ContainsFunc(strings.Fields(v.names),
+			func(name string) bool { return slices.Contains(p.args, name) })
 	})
 	if len(asked) == 0 || p.wantsAll() {
 		asked = all
@@ -147,6 +148,7 @@ func (p *program) addVerbs(parent *cobra.Command, path string) {
 // wantsAll reports whether the command line is about commands in general.
 func (p *program) wantsAll() bool {
 	return slices.ContainsFunc(p.args, func(arg string) bool {
-		return arg == "help" || arg == "docs" || arg == "completion" || strings.HasPrefix(arg, cobra.ShellCompRequestCmd)
+		return arg == "help" || arg == "docs" || arg == "completion" ||
+			strings.HasPrefix(arg, cobra.ShellCompRequestCmd)
 	})
 }

@@ -31,12 +31,12 @@ func (p *program) version() *cobra.Command {
 	return command
 }
 
-// workingCopy is the commit that "make build" builds, for the linker to set: the go command
-// tells none of a workspace.
+// workingCopy is the commit that "make build" builds, for the linker to set: the go
+// command tells none of a workspace.
 var workingCopy string
 
-// buildVersion is the version of the module that was built, as the go command knows it. For
-// a working copy it is "(devel)" and the commit.
+// buildVersion is the version of the module that was built, as the go command knows it.
+// For a working copy it is "(devel)" and the commit.
 func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

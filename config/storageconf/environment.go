@@ -65,8 +65,8 @@ func (env Environment) get(name string) string {
 // in a user namespace that a container engine made has the paths of root.
 func (env Environment) ownPaths() bool { return env.Rootless && env.Caller.UID != 0 }
 
-// canWrite is CanWrite. What fails for another reason than a missing right says so when it
-// is used.
+// canWrite is CanWrite. What fails for another reason than a missing right says so when
+// it is used.
 func (env Environment) canWrite(dir string) bool {
 	if env.CanWrite != nil {
 		return env.CanWrite(dir)

@@ -79,10 +79,12 @@ func (s Settings) CheckRoots() error {
 	if !s.env.ownPaths() {
 		return nil
 	}
-	for _, root := range []struct{ key, path string }{{"storage.graphroot", s.GraphRoot}, {"storage.runroot", s.RunRoot}} {
+	for _, root := range []struct{ key, path string }{{"storage.graphroot", s.GraphRoot},
+		{"storage.runroot", s.RunRoot}} {
 		if !s.env.canWrite(root.path) {
 			return wrong(s.Origins[root.key], root.key,
-				"user %d can't write to %s; %s in ~/.config/containers/storage.conf, or --graph and --run, name another directory",
+				"user %d can't write to %s; %s in ~/.config/containers/storage.conf, "+
+					"or --graph and --run, name another directory",
 				s.Caller.UID, root.path, root.key)
 		}
 	}

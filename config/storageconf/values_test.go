@@ -320,8 +320,8 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
-// What is for drivers that Shale doesn't have is nothing to warn of: it stands in files of
-// distributions.
+// What is for drivers that Shale doesn't have is nothing to warn of: it stands in files
+// of distributions.
 func TestForeignDriversAreNoWarning(t *testing.T) {
 	h := newHost(t)
 	h.write("etc/containers/storage.conf", `[storage]
@@ -352,8 +352,8 @@ func TestImageStoreIsExpanded(t *testing.T) {
 }
 
 // The roots that a file of the system names are root's. An ordinary user, who can't write
-// there, has the default; a file of the user's own counts whatever it says, and CheckRoots
-// tells what is wrong with it.
+// there, has the default; a file of the user's own counts whatever it says, and
+// CheckRoots tells what is wrong with it.
 func TestRootsOfTheSystemAreNoUsers(t *testing.T) {
 	h := newHost(t)
 	h.uid = 4711
@@ -364,7 +364,8 @@ func TestRootsOfTheSystemAreNoUsers(t *testing.T) {
 		"etc/containers/storage.conf.d/graph.conf"} {
 		h.write(file, text)
 		s, warnings, err := h.load(storageconf.Overrides{})
-		if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0].String(), file+":2: storage.graphroot has no") {
+		if err != nil || len(warnings) != 2 || !strings.Contains(warnings[0].String(),
+			file+":2: storage.graphroot has no") {
 			t.Errorf("%s: warnings %v (%v)", file, warnings, err)
 		}
 		if s.GraphRoot != filepath.Join(h.root, "home/ann/.local/share/containers/storage") ||
@@ -382,11 +383,13 @@ func TestRootsOfTheSystemAreNoUsers(t *testing.T) {
 	}
 	own := h.write("home/ann/.config/containers/storage.conf", text)
 	s := h.mustLoad(storageconf.Overrides{})
-	if err := s.CheckRoots(); !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), own+":2: storage.graphroot") {
+	if err := s.CheckRoots(); !errors.Is(err, errdefs.ErrInvalid) ||
+		!strings.Contains(err.Error(), own+":2: storage.graphroot") {
 		t.Errorf("the user's own file, graph root %s: %v", s.GraphRoot, err)
 	}
 	h.uid = 0
-	if s := h.mustLoad(storageconf.Overrides{File: own}); s.GraphRoot != "/var/lib/containers/storage" || s.CheckRoots() != nil {
+	if s := h.mustLoad(storageconf.Overrides{File: own}); s.GraphRoot != "/var/lib/containers/storage" ||
+		s.CheckRoots() != nil {
 		t.Errorf("root: %s, %v", s.GraphRoot, s.CheckRoots())
 	}
 }

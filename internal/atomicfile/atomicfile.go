@@ -74,7 +74,8 @@ type Next struct {
 	aside string // "" once it is in place or discarded
 	fd    int    // -1 once it is closed
 	st    unix.Stat_t
-	// reserve tells that aside isn't a file made for this content, but the path's reserve.
+	// reserve tells that aside isn't a file made for this content, but the path's
+	// reserve.
 	reserve bool
 }
 

@@ -21,8 +21,8 @@ type flaw struct {
 	path string // of the file that is wrong, or ""
 	key  string // of the data item, or the parent that is missing
 	what string
-	// parents, for a wrongParent, is what the driver's files agree on as lying beneath the
-	// layer, nearest first.
+	// parents, for a wrongParent, is what the driver's files agree on as lying beneath
+	// the layer, nearest first.
 	parents []string
 }
 
@@ -111,7 +111,9 @@ func (c *checker) layerFlaw(layer layers.Layer, flaw flaw, misled map[string]boo
 	switch f.Remedy {
 	case RemedyRecord:
 		parent := append(flaw.parents, "")[0]
-		f.fix = c.editLayer(layer.ID, "recorded "+quoted(parent)+" as its parent", func(l *layers.Layer) { l.Parent = parent })
+		f.fix = c.editLayer(layer.ID, "recorded "+quoted(parent)+" as its parent", func(l *layers.Layer) {
+			l.Parent = parent
+		})
 	case RemedyForget:
 		f.fix = c.editLayer(layer.ID, "forgot the data item "+flaw.key, func(l *layers.Layer) {
 			l.BigDataNames = slices.DeleteFunc(l.BigDataNames, func(key string) bool { return key == flaw.key })
@@ -190,17 +192,20 @@ func (c *checker) examine(ctx context.Context, l *layers.ReadTx, layer layers.La
 	lost := slices.ContainsFunc(flaws, func(f flaw) bool { return f.kind == noContent })
 	if !lost && !layer.ReadOnly && c.elsewhere(layer.ID) {
 		lost = true
-		flaws = append(flaws, flaw{kind: noContent, what: "the layer's directory is missing; only another store has it"})
+		flaws = append(flaws, flaw{kind: noContent,
+			what: "the layer's directory is missing; only another store has it"})
 	}
-	// An image store, which several graph roots can share, has the records and the content
-	// of its layers, but tar-split files and data items stay with whoever made them.
+	// An image store, which several graph roots can share, has the records and the
+	// content of its layers, but tar-split files and data items stay with whoever made
+	// them.
 	shared := !layer.ReadOnly && l.InImageStore(layer.ID)
 	if layer.DiffID != "" && layer.TOCDigest == "" && !copied && !lost {
 		path := c.Layers.TarSplit(layer)
 		if info, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
 			at, serr := c.Driver.Stat(ctx, layer.ID)
 			if !shared && (serr != nil || ownContent(at)) { // or another store has its tar
-				flaws = append(flaws, flaw{kind: noTarSplit, path: path, what: "the recipe of the layer's tar is missing"})
+				flaws = append(flaws, flaw{kind: noTarSplit, path: path,
+					what: "the recipe of the layer's tar is missing"})
 			}
 		} else if err != nil {
 			return nil, err

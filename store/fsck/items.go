@@ -151,7 +151,8 @@ func (c *checker) checkContainers(k *containers.ReadTx) {
 		if id := container.LayerID; c.byID[id] == nil && !c.unrecorded[Object{KindLayer, id}] {
 			c.add(o.Kind, o.ID, RemedyDelete, "layer %s: layer is missing", id)
 		} else if owner := owners[id]; c.byID[id] != nil && owner != o {
-			c.add(o.Kind, o.ID, RemedyDelete, "layer %s: it is the layer of %s, and would be deleted with the container", id,
+			c.add(o.Kind, o.ID, RemedyDelete,
+				"layer %s: it is the layer of %s, and would be deleted with the container", id,
 				owner)
 		}
 		for _, key := range container.BigDataNames {

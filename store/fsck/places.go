@@ -19,10 +19,11 @@ import (
 // misplaced reports what is in the place of a directory or a file of the format and is
 // something else: a link, which would lead out of the store, a pipe, at which a reader
 // would wait for ever, a file where a directory should be. It only looks at names and
-// types, so that it serves a store that nothing else should be asked about. Only the roots
-// and the drivers' homes may be links.
+// types, so that it serves a store that nothing else should be asked about. Only the
+// roots and the drivers' homes may be links.
 //
-// Where it is in the way of the records, everything else has to wait, and blocked says so.
+// Where it is in the way of the records, everything else has to wait, and blocked says
+// so.
 func misplaced(cfg config.Config) (found Report, blocked bool, err error) {
 	p := places{seen: map[string]bool{}}
 	for _, root := range []string{cfg.GraphRoot, cfg.ImageStore, cfg.RunRoot} {
@@ -113,8 +114,8 @@ func (p *places) entries(home string, names ...string) (dirs []string) {
 	return dirs
 }
 
-// directory reports whether there is a directory at path. What is missing is for others to
-// miss.
+// directory reports whether there is a directory at path. What is missing is for others
+// to miss.
 func (p *places) directory(path string) bool {
 	info, err := os.Lstat(path)
 	if err == nil && !info.IsDir() {
