@@ -85,7 +85,7 @@ func TestConfigWarns(t *testing.T) {
 	}
 	// Who asks about layers isn't told.
 	dir := t.TempDir()
-	path = confFile(t, "[storage]\ndriver = \"vfs\"\ngraphroot = \""+dir+"/g\"\nrunroot = \""+dir+"/r\"\nnovelty = 1\n")
+	confFile(t, "[storage]\ndriver = \"vfs\"\ngraphroot = \""+dir+"/g\"\nrunroot = \""+dir+"/r\"\nnovelty = 1\n")
 	if got := in(t, "", "layers"); got.status != 0 || got.stderr != "" {
 		t.Errorf("layers: status %d, %q", got.status, got.stderr)
 	}

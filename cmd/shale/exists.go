@@ -36,13 +36,13 @@ exits with status 4 when one is missing.`,
 		var answers []answer
 		missing := false
 		for _, ref := range args {
-			any, wanted := false, true
+			found, wanted := false, true
 			err := s.View(ctx, func(tx *store.ReadTx) error {
 				for _, kind := range []struct {
 					asked bool
 					find  func() error
 				}{
-					{true, func() error { _, err := tx.Lookup(ref); any = err == nil; return err }},
+					{true, func() error { _, err := tx.Lookup(ref); found = err == nil; return err }},
 					{*layer, func() error { _, err := tx.Layer(ref); return err }},
 					{*image, func() error { _, err := tx.Image(ref); return err }},
 					{*container, func() error { _, err := tx.Container(ref); return err }},
@@ -62,7 +62,7 @@ exits with status 4 when one is missing.`,
 				return err
 			}
 			missing = missing || !wanted
-			answers = append(answers, answer{ref, any && p.peer || wanted})
+			answers = append(answers, answer{ref, found && p.peer || wanted})
 		}
 		var err error
 		if p.peer && form.json() {

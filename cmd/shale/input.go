@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -40,20 +41,17 @@ func (p *program) openInput(ctx context.Context, path string) (*input, error) {
 	}
 	info, err := file.Stat()
 	if err != nil {
-		closeFile()
-		return nil, fmt.Errorf("%s: %w", file.Name(), err)
+		return nil, errors.Join(fmt.Errorf("%s: %w", file.Name(), err), closeFile())
 	}
 	if info.Mode().IsRegular() {
 		return &input{Reader: file, Size: info.Size(), close: closeFile}, nil
 	}
 	if info.IsDir() {
-		closeFile()
-		return nil, fmt.Errorf("%s is a directory", file.Name())
+		return nil, errors.Join(fmt.Errorf("%s is a directory", file.Name()), closeFile())
 	}
 	waiter, err := newWaiter(ctx, file)
 	if err != nil {
-		closeFile()
-		return nil, err
+		return nil, errors.Join(err, closeFile())
 	}
 	return &input{Reader: waiter, close: func() error { waiter.stop(); return closeFile() }}, nil
 }
@@ -71,7 +69,7 @@ func (p *program) openArchive(ctx context.Context, path string) (*input, error) 
 	start := bufio.NewReader(in.Reader)
 	if _, err := start.Peek(1); err != nil {
 		in.Close()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = fmt.Errorf("%s: %w: it is empty, which no archive is", cmp.Or(path, "standard input"),
 				errdefs.ErrInvalid)
 		}
@@ -97,7 +95,9 @@ func newWaiter(ctx context.Context, file *os.File) (*waiter, error) {
 	}
 	// closed by its finalizer: a poll may still hold the number when stop is called
 	wake := os.NewFile(uintptr(fd), "eventfd")
-	stop := context.AfterFunc(ctx, func() { wake.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0}) })
+	stop := context.AfterFunc(ctx, func() {
+		_, _ = wake.Write([]byte{1, 0, 0, 0, 0, 0, 0, 0}) // an eventfd takes eight bytes whenever it is open
+	})
 	return &waiter{ctx: ctx, file: file, wake: wake, stop: stop}, nil
 }
 

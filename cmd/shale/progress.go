@@ -116,7 +116,8 @@ func (g *progress) line() {
 		fmt.Fprintln(g.out, progressLine(g.verb, g.done, g.total, elapsed))
 		return
 	}
-	json.NewEncoder(g.out).Encode(struct {
+	// who doesn't read progress any more has no use for an error about it either
+	_ = json.NewEncoder(g.out).Encode(struct {
 		Work    string  `json:"work"`
 		Done    int64   `json:"done"`
 		Total   int64   `json:"total,omitempty"`

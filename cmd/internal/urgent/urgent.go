@@ -2,6 +2,7 @@
 package urgent
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"runtime"
@@ -48,7 +49,7 @@ func Process() {
 			if err != nil {
 				continue
 			}
-			if set(tid, nice) == unix.EPERM {
+			if errors.Is(set(tid, nice), unix.EPERM) {
 				_ = set(tid, granted(limit.Cur))
 			}
 		}
