@@ -57,8 +57,8 @@ then. The commands delete-layer, delete-image and delete-container are the safe 
 
 // deleteByItsRules deletes a container, an image or a layer as the command for its kind
 // does.
-func deleteByItsRules(s *store.Store, ctx context.Context,
-	ref string) error { //nolint:revive // in the form of a method expression
+func deleteByItsRules(s *store.Store, ctx context.Context, //nolint:revive // as a method expression
+	ref string) error {
 	err := s.DeleteContainer(ctx, ref)
 	if errors.Is(err, errdefs.ErrNotFound) {
 		if _, err = s.DeleteImage(ctx, ref, true); errors.Is(err, errdefs.ErrNotFound) {
