@@ -147,7 +147,8 @@ func (c *treeCompare) visit(newOne, oldOne *dirent.Entry) error {
 		return nil
 	}
 	if len(c.prefix)+len(name) > layerdir.PathMax {
-		return fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", c.prefix, errdefs.ErrInvalid, layerdir.PathMax)
+		return fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", c.prefix, errdefs.ErrInvalid,
+			layerdir.PathMax)
 	}
 	path := c.dir() + name
 	entry := -1

@@ -11,8 +11,8 @@ import (
 
 // expectation is the tree that the members of a layer's tar describe, or those of several
 // layers one after another: what Layer finds in a directory if nobody has touched it. It
-// follows the rules of apply.Tar. Where a tar means something that only the making of it can
-// tell (names that go through symlinks), it expects less rather than something wrong.
+// follows the rules of apply.Tar. Where a tar means something that only the making of it
+// can tell (names that go through symlinks), it expects less rather than something wrong.
 type expectation struct {
 	root *expected
 	// layer counts the tars, from 0. What comes from an earlier one has been copied
@@ -211,8 +211,8 @@ func (n *expected) file() *expected {
 
 func (n *expected) isDir() bool { return n.kind == tar.TypeDir || n.kind == kindImplied }
 
-// changedBy notes that a layer gives the directory another list of names. apply.Tar sets the
-// times of the directories that the same layer describes at its end, those of others
+// changedBy notes that a layer gives the directory another list of names. apply.Tar sets
+// the times of the directories that the same layer describes at its end, those of others
 // change.
 func (n *expected) changedBy(layer int) {
 	if n.layer != layer {

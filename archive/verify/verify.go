@@ -110,7 +110,8 @@ func (v Result) Exact() bool {
 // Damage is no error: errors are a directory that can't be read, and a context that has
 // ended.
 func Layer(ctx context.Context, recipe io.Reader, opts Options) (Result, error) {
-	v := &verifier{opts: opts, expect: newExpectation(opts.Whiteouts == archive.RemoveWhiteouts), uids: tarstream.NewIDSet(),
+	v := &verifier{opts: opts, expect: newExpectation(opts.Whiteouts == archive.RemoveWhiteouts),
+		uids: tarstream.NewIDSet(),
 		gids: tarstream.NewIDSet()}
 	for _, beneath := range opts.Beneath {
 		if err := v.read(ctx, beneath, nil); err != nil {
