@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/shalestore/shale/archive"
@@ -110,11 +111,8 @@ type process struct {
 // setFile puts the attributes on the file fd that was just made in d with the permissions
 // of at.mode.
 func (a *applier) setFile(fd int, d *directory, at *attrs) error {
-	chowned := false
 	if a.opts.ForceMask == nil && (at.uid != a.proc.uid || at.gid != a.newGroup(d)) {
-		if err := unix.Fchown(fd, int(at.uid), int(at.gid)); err == nil {
-			chowned = true
-		} else if !a.opts.IgnoreChownErrors {
+		if err := unix.Fchown(fd, int(at.uid), int(at.gid)); err != nil && !a.opts.IgnoreChownErrors {
 			return ownerError(at, err)
 		}
 	}
@@ -124,8 +122,7 @@ func (a *applier) setFile(fd int, d *directory, at *attrs) error {
 			return fmt.Errorf("remove inherited ACL: %w", err)
 		}
 	}
-	if special := at.mode & 0o7000; special != 0 || at.mode&a.proc.umask != 0 || d.acl || chowned &&
-		at.mode&0o111 != 0 && special != 0 {
+	if at.mode&0o7000 != 0 || at.mode&a.proc.umask != 0 || d.acl {
 		if err := unix.Fchmod(fd, at.mode); err != nil {
 			return fmt.Errorf("set mode: %w", err)
 		}
@@ -147,12 +144,19 @@ func (a *applier) newGroup(d *directory) uint32 {
 	return a.proc.gid
 }
 
-// setXattrs sets the extended attributes, and the override.
+// hostsOwn reports whether an attribute is none that an archive can give a file. Labels
+// name another host's policy. Those of overlay tell it what is beneath a file, which is
+// for whoever makes the layer to say: a redirect or a metacopy from an archive makes the
+// mount show something else than the layer, or nothing at all.
+func hostsOwn(name string) bool {
+	return name == "security.selinux" || strings.HasPrefix(name, "trusted.overlay.") ||
+		strings.HasPrefix(name, "user.overlay.") || strings.HasPrefix(name, "user.fuseoverlayfs.")
+}
+
+// setXattrs sets the extended attributes of a file, and the override.
 func (a *applier) setXattrs(at *attrs, file xattr.File) error {
 	for _, x := range at.xattrs {
-		// Labels are the host's business: those of the archive name another host's
-		// policy.
-		if x.Name == "security.selinux" {
+		if hostsOwn(x.Name) {
 			continue
 		}
 		err := file.Set(x.Name, []byte(x.Value), 0)
@@ -204,19 +208,15 @@ func (a *applier) setNamed(d *directory, name string, at *attrs) error {
 			return ownerError(at, err)
 		}
 	}
-	// The kernel has no fchmod for O_PATH descriptors before fchmodat2 (Linux 6.6), and
-	// no fsetxattr before setxattrat (6.13): /proc leads to the very same inode, and to
-	// no other, by way of the descriptor.
-	file := xattr.Held(fd)
+	// A symlink can't be reached through its own descriptor, only below its directory's.
+	file := xattr.At(d.fd, name)
 	if !symlink {
+		// The kernel has no fchmod for O_PATH descriptors before fchmodat2 (Linux 6.6):
+		// /proc leads to the very same inode, and to no other.
 		if err := unix.Chmod(openat.ProcPath(fd), at.mode); err != nil {
 			return fmt.Errorf("set mode: %w", err)
 		}
-	}
-	if symlink {
-		// A symlink can't be reached through its own descriptor, only below its
-		// directory's.
-		file = xattr.At(d.fd, name)
+		file = xattr.Held(fd)
 	}
 	if err := a.setXattrs(at, file); err != nil {
 		return err

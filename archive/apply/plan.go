@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"strings"
 
 	"github.com/shalestore/shale/archive"
@@ -288,12 +289,10 @@ func (a *applier) setDir(d *directory, at *attrs) error {
 		}
 		d.mode = at.mode
 	}
-	for _, x := range at.xattrs {
-		d.acl = d.acl || x.Name == xattr.DefaultACL
-	}
 	if err := a.setXattrs(at, xattr.Open(d.fd)); err != nil {
 		return err
 	}
+	d.acl = d.acl || slices.ContainsFunc(at.xattrs, func(x tarstream.Xattr) bool { return x.Name == xattr.DefaultACL })
 	if len(at.xattrs) > 0 { // an ACL among them is another way to set the mode
 		var st unix.Stat_t
 		if err := unix.Fstat(d.fd, &st); err != nil {

@@ -62,7 +62,7 @@ func (a *applier) removeTree(d *directory, base string) error {
 		if len(stack) == 0 {
 			return unix.Unlinkat(d.fd, name, unix.AT_REMOVEDIR)
 		}
-		up, err := openat.At(fd, "..", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+		up, err := openat.At(fd, "..", unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
 			return err
 		}

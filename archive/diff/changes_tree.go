@@ -285,9 +285,8 @@ func (c *treeCompare) sameXattrs(newFile, oldFile xattr.File) (bool, error) {
 		return false, err
 	}
 	compared := func(names []byte) (n int) {
-		for len(names) > 0 {
-			var name []byte
-			if name, names = xattr.Next(names); comparedXattr(name) {
+		for name := range xattr.All(names) {
+			if comparedXattr(name) {
 				n++
 			}
 		}
@@ -300,9 +299,8 @@ func (c *treeCompare) sameXattrs(newFile, oldFile xattr.File) (bool, error) {
 	}
 	// Equal numbers of names, so it is enough that each new one has its like among the
 	// old.
-	for len(newNames) > 0 {
-		var raw []byte
-		if raw, newNames = xattr.Next(newNames); !comparedXattr(raw) {
+	for raw := range xattr.All(newNames) {
+		if !comparedXattr(raw) {
 			continue
 		}
 		name := string(raw)

@@ -206,9 +206,7 @@ func (p *packer) addXattrs(hdr *tar.Header, file xattr.File) (opaque bool, err e
 		return false, err
 	}
 	total := 0
-	for len(names) > 0 {
-		var raw []byte
-		raw, names = xattr.Next(names)
+	for raw := range xattr.All(names) {
 		name := string(raw)
 		if p.overlay != nil {
 			switch name {

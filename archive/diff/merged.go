@@ -233,9 +233,7 @@ func (m *merged) replaces(w *layerdir.Walk) (bool, error) {
 		return false, err
 	}
 	var opaque, redirect []string
-	for len(names) > 0 {
-		var name []byte
-		name, names = xattr.Next(names)
+	for name := range xattr.All(names) {
 		switch string(name) {
 		case "trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque":
 			opaque = append(opaque, string(name))

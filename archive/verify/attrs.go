@@ -109,9 +109,7 @@ func (c *treeCheck) extended(n *expected, file xattr.File, differ func(string, .
 	if err != nil {
 		return err
 	}
-	for len(names) > 0 {
-		var raw []byte
-		raw, names = xattr.Next(names)
+	for raw := range xattr.All(names) {
 		if name := string(raw); counts(name) && recorded[name] == nil {
 			differ("+%s", name)
 		}

@@ -7,6 +7,7 @@ package xattr
 import (
 	"bytes"
 	"fmt"
+	"iter"
 	"unsafe"
 
 	"github.com/shalestore/shale/internal/openat"
@@ -171,6 +172,18 @@ func (r *Reader) list(f File) (int, error) {
 		return 0, errno
 	}
 	return int(n), nil
+}
+
+// All goes through a list of names.
+func All(names []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(names) > 0 {
+			var name []byte
+			if name, names = Next(names); !yield(name) {
+				return
+			}
+		}
+	}
 }
 
 // Next takes the first name off a list.

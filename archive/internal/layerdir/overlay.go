@@ -13,6 +13,7 @@ type OverlayNames struct {
 	Opaque, Redirect, Metacopy string
 }
 
+// OverlayNamesOf gives the names for one of the two forms.
 func OverlayNamesOf(userXattr bool) OverlayNames {
 	prefix := "trusted.overlay."
 	if userXattr {
@@ -24,20 +25,18 @@ func OverlayNamesOf(userXattr bool) OverlayNames {
 // Marks looks for overlay's attributes on a file of an upper directory. It returns
 // errdefs.ErrUnsupported when the file's content or place is not the upper's alone: then
 // the upper cannot be read on its own.
-func (n OverlayNames) Marks(b *xattr.Reader, f xattr.File) (opaque bool, err error) {
-	names, err := b.List(f)
+func (n OverlayNames) Marks(r *xattr.Reader, f xattr.File) (opaque bool, err error) {
+	names, err := r.List(f)
 	if err != nil {
 		return false, err
 	}
-	for len(names) > 0 {
-		var name []byte
-		name, names = xattr.Next(names)
+	for name := range xattr.All(names) {
 		switch string(name) {
 		case n.Redirect, n.Metacopy:
 			return false, fmt.Errorf("attribute %s: reading the upper directory alone: %w", name,
 				errdefs.ErrUnsupported)
 		case n.Opaque:
-			value, ok, err := b.Get(f, n.Opaque)
+			value, ok, err := r.Get(f, n.Opaque)
 			if err != nil {
 				return false, err
 			}
