@@ -154,7 +154,6 @@ func TestApplyKeepsTheEndAsItIs(t *testing.T) {
 		"a lot of garbage":       append(tarball(file), testutil.Noise("g", 3<<20)...),
 		"padding cut off":        joined(file)[:512+7],
 		"part of the padding":    joined(file)[:512+300],
-		"nothing":                {},
 		"nothing but end marker": tarball(),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -275,7 +274,11 @@ func TestApplyOnTopOfWhatIsThere(t *testing.T) {
 		{"a file after its whiteout", nil, []member{{name: ".wh.a"}, {name: "a", body: "1"}}, archive.OverlayTrusted,
 			[]string{`f a "1"`}},
 		{"a whiteout after its file", nil, []member{{name: "a", body: "1"}, {name: ".wh.a"}}, archive.OverlayTrusted,
-			[]string{"c a 0:0"}},
+			[]string{`f a "1"`}},
+		{"a whiteout after its file, over an older one", []string{"a=0"},
+			[]member{{name: "a", body: "1"}, {name: ".wh.a"}}, archive.RemoveWhiteouts, []string{`f a "1"`}},
+		{"a whiteout after its directory", []string{"d/old=0"}, []member{{name: "d/new", body: "1"}, {name: ".wh.d"}},
+			archive.RemoveWhiteouts, []string{"d d", `f d/new "1"`}},
 		{"literal whiteouts are files", []string{"a=1"}, []member{{name: ".wh.a"}, {name: "d/.wh..wh..opq"}},
 			archive.LiteralWhiteouts, []string{`f .wh.a ""`, `f a "1"`, "d d", `f d/.wh..wh..opq ""`}},
 	} {

@@ -78,7 +78,7 @@ func TestOverlayChanges(t *testing.T) {
 			want: "C /l A /l/a"},
 		{name: "a link to itself", upper: []string{"l/a=x"}, lowers: []string{"1:l->l"}, want: "C /l A /l/a"},
 		{name: "replaced", upper: []string{"a/b=x"}, opaque: "a", lowers: []string{"1:a/b=y", "1:a/c=z"},
-			want: "D /a C /a/b", opq: true},
+			want: "C /a D /a/c C /a/b", opq: true},
 		{name: "opaque, but new", upper: []string{"a/b=x"}, opaque: "a", lowers: []string{"1:c=z"},
 			want: "A /a A /a/b"},
 		{name: "opaque, and whited out below", upper: []string{"a/b=x"}, opaque: "a",
@@ -86,7 +86,7 @@ func TestOverlayChanges(t *testing.T) {
 		{name: "opaque, and its parent whited out below", upper: []string{"p/a/b=x"}, opaque: "p/a",
 			lowers: []string{"1:p%0:0", "2:p/a/b=y"}, want: "A /p A /p/a A /p/a/b"},
 		{name: "opaque, in the second lower", upper: []string{"p/a/b=x", "p/ @5"}, opaque: "p/a",
-			lowers: []string{"1:p/ @5", "2:p/a/c=y"}, want: "C /p D /p/a A /p/a/b", opq: true},
+			lowers: []string{"1:p/ @5", "2:p/a/c=y"}, want: "C /p/a C /p D /p/a/c A /p/a/b", opq: true},
 		{name: "opaque without lowers", upper: []string{"a/b=x"}, opaque: "a", want: "A /a A /a/b"},
 		{name: "names in the order of a walk", upper: []string{"a/z=x", "a-b=x", "a.b=x"},
 			want: "A /a A /a/z A /a-b A /a.b"},
@@ -254,7 +254,7 @@ func TestOverlayDiffInAUserNamespace(t *testing.T) {
 	}
 	upper, lowers := dir+"/upper", []string{dir + "/lower"}
 	changes, err := diff.OverlayChanges(t.Context(), upper, lowers, true)
-	if err != nil || short(changes) != "D /gone D /replaced A /replaced/new" {
+	if err != nil || short(changes) != "D /gone C /replaced D /replaced/old A /replaced/new" {
 		t.Errorf("%s, %v", short(changes), err)
 	}
 	var out bytes.Buffer

@@ -115,8 +115,8 @@ func TestMergedDiffIsWhatTheMountShows(t *testing.T) {
 	changes, err := diff.MergedChanges(t.Context(), layer)
 	s.must(err)
 	const list = "C /back A /back/c D /d1 A /d2 A /d2/g D /e D /gone A /in A /in/extra A /in/f C /meta D /meta2 A " +
-		"/meta3 D /o C /o/2 " +
-		"D /over A /over/f A /over/sub2 A /over/sub2/h C /p A /p/r A /p/r/new C /q D /q/r A /q/twice C /same/s D " +
+		"/meta3 C /o D /o/1 C /o/2 " +
+		"C /over D /over/old A /over/f A /over/sub2 A /over/sub2/h C /p A /p/r A /p/r/new C /q D /q/r A /q/twice C /same/s C " +
 		"/swap C /swap/a A /swap1 A /swap1/a C /twice"
 	if is := short(changes); is != list {
 		t.Errorf("changes:\n%s\nwant:\n%s", is, list)
@@ -134,7 +134,7 @@ func TestMergedDiffKnowsOtherWhiteouts(t *testing.T) {
 	changes, err := diff.MergedChanges(t.Context(),
 		diff.MergedLayer{Upper: s.at("upper"), Merged: s.at("mounted"), Parent: s.at("parent")})
 	s.must(err)
-	if is := short(changes); is != "D /a C /b D /b/c A /here D /x A /x/z" {
+	if is := short(changes); is != "D /a C /b D /b/c A /here C /x D /x/y A /x/z" {
 		t.Error(is)
 	}
 }

@@ -4,6 +4,10 @@ package archive
 // .wh..wh.aufs, .wh..wh.orph.
 const AUFSPrefix = ".wh..wh."
 
+// AUFSLinks is where AUFS keeps the content of files that have several names. Members
+// there are targets of hard links and not files of the layer.
+const AUFSLinks = AUFSPrefix + "plnk"
+
 // Names of the whiteouts in a layer tar (OCI image specification, layer.md).
 const (
 	WhiteoutPrefix = ".wh."

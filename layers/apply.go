@@ -98,7 +98,7 @@ func (s *Store) filesStamp(ctx context.Context, id string) (string, error) {
 // where opts.Content says so, else an empty directory, which Fill then takes only the tar
 // for that the record has the digest of.
 func (s *Store) PrepareReplacement(ctx context.Context, layer Layer, opts drivers.StageOptions) (*Draft, error) {
-	d := &Draft{store: s, idMap: layer.Mapping(), opts: CreateOptions{ID: layer.ID}}
+	d := &Draft{store: s, idMap: layer.Mapping(), lower: layer.Parent, opts: CreateOptions{ID: layer.ID}}
 	if opts.Content == "" {
 		d.opts.DiffID = layer.DiffID
 	}

@@ -50,7 +50,9 @@ type Draft struct {
 	tarSplit string // path within aside, or ""
 	dataDir  string // path within aside, or ""
 	result   *apply.Result
-	placed   string // the ID whose files are in place while the record isn't known to be
+	// whiteouts is the form in which those of the tar were written down.
+	whiteouts archive.WhiteoutForm
+	placed    string // the ID whose files are in place while the record isn't known to be
 	// unsynced leaves all syncing to the save of the record, which syncs the whole file
 	// system by the syncer, or to nobody for a volatile layer.
 	unsynced bool
@@ -251,10 +253,41 @@ func (d *Draft) unpack(ctx context.Context, r io.Reader, progress func(read int6
 	if d.opts.OriginalDigest != "" && d.opts.OriginalSize != nil {
 		result.CompressedSize = *d.opts.OriginalSize
 	}
-	d.tarSplit, d.result = path, &result
+	d.tarSplit, d.result, d.whiteouts = path, &result, whiteouts
+	if d.lowerDraft == nil {
+		if err := d.settleWhiteouts(ctx); err != nil {
+			return err
+		}
+	}
 	d.record.setDigests(result)
 	step.Reached(ctx, "layer filled")
 	return nil
+}
+
+// settleWhiteouts has the layer hide what is beneath it and nothing else, as soon as that
+// is whole.
+func (d *Draft) settleWhiteouts(ctx context.Context) error {
+	if d.result == nil || d.result.Whiteouts == 0 && !d.result.OpaqueRoot {
+		return nil
+	}
+	lowers, err := d.lowers(ctx)
+	if err != nil {
+		return err
+	}
+	return apply.Settle(ctx, d.staged.Content(), lowers, d.whiteouts, *d.result)
+}
+
+// lowers are the content directories of what the draft lies on, nearest first.
+func (d *Draft) lowers(ctx context.Context) ([]string, error) {
+	if d.lowerDraft != nil {
+		deeper, err := d.lowerDraft.lowers(ctx)
+		return append([]string{d.lowerDraft.staged.Content()}, deeper...), err
+	}
+	if d.lower == "" {
+		return nil, nil
+	}
+	info, err := d.store.driver.Stat(ctx, d.lower)
+	return append([]string{info.Content}, info.Lower...), err
 }
 
 // stageItems writes the data items of a new layer aside.

@@ -68,6 +68,14 @@ func SyncTogether(ctx context.Context, drafts []*Draft) error {
 			}
 		}
 	}
+	for _, d := range drafts {
+		if d.lowerDraft == nil {
+			continue
+		}
+		if err := d.settleWhiteouts(ctx); err != nil {
+			return err
+		}
+	}
 	last := len(drafts) - 1
 	if err := drafts[last].Sync(ctx); err != nil {
 		return err

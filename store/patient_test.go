@@ -62,7 +62,11 @@ func richTar(t *testing.T, word string) []byte {
 		"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20" +
 			"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}}, "ping")
 	put(tar.Header{Name: "etc/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}, "")
-	put(tar.Header{Name: "etc/.wh.gone"}, "")
+	if word == "base" {
+		put(tar.Header{Name: "etc/gone"}, "")
+	} else {
+		put(tar.Header{Name: "etc/.wh.gone"}, "")
+	}
 	put(tar.Header{Name: "opaque/", Typeflag: tar.TypeDir, Mode: 0o755}, "")
 	put(tar.Header{Name: "opaque/.wh..wh..opq"}, "")
 	if err := w.Close(); err != nil {

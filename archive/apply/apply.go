@@ -77,6 +77,7 @@ type applier struct {
 	taken    *hashset.Set // of directory and name: names given away by this apply
 	seed     maphash.Seed
 	rootSeen bool
+	scratch  bool // files of AUFS's own are there, for hard links to them
 	shadowed *shadows
 
 	uids, gids tarstream.IDSet
@@ -108,6 +109,7 @@ func newApplier(ctx context.Context, dir string, opts Options) (*applier, error)
 	a.writers = writers{a: a, tasks: make(chan *fileTask, queued)}
 	a.tree.drain, a.tree.pending = a.writers.drain, a.writers.pending
 	a.tree.passed = func(d *directory, name string) { a.take(d, name) }
+	a.tree.revive = a.revive
 	a.tree.parent = func(d *directory, name string) error {
 		return a.makeParent(d, name, rootUID, rootGID)
 	}
@@ -261,10 +263,17 @@ func (a *applier) drop(t *fileTask) {
 
 // finish completes the result.
 func (a *applier) finish(src *tarstream.Source, tarSplit io.Writer) error {
+	if src.Written == 0 {
+		return fmt.Errorf("layer stream is %w: it is empty, where a tar without members has two blocks of zeros",
+			errdefs.ErrInvalid)
+	}
 	if err := a.overrideRoot(); err != nil {
 		return err
 	}
 	if err := a.recordShadowed(tarSplit); err != nil {
+		return err
+	}
+	if err := a.removeScratch(); err != nil {
 		return err
 	}
 	a.result.Compression = src.Kind

@@ -31,17 +31,19 @@ import (
 // descriptor; while the descriptor is open, or the directory exists, nobody else has that
 // number.
 type tree struct {
-	root    *directory
-	limit   int
-	open    map[uint64]*directory // by inode number
-	paths   map[string]*directory // by path without symlinks in it; "" is the root
-	aliases map[string]*directory // by path with symlinks in it
-	recent  *list.List            // of *directory, the one used last in front
-	facts   map[uint64]dirFacts
-	drain   func() error                          // waits until no file is being written
-	pending func(*directory, string) bool         // whether that name is a file being written
-	passed  func(d *directory, name string)       // notes that entries lie below that name
-	parent  func(d *directory, name string) error // makes a directory that no entry has announced
+	root     *directory
+	limit    int
+	open     map[uint64]*directory // by inode number
+	paths    map[string]*directory // by path without symlinks in it; "" is the root
+	aliases  map[string]*directory // by path with symlinks in it
+	recent   *list.List            // of *directory, the one used last in front
+	facts    map[uint64]dirFacts
+	reviving bool                                          // whether find makes directories in place of whiteouts
+	drain    func() error                                  // waits until no file is being written
+	pending  func(*directory, string) bool                 // whether that name is a file being written
+	passed   func(d *directory, name string)               // notes that entries lie below that name
+	parent   func(d *directory, name string) error         // makes a directory that no entry has announced
+	revive   func(d *directory, name string) (bool, error) // the same in place of a whiteout, if there is one
 }
 
 // directory is an open directory of the layer.
@@ -214,6 +216,13 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 		}
 		return child.hold(), "", nil
 	case unix.ELOOP, unix.ENOTDIR:
+		if create && t.reviving {
+			if revived, err := t.revive(d, name); err != nil {
+				return nil, "", fmt.Errorf("make directory %s: %w", shown(path), err)
+			} else if revived {
+				return t.step(d, name, create)
+			}
+		}
 		target, err := layerdir.ReadlinkAt(d.fd, name)
 		if err == unix.EINVAL {
 			err = unix.ENOTDIR

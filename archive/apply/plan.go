@@ -57,7 +57,7 @@ func (a *applier) plan(h *tarstream.Header) (*fileTask, error) {
 		a.note(h)
 		return nil, a.setRoot(h, &at)
 	}
-	white, err := a.whiteoutAt(p)
+	white, err := a.whiteoutAt(p, h.Typeflag)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +67,12 @@ func (a *applier) plan(h *tarstream.Header) (*fileTask, error) {
 	if white.ignored {
 		return nil, nil
 	}
-	d, err := a.tree.find(p.Dir, true)
+	a.scratch = a.scratch || white.scratch
+	a.tree.reviving = !white.is
+	// Overlay's form of a whiteout needs its directory, which a lower may have.
+	d, err := a.tree.find(p.Dir, !white.is || a.opaque() != "")
 	if err != nil {
-		if white.is && errors.Is(err, unix.ENOTDIR) {
+		if white.is && (errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENOENT)) {
 			return nil, nil // what should be absent can't be there
 		}
 		return nil, err
@@ -78,10 +81,11 @@ func (a *applier) plan(h *tarstream.Header) (*fileTask, error) {
 	if white.is {
 		return nil, a.applyWhiteout(d, white, &at)
 	}
-	return a.create(h, d, p.Base, &at, d.path != p.Dir)
+	return a.create(h, d, p.Base, &at, d.path != p.Dir || white.scratch)
 }
 
-// create makes base in d. aliased says that symlinks led to d.
+// create makes base in d. aliased says that symlinks led to d, or that the name doesn't
+// stay.
 func (a *applier) create(h *tarstream.Header, d *directory, base string, at *attrs, aliased bool) (*fileTask, error) {
 	typeflag := h.Typeflag
 	if a.opts.ForceMask != nil {
@@ -237,7 +241,7 @@ func (a *applier) makeDir(d *directory, base string, at *attrs, found occupant) 
 			return err
 		}
 	}
-	return a.setDir(dir, at)
+	return a.setDir(dir, at, 1)
 }
 
 // makeParent makes the directory name in d, which an entry's path goes through but no
@@ -274,8 +278,14 @@ func dropInherited(fd int) {
 	_ = xattr.Open(fd).Remove(xattr.DefaultACL)
 }
 
-// setDir puts the attributes of an entry on a directory.
-func (a *applier) setDir(d *directory, at *attrs) error {
+// setDir puts the attributes of an entry on a directory. Nobody may be writing in it: what
+// a new file gets depends on them. own is how many holds on it are the planner's.
+func (a *applier) setDir(d *directory, at *attrs, own int32) error {
+	if d.refs.Load() > own {
+		if err := a.writers.drain(); err != nil {
+			return err
+		}
+	}
 	if a.opts.ForceMask == nil && (d.uid != at.uid || d.gid != at.gid) {
 		if err := unix.Fchown(d.fd, int(at.uid), int(at.gid)); err == nil {
 			d.uid, d.gid = at.uid, at.gid
@@ -311,7 +321,7 @@ func (a *applier) setRoot(h *tarstream.Header, at *attrs) error {
 		return fmt.Errorf("%w: the root of a layer can be a directory only", errdefs.ErrInvalid)
 	}
 	a.rootSeen = true
-	return a.setDir(a.tree.root, at)
+	return a.setDir(a.tree.root, at, 1)
 }
 
 // symlink makes a symlink. Its target is data, stored as it is: what it leads to is for
@@ -369,6 +379,9 @@ func (a *applier) link(h *tarstream.Header, d *directory, base string, at *attrs
 		if err := a.writers.drain(); err != nil {
 			return err
 		}
+	}
+	if a.isWhiteout(from, p.Base) {
+		return failed(fmt.Errorf("%w: this layer removes it: %w", errdefs.ErrInvalid, unix.ENOENT))
 	}
 	if _, err := a.makeWay(d, base, false); err != nil {
 		return err

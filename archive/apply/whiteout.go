@@ -1,10 +1,12 @@
 package apply
 
 import (
+	"archive/tar"
 	"fmt"
 	"strings"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/dirent"
@@ -21,21 +23,21 @@ import (
 type whiteoutEntry struct {
 	is      bool
 	ignored bool   // neither a file nor an absence: AUFS's own
+	scratch bool   // a file that is there for hard links to it alone
 	opaque  bool   // everything in the directory
 	name    string // or this
 }
 
 // whiteoutAt tells whether the name at p is that of a whiteout.
-func (a *applier) whiteoutAt(p tarstream.Place) (whiteoutEntry, error) {
+func (a *applier) whiteoutAt(p tarstream.Place, typeflag byte) (whiteoutEntry, error) {
 	if a.opts.Whiteouts == archive.LiteralWhiteouts {
 		return whiteoutEntry{}, nil
 	}
-	first, _, _ := strings.Cut(p.Dir+"/"+p.Base, "/")
-	if p.Dir == "" {
-		first = p.Base
-	}
+	first, _, _ := strings.Cut(joinPath(p.Dir, p.Base), "/")
 	if strings.HasPrefix(first, archive.AUFSPrefix) && first != archive.WhiteoutOpaque {
-		return whiteoutEntry{ignored: true}, nil
+		scratch := first == archive.AUFSLinks && (p.Dir == "" && typeflag == tar.TypeDir || p.Dir == first &&
+			typeflag == tar.TypeReg)
+		return whiteoutEntry{ignored: !scratch, scratch: scratch}, nil
 	}
 	if p.Base == archive.WhiteoutOpaque {
 		return whiteoutEntry{is: true, opaque: true}, nil
@@ -50,10 +52,25 @@ func (a *applier) whiteoutAt(p tarstream.Place) (whiteoutEntry, error) {
 	return whiteoutEntry{is: true, name: name}, nil
 }
 
+// removeScratch removes what was there for hard links alone. Its content is among the
+// bytes of the recorded tar.
+func (a *applier) removeScratch() error {
+	if !a.scratch {
+		return nil
+	}
+	a.split = nil
+	if _, err := a.remove(a.tree.root, archive.AUFSLinks, false, false); err != nil {
+		return fmt.Errorf("remove %s: %w", archive.AUFSLinks, err)
+	}
+	return nil
+}
+
 // opaque is the name of overlayfs's attribute for a directory that hides the lower ones;
 // "" when this apply makes none.
-func (a *applier) opaque() string {
-	switch a.opts.Whiteouts {
+func (a *applier) opaque() string { return opaqueAttr(a.opts.Whiteouts) }
+
+func opaqueAttr(form archive.WhiteoutForm) string {
+	switch form {
 	case archive.OverlayTrusted:
 		return "trusted.overlay.opaque"
 	case archive.OverlayUser:
@@ -62,18 +79,25 @@ func (a *applier) opaque() string {
 	return ""
 }
 
-// applyWhiteout carries a whiteout in d out, or writes it down for overlayfs.
+// applyWhiteout carries a whiteout in d out, or writes it down for overlayfs. It is about
+// lower layers alone: what this layer has under its name stays, wherever in the archive
+// that stands (OCI image-spec, layer.md "Whiteouts").
 func (a *applier) applyWhiteout(d *directory, w whiteoutEntry, at *attrs) error {
-	overlay := a.opaque() != ""
-	switch {
-	case w.opaque && overlay:
-		return a.makeOpaque(d)
-	case w.opaque:
-		return a.removeLower(d)
+	if w.opaque {
+		a.result.OpaqueRoot = a.result.OpaqueRoot || d == a.tree.root
+		return a.hideLower(d)
 	}
-	if _, err := a.makeWay(d, w.name, false); err != nil || !overlay {
+	if a.take(d, w.name) {
+		if _, err := a.remove(d, w.name, false, false); err != nil {
+			return err
+		}
+	} else if found, err := a.keepOwn(d, w.name); found || err != nil {
 		return err
 	}
+	if a.opaque() == "" {
+		return nil
+	}
+	a.result.Whiteouts++
 	// A device number of 0:0 is no device; user namespaces may make it (Linux 5.8).
 	if err := unix.Mknodat(d.fd, w.name, unix.S_IFCHR, 0); err != nil {
 		return fmt.Errorf("make whiteout: %w", err)
@@ -86,6 +110,61 @@ func (a *applier) applyWhiteout(d *directory, w whiteoutEntry, at *attrs) error 
 		return ownerError(at, err)
 	}
 	return nil
+}
+
+// keepOwn reports whether this layer has put something at name in d, and sees to it that
+// nothing of a lower directory shows in it.
+func (a *applier) keepOwn(d *directory, name string) (found bool, err error) {
+	if a.writers.pending(d, name) {
+		return true, nil
+	}
+	fd, err := openat.Dir(d.fd, name)
+	if err == unix.ENOENT {
+		return false, nil
+	}
+	if err != nil {
+		return true, nil // no directory: it hides what is lower as it stands, also if it is a whiteout
+	}
+	sub, err := a.tree.adopt(fd, joinPath(d.path, name), dirFacts{}, false)
+	if err != nil {
+		return true, err
+	}
+	defer sub.hold().release()
+	return true, a.hideLower(sub)
+}
+
+// hideLower makes a directory show this layer's files only.
+func (a *applier) hideLower(d *directory) error {
+	if err := a.removeLower(d); err != nil || a.opaque() == "" {
+		return err
+	}
+	return a.makeOpaque(d)
+}
+
+// revive makes a directory in place of a whiteout of this layer, for what an archive puts
+// into it without an entry for it. It reports whether there was one.
+func (a *applier) revive(d *directory, name string) (bool, error) {
+	if !a.isWhiteout(d, name) {
+		return false, nil
+	}
+	if err := unix.Unlinkat(d.fd, name, 0); err != nil {
+		return true, err
+	}
+	if err := a.tree.parent(d, name); err != nil {
+		return true, err
+	}
+	fd, err := openat.Dir(d.fd, name)
+	if err != nil {
+		return true, err
+	}
+	defer unix.Close(fd)
+	return true, a.makeOpaque(&directory{fd: fd})
+}
+
+// isWhiteout reports whether overlay's form of a whiteout is at name in d.
+func (a *applier) isWhiteout(d *directory, name string) bool {
+	var st unix.Stat_t
+	return a.opaque() != "" && layerdir.StatAt(d.fd, name, &st) == nil && layerdir.IsWhiteout(&st)
 }
 
 func (a *applier) makeOpaque(d *directory) error {

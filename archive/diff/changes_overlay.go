@@ -2,7 +2,6 @@ package diff
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/shalestore/shale/archive/internal/layerdir"
@@ -20,10 +19,11 @@ import (
 // The list is the one that containers/storage gives, kind by kind and in the same order,
 // that of a walk with names in byte order:
 //
-//   - a whiteout, and an opaque directory that a lower had, are Deleted (what the new
-//     directory holds follows);
+//   - a whiteout is Deleted, in whatever form, and so is each name that an opaque
+//     directory hides; the directory itself is Modified if a lower had the name, where
+//     containers/storage lists it as Deleted, though it is there;
 //   - a name that some lower has is Modified, unless a whiteout hides it; directories
-//     only if size, mode or time differ;
+//     that aren't opaque only if size, mode or time differ;
 //   - everything else is Added;
 //   - the directories above what is Added or Deleted are Modified, if they aren't listed
 //     already.
@@ -37,18 +37,18 @@ func OverlayChanges(ctx context.Context, upper string, lowers []string, userXatt
 		return nil, err
 	}
 	defer up.Release()
-	low, err := openLowers(lowers)
+	low, err := layerdir.OpenLowers(lowers)
 	if err != nil {
 		return nil, err
 	}
-	defer low.close()
+	defer low.Close()
 	w, err := layerdir.NewWalk(up)
 	if err != nil {
 		return nil, fmt.Errorf("read directory %s: %w", upper, err)
 	}
 	defer w.Close()
 	s := overlayScan{Walk: w, lowers: low, names: layerdir.OverlayNamesOf(userXattr), xattrs: xattr.NewReader()}
-	s.below = []layerStates{make(layerStates, len(low.fds))}
+	s.below, s.alone = []layerStates{make(layerStates, len(low.FDs))}, []bool{false}
 	for w.Next(ctx) {
 		if err := s.visit(); err != nil {
 			return nil, fmt.Errorf("/%.4000s: %w", w.Path, err)
@@ -62,13 +62,14 @@ func OverlayChanges(ctx context.Context, upper string, lowers []string, userXatt
 // lower directory stays open, so that 500 lowers and any depth cost no descriptors.
 type overlayScan struct {
 	*layerdir.Walk
-	lowers *lowerRoots
+	lowers *layerdir.Lowers
 	names  layerdir.OverlayNames
 	xattrs *xattr.Reader
 
 	changes changeList
 	listed  []bool        // for each directory on the way down: whether it is in the list
 	below   []layerStates // for each directory on the way down: what the lowers have there
+	alone   []bool        // for each directory on the way down: whether it hides the lowers' form of it
 	known   []siblings    // for each directory on the way down: what the lowers have of its names
 }
 
@@ -98,9 +99,9 @@ const (
 	isSame // a directory that is only there for what it holds
 )
 
-func (s *overlayScan) visit() error {
+func (s *overlayScan) visit() (err error) {
 	depth := s.Depth()
-	s.below = s.below[:depth+1]
+	s.below, s.alone = s.below[:depth+1], s.alone[:depth+1]
 	s.listed = s.listed[:depth]
 	s.known = s.known[:min(len(s.known), depth+1)]
 	if len(s.known) == depth { // the first name of a directory: look all of them up together
@@ -112,8 +113,8 @@ func (s *overlayScan) visit() error {
 	}
 	here, at := s.known[depth], s.At()
 	kind := Added
-	deleted := false
-	switch s.Typ {
+	deleted, opaque := false, false
+	switch s.Type {
 	case unix.DT_CHR:
 		if err := s.Stat(); layerdir.Absent(err) {
 			return nil
@@ -121,22 +122,25 @@ func (s *overlayScan) visit() error {
 			return err
 		}
 		deleted = layerdir.IsWhiteout(&s.St)
-	case unix.DT_DIR:
-		opaque, err := s.marks()
+	case unix.DT_DIR, unix.DT_REG:
+		marks, err := s.marks()
 		if err != nil {
 			return err
 		}
-		deleted = opaque && s.lowers.hold(s.Path)
-	case unix.DT_REG:
-		if _, err := s.marks(); err != nil {
-			return err
+		if s.Type == unix.DT_REG && marks.Whiteout {
+			if err := s.Stat(); err == nil && s.St.Size == 0 {
+				deleted = true
+			}
 		}
+		opaque = marks.Opaque && s.Type == unix.DT_DIR
 	}
 	listed := true
 	switch {
 	case deleted:
 		kind = Deleted
 	case here.kinds[at] == isModified:
+		kind = Modified
+	case here.kinds[at] == isSame && opaque:
 		kind = Modified
 	case here.kinds[at] == isSame:
 		listed = false
@@ -151,9 +155,16 @@ func (s *overlayScan) visit() error {
 			return err
 		}
 	}
-	if s.Typ == unix.DT_DIR {
+	if s.Type == unix.DT_DIR {
 		s.listed = append(s.listed, listed)
+		alone := opaque || s.alone[depth]
+		if alone {
+			if here.states[at], err = s.hidden(); err != nil {
+				return err
+			}
+		}
 		s.below = append(s.below, here.states[at])
+		s.alone = append(s.alone, alone)
 		s.Descend()
 	}
 	return nil
@@ -173,17 +184,63 @@ func (s *overlayScan) listParents() error {
 	return nil
 }
 
+// hidden lists what the current directory hides of its lowers' form, as Deleted, and tells
+// in which lowers that is.
+func (s *overlayScan) hidden() (layerStates, error) {
+	states := make(layerStates, len(s.lowers.FDs))
+	for i := range states {
+		states[i] = missing
+	}
+	merged, err := s.lowers.Merged(s.Path, s.names.Opaque)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range merged {
+		states[i] = there
+	}
+	gone, err := hiddenNames(s.lowers, s.Dir, s.Name, s.Path, s.names.Opaque)
+	for _, name := range gone {
+		if err := s.listParents(); err != nil {
+			return nil, err
+		}
+		if err := s.changes.add("/"+s.Path+"/"+name, Deleted); err != nil {
+			return nil, err
+		}
+	}
+	return states, err
+}
+
+// hiddenNames are the names that the lowers have in a directory and the directory itself,
+// name in dir, hasn't.
+func hiddenNames(lowers *layerdir.Lowers, dir *layerdir.Dir, name, path, opaque string) (gone []string, err error) {
+	all, err := lowers.Names(path, opaque)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	fd, err := openat.Dir(dir.FD, name)
+	if err != nil {
+		return nil, layerdir.IgnoreAbsent(err)
+	}
+	defer unix.Close(fd)
+	for _, name := range all {
+		var st unix.Stat_t
+		if err := layerdir.StatAt(fd, name, &st); layerdir.Absent(err) {
+			gone = append(gone, name)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return gone, nil
+}
+
 // marks reads overlay's attributes of the current entry. Without lowers there is nothing
 // that they could point to.
-func (s *overlayScan) marks() (opaque bool, err error) {
-	if len(s.lowers.fds) == 0 {
-		return false, nil
+func (s *overlayScan) marks() (layerdir.Marks, error) {
+	if len(s.lowers.FDs) == 0 {
+		return layerdir.Marks{}, nil
 	}
-	opaque, err = s.names.Marks(s.xattrs, xattr.At(s.Dir.FD, s.Name))
-	if errors.Is(err, unix.ENOENT) {
-		return false, nil
-	}
-	return opaque, err
+	marks, err := s.names.Marks(s.xattrs, xattr.At(s.Dir.FD, s.Name))
+	return marks, layerdir.IgnoreAbsent(err)
 }
 
 // lookUp asks the lowers about all names of the current directory, opening it once in
@@ -194,14 +251,14 @@ func (s *overlayScan) lookUp() (siblings, error) {
 	decided := make([]bool, len(list))
 	for i, e := range list {
 		if e.Type == unix.DT_DIR || e.Type == unix.DT_UNKNOWN {
-			sib.states[i] = make(layerStates, len(s.lowers.fds))
+			sib.states[i] = make(layerStates, len(s.lowers.FDs))
 		}
 	}
 	states := s.below[s.Depth()]
 	for l := range states {
 		dir := -1
 		if states[l] == there {
-			fd, err := openat.InRoot(s.lowers.fds[l], s.Parent(), unix.O_PATH|unix.O_DIRECTORY)
+			fd, err := openat.InRoot(s.lowers.FDs[l], s.Parent(), unix.O_PATH|unix.O_DIRECTORY)
 			switch {
 			case err == nil:
 				dir = fd
@@ -211,9 +268,21 @@ func (s *overlayScan) lookUp() (siblings, error) {
 		}
 		if dir >= 0 {
 			err := s.lookUpIn(dir, l, list, &sib, decided)
+			opaque := 0
+			if l+1 < len(states) {
+				opaque, _ = xattr.Held(dir).Size(s.names.Opaque)
+			}
 			unix.Close(dir)
 			if err != nil {
 				return sib, err
+			}
+			if opaque == len("y") { // what lies deeper isn't shown
+				for i := range list {
+					for deeper := l + 1; sib.states[i] != nil && deeper < len(states); deeper++ {
+						sib.states[i][deeper] = whiteout
+					}
+				}
+				break
 			}
 			continue
 		}

@@ -34,6 +34,10 @@ type Options struct {
 	// set a user attribute would choose the owner and the setuid bit of a file in the
 	// next image, so it stays an attribute like others.
 	OverrideStat bool
+	// LeaveOut is told of each file whose name begins like a whiteout's, which stays out of
+	// the tar with what is beneath it: whoever reads the tar would remove another file in
+	// its place. With nil such a file is errdefs.ErrInvalid.
+	LeaveOut func(path string)
 	// Progress is called now and then with the bytes written so far; nil for none. It
 	// must return quickly.
 	Progress func(written int64)
@@ -62,18 +66,18 @@ func WriteOverlay(ctx context.Context, w io.Writer, upper string, lowers []strin
 		return err
 	}
 	defer up.Release()
-	low, err := openLowers(lowers)
+	low, err := layerdir.OpenLowers(lowers)
 	if err != nil {
 		return err
 	}
-	defer low.close()
+	defer low.Close()
 	names := layerdir.OverlayNamesOf(userXattr)
+	p := &packing{opts: opts, overlay: &names, lowers: low, whiteouts: map[fileID]bool{}}
 	if len(lowers) > 0 {
-		if err := refuseRedirects(ctx, up, names); err != nil {
+		if err := p.readMarks(ctx, up); err != nil {
 			return err
 		}
 	}
-	p := &packing{opts: opts, overlay: &names, lowers: low}
 	return p.write(ctx, w, func(ctx context.Context, emit func(entry, int64) error) error {
 		return p.walkTree(ctx, up, emit)
 	})
@@ -116,9 +120,11 @@ func WriteTree(ctx context.Context, w io.Writer, newDir, oldDir string, opts Opt
 type packing struct {
 	opts    Options
 	overlay *layerdir.OverlayNames // nil for a plain tree, where character devices 0:0 are just that
-	lowers  *lowerRoots            // what opaque directories hide; nil where there are none
+	lowers  *layerdir.Lowers       // what opaque directories hide; nil where there are none
 	links   map[fileID]string
-	lastDir *layerdir.Dir // only compared
+	// whiteouts are those in the form of an attribute.
+	whiteouts map[fileID]bool
+	lastDir   *layerdir.Dir // only compared
 }
 
 // dirCost is what a directory counts for in a batch beside its entries: it bounds the
@@ -175,8 +181,8 @@ func (p *packing) emitFile(dir *layerdir.Dir, name, path string, st *unix.Stat_t
 	if kind == unix.S_IFSOCK {
 		return nil
 	}
-	e := entry{dir: dir.Retain(), name: name, path: path, st: *st, opaque: opaque, whiteout: p.overlay != nil &&
-		layerdir.IsWhiteout(st)}
+	whiteout := p.overlay != nil && (layerdir.IsWhiteout(st) || p.whiteouts[fileID{st.Dev, st.Ino}])
+	e := entry{dir: dir.Retain(), name: name, path: path, st: *st, opaque: opaque, whiteout: whiteout}
 	if st.Nlink > 1 && !layerdir.IsDir(st) {
 		id := fileID{st.Dev, st.Ino}
 		if first, ok := p.links[id]; ok {
@@ -194,6 +200,29 @@ func (p *packing) emitFile(dir *layerdir.Dir, name, path string, st *unix.Stat_t
 		p.lastDir = dir
 	}
 	return emit(e, cost)
+}
+
+// carries reports whether a tar can have a file of this name.
+func (p *packing) carries(name, path string) (bool, error) {
+	if !strings.HasPrefix(name, archive.WhiteoutPrefix) {
+		return true, nil
+	}
+	if p.opts.LeaveOut == nil {
+		return false, fmt.Errorf("/%s: %w: the tar of a layer can't hold this name, which would be read as a whiteout",
+			path, errdefs.ErrInvalid)
+	}
+	p.opts.LeaveOut("/" + path)
+	return false, nil
+}
+
+// carriesPath is carries for a file whose directories haven't been looked at.
+func (p *packing) carriesPath(path string) (bool, error) {
+	for name := range strings.SplitSeq(path, "/") {
+		if ok, err := p.carries(name, path); !ok {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // tarName is how the entry is called in the tar.
@@ -220,6 +249,11 @@ func (p *packing) walkTree(ctx context.Context, root *layerdir.Dir, emit func(en
 			continue
 		} else if err != nil {
 			return err
+		}
+		if ok, err := p.carries(w.Name, w.Path); err != nil {
+			return err
+		} else if !ok {
+			continue
 		}
 		if err := p.emitFile(w.Dir, w.Name, w.Path, &w.St, false, emit); err != nil {
 			return err
@@ -260,6 +294,11 @@ func (p *packing) pickChanges(ctx context.Context, root *layerdir.Dir, changes [
 			continue
 		} else if err != nil {
 			return fmt.Errorf("%s: %w", c.Path, err)
+		}
+		if ok, err := p.carriesPath(name); err != nil {
+			return err
+		} else if !ok {
+			continue
 		}
 		if err := p.emitFile(dir, base, name, &st, false, emit); err != nil {
 			return err
@@ -311,9 +350,9 @@ func (d *parentDirs) close() {
 	}
 }
 
-// refuseRedirects looks for overlay's redirects and metacopies in an upper directory
-// before anything is written.
-func refuseRedirects(ctx context.Context, up *layerdir.Dir, names layerdir.OverlayNames) error {
+// readMarks looks for overlay's attributes in an upper directory before anything is
+// written: redirects and metacopies are errdefs.ErrUnsupported.
+func (p *packing) readMarks(ctx context.Context, up *layerdir.Dir) error {
 	w, err := layerdir.NewWalk(up)
 	if err != nil {
 		return err
@@ -321,17 +360,20 @@ func refuseRedirects(ctx context.Context, up *layerdir.Dir, names layerdir.Overl
 	defer w.Close()
 	buf := xattr.NewReader()
 	for w.Next(ctx) {
-		if w.Typ != unix.DT_DIR && w.Typ != unix.DT_REG {
+		if w.Type != unix.DT_DIR && w.Type != unix.DT_REG {
 			continue
 		}
-		_, err := names.Marks(buf, xattr.At(w.Dir.FD, w.Name))
-		switch {
-		case errors.Is(err, unix.ENOENT):
+		marks, err := p.overlay.Marks(buf, xattr.At(w.Dir.FD, w.Name))
+		if errors.Is(err, unix.ENOENT) {
 			continue
-		case errors.Is(err, errdefs.ErrUnsupported), err != nil:
+		}
+		if err != nil {
 			return fmt.Errorf("/%s: %w", w.Path, err)
 		}
-		if w.Typ == unix.DT_DIR {
+		if marks.Whiteout && w.Type == unix.DT_REG && w.Stat() == nil && w.St.Size == 0 {
+			p.whiteouts[fileID{w.St.Dev, w.St.Ino}] = true
+		}
+		if w.Type == unix.DT_DIR {
 			w.Descend()
 		}
 	}

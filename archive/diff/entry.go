@@ -92,7 +92,7 @@ func (p *packer) packFile(ctx context.Context, e entry, out *readahead.ChunkWrit
 	if err := p.writeHeader(ctx, out, hdr); err != nil {
 		return err
 	}
-	if (opaque || e.opaque) && p.lowers.hold(e.path) {
+	if (opaque || e.opaque) && p.lowers.Hold(e.path) {
 		return p.writeHeader(ctx, out, &tar.Header{
 			Name: path.Join(e.path, archive.WhiteoutOpaque), Typeflag: tar.TypeReg,
 			Mode: hdr.Mode & 0o777, Uid: hdr.Uid, Gid: hdr.Gid,
@@ -217,7 +217,7 @@ func (p *packer) addXattrs(hdr *tar.Header, file xattr.File) (opaque bool, err e
 				}
 				opaque = ok && string(value) == "y" && hdr.Typeflag == tar.TypeDir
 			case p.overlay.Redirect, p.overlay.Metacopy:
-				if len(p.lowers.fds) > 0 {
+				if len(p.lowers.FDs) > 0 {
 					return false, fmt.Errorf("attribute %s: reading the upper directory alone: %w", name,
 						errdefs.ErrUnsupported)
 				}

@@ -54,6 +54,9 @@ func WriteMerged(ctx context.Context, w io.Writer, layer MergedLayer, opts Optio
 				e := entry{path: whiteoutName(f.path), as: deletion}
 				return emit(e, int64(1024+len(e.path)))
 			}
+			if ok, err := p.carriesPath(f.path); !ok {
+				return err
+			}
 			return p.emitFile(f.dir, f.name, f.path, &f.st, f.as == instead, emit)
 		})
 	})
@@ -95,20 +98,22 @@ type foundAs uint8
 const (
 	present foundAs = iota
 	gone
-	// instead is a directory that shows nothing of what the parent has under its name.
+	// instead is a directory that shows nothing of what the parent has under its name, and
+	// inside is what such a one holds.
 	instead
+	inside
 )
 
 // merged is a mounted layer beside its upper directory.
 type merged struct {
 	upper, root *layerdir.Dir
-	parent      *lowerRoots
+	parent      *layerdir.Lowers
 	dirs        parentDirs
 	xattrs      *xattr.Reader
 }
 
 func openMerged(layer MergedLayer) (*merged, error) {
-	m := &merged{xattrs: xattr.NewReader(), parent: &lowerRoots{}}
+	m := &merged{xattrs: xattr.NewReader(), parent: &layerdir.Lowers{}}
 	var err error
 	if m.upper, err = layerdir.OpenRoot(layer.Upper); err != nil {
 		return nil, err
@@ -121,8 +126,8 @@ func openMerged(layer MergedLayer) (*merged, error) {
 	if layer.Parent == "" {
 		return m, nil
 	}
-	if m.parent, err = openLowers([]string{layer.Parent}); err != nil {
-		m.parent = &lowerRoots{}
+	if m.parent, err = layerdir.OpenLowers([]string{layer.Parent}); err != nil {
+		m.parent = &layerdir.Lowers{}
 		m.close()
 		return nil, err
 	}
@@ -131,7 +136,7 @@ func openMerged(layer MergedLayer) (*merged, error) {
 
 func (m *merged) close() {
 	m.dirs.close()
-	m.parent.close()
+	m.parent.Close()
 	for _, dir := range []*layerdir.Dir{m.upper, m.root} {
 		if dir != nil {
 			dir.Release()
@@ -163,7 +168,7 @@ func (m *merged) each(ctx context.Context, visit func(found) error) error {
 			if err := m.whole(ctx, *f, visit); err != nil {
 				return err
 			}
-		case f.as == present && layerdir.IsDir(&f.st) && w.Typ == unix.DT_DIR:
+		case f.as == present && layerdir.IsDir(&f.st) && w.Type == unix.DT_DIR:
 			w.Descend()
 		}
 	}
@@ -182,10 +187,14 @@ func (m *merged) find(w *layerdir.Walk) (*found, error) {
 	}
 	if err = layerdir.StatAt(f.dir.FD, w.Name, &f.st); layerdir.Absent(err) {
 		return m.hidden(w, f)
+	} else if err == unix.EPERM {
+		// The kernel answers this to a metacopy in a mount that isn't to follow any.
+		return nil, fmt.Errorf("look it up in the mount: %w: the layer was written with mount option metacopy=on, which "+
+			"is needed to read it as well", err)
 	} else if err != nil {
 		return nil, fmt.Errorf("look it up in the mount: %w", err)
 	}
-	if w.Typ == unix.DT_DIR && layerdir.IsDir(&f.st) {
+	if w.Type == unix.DT_DIR && layerdir.IsDir(&f.st) {
 		if replaced, err := m.replaces(w); err != nil {
 			return nil, err
 		} else if replaced {
@@ -208,7 +217,7 @@ func (m *merged) hidden(w *layerdir.Walk, f *found) (*found, error) {
 		return nil, nil // replaces has seen it
 	}
 	f.as = gone
-	if base, ok := strings.CutPrefix(w.Name, archive.WhiteoutPrefix); ok && base != "" && w.Typ == unix.DT_REG {
+	if base, ok := strings.CutPrefix(w.Name, archive.WhiteoutPrefix); ok && base != "" && w.Type == unix.DT_REG {
 		var st unix.Stat_t
 		if layerdir.StatAt(f.dir.FD, base, &st) == nil {
 			return nil, nil // there again
@@ -284,7 +293,7 @@ func (m *merged) whole(ctx context.Context, top found, visit func(found) error) 
 		} else if err != nil {
 			return err
 		}
-		if err := visit(found{path: w.Path, dir: w.Dir, name: w.Name, st: w.St}); err != nil {
+		if err := visit(found{as: inside, path: w.Path, dir: w.Dir, name: w.Name, st: w.St}); err != nil {
 			return err
 		}
 		if layerdir.IsDir(&w.St) {
@@ -296,7 +305,7 @@ func (m *merged) whole(ctx context.Context, top found, visit func(found) error) 
 
 // mergedList is a change list in the making.
 type mergedList struct {
-	parent  *lowerRoots
+	parent  *layerdir.Lowers
 	changes changeList
 	above   []listedDir // the directories on the way to the last name
 }
@@ -308,11 +317,11 @@ type listedDir struct {
 
 // before is what the parent has under a name, by links on the way to it if there are any.
 func (l *mergedList) before(name string) (st unix.Stat_t, ok bool) {
-	if len(l.parent.fds) == 0 {
+	if len(l.parent.FDs) == 0 {
 		return st, false
 	}
 	dir, base := path.Split(name)
-	fd, err := openat.InRoot(l.parent.fds[0], dir, unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := openat.InRoot(l.parent.FDs[0], dir, unix.O_PATH|unix.O_DIRECTORY)
 	if err != nil {
 		return st, false
 	}
@@ -328,11 +337,11 @@ func (l *mergedList) add(f found) error {
 	kind, listed := Added, true
 	before, was := l.before(f.path)
 	switch {
-	case f.as == gone, f.as == instead && was:
+	case f.as == gone:
 		kind = Deleted
 	case was:
 		kind = Modified
-		listed = !layerdir.IsDir(&f.st) || !layerdir.IsDir(&before) || !sameDir(&f.st, &before)
+		listed = f.as == instead || !layerdir.IsDir(&f.st) || !layerdir.IsDir(&before) || !sameDir(&f.st, &before)
 	}
 	if listed {
 		if kind != Modified {
@@ -349,8 +358,18 @@ func (l *mergedList) add(f found) error {
 			return err
 		}
 	}
-	if f.as != gone && layerdir.IsDir(&f.st) {
-		l.above = append(l.above, listedDir{f.path, listed})
+	if f.as == gone || !layerdir.IsDir(&f.st) {
+		return nil
 	}
-	return nil
+	l.above = append(l.above, listedDir{f.path, listed})
+	if f.as == present {
+		return nil
+	}
+	hidden, err := hiddenNames(l.parent, f.dir, f.name, f.path, "")
+	for _, name := range hidden {
+		if err := l.add(found{as: gone, path: f.path + "/" + name}); err != nil {
+			return err
+		}
+	}
+	return err
 }

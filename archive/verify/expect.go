@@ -82,15 +82,17 @@ func (e *expectation) add(h *tarstream.Header) *expected {
 		return nil
 	}
 	first, _, _ := strings.Cut(path.Join(p.Dir, p.Base), "/")
-	if strings.HasPrefix(first, archive.AUFSPrefix) && first != archive.WhiteoutOpaque {
+	if strings.HasPrefix(first, archive.AUFSPrefix) && first != archive.WhiteoutOpaque &&
+		first != archive.AUFSLinks {
 		return nil
 	}
-	dir := e.directory(p.Dir)
+	absent, whiteout := strings.CutPrefix(p.Base, archive.WhiteoutPrefix)
+	dir := e.directory(p.Dir, whiteout)
 	if dir == nil {
-		e.unclear = true
+		e.unclear = e.unclear || !whiteout
 		return nil
 	}
-	if absent, ok := strings.CutPrefix(p.Base, archive.WhiteoutPrefix); ok {
+	if whiteout {
 		e.whiteout(dir, p.Base, absent)
 		return nil
 	}
@@ -122,14 +124,18 @@ func (e *expectation) put(dir *expected, name string, n *expected) {
 }
 
 // directory finds the directory with this path, and makes those that no member has
-// described. It returns nil where a name on the way is none.
-func (e *expectation) directory(name string) *expected {
+// described. It returns nil where a name on the way is none, or where it is about a
+// whiteout that nothing is beneath.
+func (e *expectation) directory(name string, whiteout bool) *expected {
 	dir := e.root
 	for _, part := range split(name) {
 		next := dir.children[part]
-		if next == nil {
+		if next == nil && whiteout && e.carryOut {
+			return nil
+		}
+		if next == nil || next.kind == kindWhiteout && next.layer == e.layer && !whiteout {
 			dir.changedBy(e.layer)
-			next = &expected{kind: kindImplied, layer: e.layer}
+			next = &expected{kind: kindImplied, layer: e.layer, opaque: next != nil}
 			e.put(dir, part, next)
 		}
 		if !next.isDir() {
@@ -147,32 +153,50 @@ func split(name string) []string {
 	return strings.Split(name, "/")
 }
 
+// whiteout hides what earlier layers have, and nothing of this one.
 func (e *expectation) whiteout(dir *expected, base, absent string) {
-	if base != archive.WhiteoutOpaque {
-		if dir.changedBy(e.layer); e.carryOut {
-			delete(dir.children, absent)
-		} else {
-			e.put(dir, absent, &expected{kind: kindWhiteout, layer: e.layer})
-		}
-		return
-	}
-	if !e.carryOut {
-		dir.opaque = true
-		return
-	}
 	dir.changedBy(e.layer)
-	dir.keepOnly(e.layer)
+	if base == archive.WhiteoutOpaque {
+		dir.hideEarlier(e)
+		return
+	}
+	switch n := dir.children[absent]; {
+	case n != nil && n.of(e.layer) && n.kind != kindWhiteout:
+		n.hideEarlier(e)
+	case e.carryOut:
+		delete(dir.children, absent)
+	default:
+		e.put(dir, absent, &expected{kind: kindWhiteout, layer: e.layer})
+	}
 }
 
-// keepOnly removes what earlier layers have put beneath a directory.
-func (n *expected) keepOnly(layer int) {
-	for name, child := range n.children {
-		if child.layer != layer {
-			delete(n.children, name)
-			continue
-		}
-		child.keepOnly(layer)
+// hideEarlier makes a directory opaque, or removes what earlier layers have put beneath
+// it.
+func (n *expected) hideEarlier(e *expectation) {
+	if n.isDir() && !e.carryOut {
+		n.opaque = true
+		return
 	}
+	for name, child := range n.children {
+		if child.of(e.layer) {
+			child.hideEarlier(e)
+		} else {
+			delete(n.children, name)
+		}
+	}
+}
+
+// of reports whether the layer has put this, or something beneath it, there.
+func (n *expected) of(layer int) bool {
+	if n.layer == layer {
+		return true
+	}
+	for _, child := range n.children {
+		if child.of(layer) {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *expectation) hardLink(h *tarstream.Header, dir *expected, base string) {

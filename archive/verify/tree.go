@@ -40,8 +40,11 @@ func (v *verifier) compare(ctx context.Context) error {
 			return err
 		}
 	}
-	c.missing("", v.expect.root)
-	return nil
+	if c.lowers, err = layerdir.OpenLowers(v.opts.Content[min(1, len(v.opts.Content)):]); err != nil {
+		return err
+	}
+	defer c.lowers.Close()
+	return c.missing("", v.expect.root, v.expect.root.opaque)
 }
 
 // treeCheck is the comparison of one tree.
@@ -53,6 +56,7 @@ type treeCheck struct {
 	strangers   bool // files that no member describes are none of our business
 	opaqueAttr  string
 	opaqueShown bool
+	lowers      *layerdir.Lowers
 	buf         []byte
 }
 
@@ -109,6 +113,9 @@ func (c *treeCheck) entry(w *layerdir.Walk, dir *expected) (*expected, error) {
 		return nil, nil
 	}
 	if n == nil {
+		if dir == c.expect.root && dir.opaque && layerdir.IsWhiteout(&w.St) {
+			return nil, nil // where a tar hides all that is beneath it, a layer has a whiteout for each name
+		}
 		if !c.strangers && !(literal && strings.HasPrefix(w.Name, archive.WhiteoutPrefix)) {
 			c.damage(Damage{Path: path, What: "+"})
 		}
@@ -242,30 +249,38 @@ func (c *treeCheck) checksum(at int, name string, st *unix.Stat_t) (uint64, erro
 	}
 }
 
-// missing lists what was expected and not found.
-func (c *treeCheck) missing(path string, dir *expected) {
+// missing lists what was expected and not found. alone tells that nothing lower shows in
+// dir, so that no whiteout is called for.
+func (c *treeCheck) missing(path string, dir *expected, alone bool) error {
 	for _, name := range slices.Sorted(maps.Keys(dir.children)) {
 		n, seen := dir.children[name].file(), dir.children[name].seen
 		at := path + "/" + name
 		if seen {
 			if n.isDir() {
-				c.missing(at, n)
+				if err := c.missing(at, n, alone || n.opaque); err != nil {
+					return err
+				}
 			}
 			continue
 		}
 		device := n.kind == tar.TypeChar || n.kind == tar.TypeBlock
 		switch {
 		case device && c.opts.NoDevices, n.kind == kindImplied && len(n.children) == 0:
-		case n.kind == tar.TypeReg && n.checked && n.size > 0:
+			continue
+		case n.kind == kindWhiteout:
+			if shows, err := c.lowers.Shows(strings.TrimPrefix(path, "/"), name, c.opaqueAttr); err != nil {
+				return err
+			} else if !shows || alone {
+				continue
+			}
+		case n.kind == tar.TypeReg && n.checked && n.size > 0 && c.noted(at):
 			// Its content was missed while the tar was put together, or found in a layer
 			// beneath, which mounts show as well.
-			if !c.noted(at) {
-				c.damage(Damage{Path: at, What: "-"})
-			}
-		default:
-			c.damage(Damage{Path: at, What: "-"})
+			continue
 		}
+		c.damage(Damage{Path: at, What: "-"})
 	}
+	return nil
 }
 
 func (c *treeCheck) noted(path string) bool {

@@ -204,6 +204,7 @@ func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string)
 	if err != nil {
 		cancel()
 	}
+	delete(v.expect.root.children, archive.AUFSLinks)
 	stream.CloseWithError(err)
 	stages.Wait()
 	if ctx := context.Cause(ctx); err == nil && ctx != nil {

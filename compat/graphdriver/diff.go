@@ -154,7 +154,11 @@ func (d *driver[Cleanup, Staged]) applyDiff(ctx context.Context, id string, opti
 	if err != nil {
 		return 0, err
 	}
-	result, err := unpack(ctx, staged.Content(), options.Diff, d.applyOptions(options))
+	opts := d.applyOptions(options)
+	result, err := unpack(ctx, staged.Content(), options.Diff, opts)
+	if err == nil {
+		err = apply.Settle(ctx, staged.Content(), info.Lower, opts.Whiteouts, result)
+	}
 	if err == nil {
 		err = replace(ctx, staged, id)
 	}

@@ -21,9 +21,9 @@ const (
 )
 
 // Reader decompresses one gzip stream: all of its members, which follow each other
-// without anything between or behind them. It reads its source to the end, works in the
-// goroutine that reads, and keeps 350 KiB. It must not be used by several goroutines at
-// once.
+// without anything between them, and with nothing behind them but zeros. It reads its
+// source to the end, works in the goroutine that reads, and keeps 350 KiB. It must not be
+// used by several goroutines at once.
 type Reader struct {
 	src io.Reader
 	err error // what Read returns once everything decoded has been handed out
@@ -130,18 +130,27 @@ func (r *Reader) endOfMember() error {
 	if binary.LittleEndian.Uint32(check[:4]) != r.crc || binary.LittleEndian.Uint32(check[4:]) != r.size {
 		return fmt.Errorf("%w: checksum", ErrData)
 	}
-	if r.pos >= r.end-r.padded() {
-		if err := r.more(); err != nil {
-			return err
-		}
-		if r.srcErr != nil {
-			return r.srcErr
-		}
+	for zeros := false; ; r.pos++ {
 		if r.pos >= r.end-r.padded() {
-			return io.EOF
+			if err := r.more(); err != nil {
+				return err
+			}
+			if r.srcErr != nil {
+				return r.srcErr
+			}
+			if r.pos >= r.end-r.padded() {
+				return io.EOF
+			}
 		}
+		// Zeros behind the last member fill a tape's block, as gzip(1) has it.
+		if r.in[r.pos] != 0 && zeros {
+			return fmt.Errorf("%w: something behind the zeros at the end", ErrData)
+		}
+		if r.in[r.pos] != 0 {
+			return r.header()
+		}
+		zeros = true
 	}
-	return r.header()
 }
 
 // Flags of a member's header (RFC 1952, 2.3.1).
@@ -150,6 +159,7 @@ const (
 	flagExtra     = 1 << 2
 	flagName      = 1 << 3
 	flagComment   = 1 << 4
+	flagsReserved = 7 << 5
 )
 
 // header reads the header of a member.
@@ -164,6 +174,9 @@ func (r *Reader) header() error {
 		return fmt.Errorf("%w: no header of a member", ErrData)
 	}
 	flags := head[3]
+	if flags&flagsReserved != 0 {
+		return fmt.Errorf("%w: header with reserved flags %#x", ErrData, flags&flagsReserved)
+	}
 	if flags&flagExtra != 0 {
 		var size [2]byte
 		if err := r.headerBytes(size[:]); err != nil {

@@ -30,7 +30,7 @@ type Walk struct {
 	Dir   *Dir   // where the current entry lies
 	Name  string // its name there
 	Path  string // its path below the root, without a leading slash
-	Typ   uint8  // unix.DT_*, never DT_UNKNOWN
+	Type  uint8  // unix.DT_*, never DT_UNKNOWN
 	St    unix.Stat_t
 	hasSt bool // whether st is filled
 	Err   error
@@ -111,21 +111,21 @@ func (w *Walk) Next(ctx context.Context) bool {
 		}
 		e := f.list[f.next]
 		f.next++
-		w.Dir, w.Name, w.Typ, w.hasSt = w.stack.Top(), e.Name, e.Type, false
+		w.Dir, w.Name, w.Type, w.hasSt = w.stack.Top(), e.Name, e.Type, false
 		if len(w.prefix)+len(e.Name) > PathMax {
 			w.Err = fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", w.prefix, errdefs.ErrInvalid,
 				PathMax)
 			return false
 		}
 		w.Path = string(append(w.prefix, e.Name...))
-		if w.Typ == unix.DT_UNKNOWN {
+		if w.Type == unix.DT_UNKNOWN {
 			if err := w.Stat(); Absent(err) {
 				continue
 			} else if err != nil {
 				w.Err = err
 				return false
 			}
-			w.Typ = uint8(w.St.Mode >> 12 & 15) // DT_* are the S_IFMT bits, getdents(2)
+			w.Type = uint8(w.St.Mode >> 12 & 15) // DT_* are the S_IFMT bits, getdents(2)
 		}
 		return true
 	}
