@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
@@ -28,6 +29,29 @@ func TestAttributeTooLargeIsNoFullDisk(t *testing.T) {
 	if !errors.Is(err, unix.ENOSPC) || errors.As(err, &tooLarge) {
 		t.Errorf("a full disk: %v", err)
 	}
+}
+
+// What overlay notes of its layers isn't for an archive to say.
+func TestOverlaysAttributesStayOut(t *testing.T) {
+	testutil.HostRoot(t)
+	var pax [][2]string
+	for _, name := range []string{"trusted.overlay.metacopy", "trusted.overlay.redirect", "trusted.overlay.whiteout",
+		"trusted.overlay.opaque", "trusted.overlay.origin", "user.overlay.redirect", "user.fuseoverlayfs.opaque",
+		"user.kept", "trusted.kept"} {
+		pax = append(pax, [2]string{"SCHILY.xattr." + name, "y"})
+	}
+	data := tarball(member{name: "f", body: "x", pax: pax}, member{name: "d/", pax: pax},
+		member{name: "g"})
+	dir, split, _ := applied(t, data, apply.Options{Whiteouts: archive.OverlayTrusted})
+	for _, name := range []string{"f", "d"} {
+		buf := make([]byte, 1000)
+		n, err := unix.Llistxattr(dir+"/"+name, buf)
+		if got := string(buf[:max(n, 0)]); err != nil || len(got) != len("user.kept")+len("trusted.kept")+2 ||
+			strings.Contains(got, "overlay") {
+			t.Errorf("%s has %q, %v", name, got, err)
+		}
+	}
+	sameReplay(t, data, dir, split)
 }
 
 // fill leaves no block free.

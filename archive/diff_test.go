@@ -239,6 +239,65 @@ func TestDiffOfAVeryDeepTree(t *testing.T) {
 	}
 }
 
+// A file whose name would be read as a whiteout is named, or left out with what is
+// beneath it; it never removes another one where the tar is unpacked.
+func TestDiffOfNamesLikeWhiteouts(t *testing.T) {
+	for _, c := range []struct{ name, tree string }{{"/.wh.literal", ".wh.literal=data"}, {"/.wh.", ".wh.=x"},
+		{"/q/.wh..wh..opq", "q/.wh..wh..opq="}, {"/d/.wh.e", "d/.wh.e/f=x"}} {
+		dir := t.TempDir()
+		testutil.Tree(t, dir, c.tree, "kept=x")
+		for name, write := range map[string]func(w io.Writer, opts diff.Options) error{
+			"overlay": func(w io.Writer, opts diff.Options) error {
+				return diff.WriteOverlay(t.Context(), w, dir, nil, false, opts)
+			},
+			"tree": func(w io.Writer, opts diff.Options) error { return diff.WriteTree(t.Context(), w, dir, "", opts) },
+			"trees": func(w io.Writer, opts diff.Options) error {
+				return diff.WriteTree(t.Context(), w, dir, t.TempDir(), opts)
+			},
+		} {
+			err := write(io.Discard, diff.Options{})
+			if !errors.Is(err, errdefs.ErrInvalid) || !strings.Contains(err.Error(), c.name+":") &&
+				!strings.Contains(err.Error(), c.name+"/f:") {
+				t.Errorf("%s, %s: %v", name, c.name, err)
+			}
+			var left []string
+			var out bytes.Buffer
+			if err := write(&out, diff.Options{LeaveOut: func(path string) { left = append(left, path) }}); err != nil {
+				t.Errorf("%s, %s: %v", name, c.name, err)
+			}
+			names := strings.Join(tarNames(t, out.Bytes()), " ")
+			if len(left) == 0 || !strings.HasPrefix(left[0], c.name) || strings.Contains(names, ".wh.") ||
+				!strings.Contains(names, "kept") {
+				t.Errorf("%s, %s: left out %v, in the tar %s", name, c.name, left, names)
+			}
+		}
+	}
+}
+
+// Overlays on an overlay write a whiteout as an empty file with an attribute (Linux 6.7).
+func TestWhiteoutsInAttributes(t *testing.T) {
+	testutil.HostRoot(t)
+	dir := t.TempDir()
+	testutil.Tree(t, dir, "lower/d/gone=x", "lower/d/kept=x", "upper/d/gone=", "upper/d/new=x")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(unix.Lsetxattr(dir+"/upper/d/gone", "trusted.overlay.whiteout", []byte("y"), 0))
+	must(unix.Lsetxattr(dir+"/upper/d", "trusted.overlay.opaque", []byte("x"), 0))
+	changes, err := diff.OverlayChanges(t.Context(), dir+"/upper", []string{dir + "/lower"}, false)
+	if got := short(changes); err != nil || got != "C /d D /d/gone A /d/new" {
+		t.Errorf("changes %s, %v", got, err)
+	}
+	var out bytes.Buffer
+	must(diff.WriteOverlay(t.Context(), &out, dir+"/upper", []string{dir + "/lower"}, false, diff.Options{}))
+	if got := strings.Join(tarNames(t, out.Bytes()), " "); got != "d/ d/.wh.gone d/new" {
+		t.Errorf("the tar has %s", got)
+	}
+}
+
 func mustMkdir(t *testing.T, dir, name string) string {
 	t.Helper()
 	path := filepath.Join(dir, name)

@@ -199,8 +199,8 @@ func (s *peerStore) changes(id string) []string {
 	return slices.DeleteFunc(strings.Split(string(s.run("changes", id)), "\n"), func(l string) bool { return l == "" })
 }
 
-// asThePeers lists an opaque directory as Deleted, doesn't list what it hides, and follows
-// lower links in its place, as containers/storage does.
+// asThePeers lists an opaque directory as Deleted, doesn't list what it hides, and
+// follows lower links in its place, as containers/storage does.
 func asThePeers(t *testing.T, upper string, lowers []string, changes []diff.Change) (list []diff.Change) {
 	linked := func(path string) bool {
 		for _, lower := range lowers {

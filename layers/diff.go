@@ -29,6 +29,9 @@ type DiffOptions struct {
 	// That is the layer's own tar if it was made in the same way, as those are that
 	// Podman and Buildah commit.
 	FromFiles bool
+	// LeaveOut is told of files whose names would be read as whiteouts, which then stay
+	// out of the tar; with nil they are errdefs.ErrInvalid. A layer's own tar has none.
+	LeaveOut func(path string)
 }
 
 // Diff writes the tar that turns layer from into layer to. With from "" that is the
@@ -166,7 +169,7 @@ func (c *comparison) write(ctx context.Context, w io.Writer, opts DiffOptions) e
 		return tarsplit.Replay(ctx, w, c.tarSplit, append([]string{c.info.Content}, c.info.Lower...))
 	}
 	files := c.files()
-	files.Options.Progress = opts.Progress
+	files.Options.Progress, files.Options.LeaveOut = opts.Progress, opts.LeaveOut
 	return files.WriteTar(ctx, w)
 }
 

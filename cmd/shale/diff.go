@@ -28,6 +28,8 @@ unless a flag says how to compress it.`,
 	file := p.outputFlag(command)
 	plain := flags.BoolP("uncompressed", "u", false, "do not compress")
 	gzip := flags.BoolP("gzip", "c", false, "compress with gzip")
+	leaveOut := flags.Bool("leave-out-whiteout-names", false,
+		`leave files out whose names begin with ".wh.", with a warning, in place of failing`)
 	bzip2, xz, zstd := new(bool), new(bool), new(bool)
 	if p.peer {
 		bzip2 = flags.BoolP("bzip2", "b", false, "bzip2 can only be read; this flag is refused (also --bz2)")
@@ -40,6 +42,9 @@ unless a flag says how to compress it.`,
 	}
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		var options store.DiffOptions
+		if *leaveOut {
+			options.LeaveOut = func(path string) { p.log.Warnf("left out: %q would be read as a whiteout", path) }
+		}
 		for _, choice := range []struct {
 			chosen      bool
 			compression compress.Kind
