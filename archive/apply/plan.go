@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/archive"
+	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/openat"
@@ -135,9 +136,9 @@ func (a *applier) create(h *tarstream.Header, d *directory, base string, at *att
 type occupant int
 
 const (
-	nobody          occupant = iota
-	sameDirectory            // a directory where a directory is wanted: the two become one
-	removedWhiteout          // a whiteout of this layer, now gone
+	nobody        occupant = iota
+	sameDirectory          // a directory where a directory is wanted: the two become one
+	removedHiding          // what has hidden a lower directory of the name, now gone
 	removedOther
 )
 
@@ -205,8 +206,8 @@ func (a *applier) remove(d *directory, base string, keepDir, ours bool) (occupan
 	if err := unix.Unlinkat(d.fd, base, 0); err != nil {
 		return nobody, fmt.Errorf("remove: %w", err)
 	}
-	if st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 {
-		return removedWhiteout, nil
+	if ours || layerdir.IsWhiteout(&st) {
+		return removedHiding, nil
 	}
 	return removedOther, nil
 }
@@ -234,9 +235,9 @@ func (a *applier) makeDir(d *directory, base string, at *attrs, found occupant) 
 		dropInherited(dir.fd)
 		dir.acl = false
 	}
-	if found == removedWhiteout && a.opaque() != "" {
-		// The member before said that the lower directory is gone, so the new one must
-		// not show its files.
+	if found == removedHiding && a.opaque() != "" {
+		// A member before said that the lower directory is gone, or took its place, so the
+		// new one must not show its files.
 		if err := a.makeOpaque(dir); err != nil {
 			return err
 		}

@@ -80,6 +80,7 @@ func TestKnownCases(t *testing.T) {
 		{"a whiteout in a new directory", [][]member{{file("f")}, {name("new/"), name("new/.wh.ghost")}}, nil},
 		{"a whiteout in an opaque directory", [][]member{{file("d/b")}, {name("d/"), name("d/.wh..wh..opq"),
 			name("d/.wh.b")}}, nil},
+		{"a file, then a directory of the name", [][]member{{file("c/b")}, {file("c"), name("c/")}}, nil},
 		{"a whiteout beneath a whiteout", [][]member{{file("d/x")}, {name(".wh.d"), name("d/.wh.x")}}, nil},
 		{"a directory made again", [][]member{{file("d/a"), file("d/b"), file("d/s/t")}},
 			[]act{{what: "remove", name: "d"}, {what: "write", name: "d/b"}}},
