@@ -3,8 +3,6 @@ package idtools
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/user"
 	"strconv"
 	"strings"
 
@@ -18,8 +16,6 @@ type OutsideMap struct {
 	UID, GID uint32
 	// Map is that of the namespace.
 	Map Mapping
-	// SubIDs tells where the user's subordinate IDs are listed.
-	SubIDs SubIDFiles
 }
 
 // ExplainOwner returns OutsideMap in place of err, the kernel's answer to who would give
@@ -54,45 +50,6 @@ func (e OutsideMap) Error() string {
 // Is makes it an ErrUnsupported, and what the kernel said.
 func (e OutsideMap) Is(target error) bool {
 	return target == errdefs.ErrUnsupported || target == unix.EINVAL
-}
-
-// Cure is the command by which root gives the user as many subordinate IDs as it takes;
-// "" where there aren't so many.
-func (e OutsideMap) Cure() string {
-	if len(e.Map.UIDs) == 0 {
-		return ""
-	}
-	name := strconv.Itoa(e.Map.UIDs[0].HostID)
-	if u, err := user.LookupId(name); err == nil {
-		name = u.Username
-	}
-	uids, okU := e.more("subuids", e.SubIDs.subUID(), e.Map.UIDs, e.UID)
-	gids, okG := e.more("subgids", e.SubIDs.subGID(), e.Map.GIDs, e.GID)
-	if !okU || !okG {
-		return ""
-	}
-	return "usermod" + uids + gids + " " + name
-}
-
-// more is the flag of usermod(8) for the IDs that a map lacks up to this one: a range
-// behind all that a file has given away.
-func (e OutsideMap) more(flag, path string, maps []Map, id uint32) (string, bool) {
-	next, first := int64(0), int64(100_000) // where useradd(8) begins
-	for _, m := range maps {
-		next = max(next, int64(m.ContainerID)+int64(m.Size))
-	}
-	if int64(id) < next {
-		return "", true
-	}
-	data, _ := os.ReadFile(path) // one that isn't there has given nothing away
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Split(strings.TrimSpace(line), ":")
-		if r, _, err := parseRange(line, fields[:1]); err == nil {
-			first = max(first, int64(r.Start)+int64(r.Size))
-		}
-	}
-	last := first + int64(id) - next
-	return fmt.Sprintf(" --add-%s %d-%d", flag, first, last), last <= maxID
 }
 
 // ranges are the container's IDs in maps, for people.

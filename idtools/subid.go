@@ -26,10 +26,6 @@ type SubIDFiles struct {
 	SubUID, SubGID string
 }
 
-func (f SubIDFiles) subUID() string { return cmp.Or(f.SubUID, "/etc/subuid") }
-
-func (f SubIDFiles) subGID() string { return cmp.Or(f.SubGID, "/etc/subgid") }
-
 // maxSubIDFile bounds those files: more than 100,000 users fit.
 const maxSubIDFile = 8 << 20
 
@@ -38,12 +34,12 @@ const maxSubIDFile = 8 << 20
 // container ID 0 on. A user without any is errdefs.ErrNotFound; a line of the wrong form
 // or with numbers that make no sense is errdefs.ErrInvalid and named by file and line.
 func (f SubIDFiles) UIDs(name string) ([]Map, error) {
-	return subordinate(f.subUID(), name)
+	return subordinate(cmp.Or(f.SubUID, "/etc/subuid"), name)
 }
 
 // GIDs is UIDs for group IDs. The file is sorted by users all the same.
 func (f SubIDFiles) GIDs(name string) ([]Map, error) {
-	return subordinate(f.subGID(), name)
+	return subordinate(cmp.Or(f.SubGID, "/etc/subgid"), name)
 }
 
 func subordinate(path, name string) ([]Map, error) {

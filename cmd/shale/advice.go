@@ -62,7 +62,7 @@ func cure(err error) string {
 		return "are you the user who owns this store? `shale unshare` gives an ordinary user the rights over their own"
 	case errors.As(err, &outside):
 		text := "`--storage-opt ignore_chown_errors=true` gives what has other owners to you"
-		if command := outside.Cure(); command != "" {
+		if command := userns.Usermod(outside, idtools.SubIDFiles{}); command != "" {
 			text = "as root `" + command + "` gives you these IDs; " + text
 		}
 		return text

@@ -1,4 +1,4 @@
-package idtools_test
+package userns_test
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/idtools/userns"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,13 +37,13 @@ func TestOutsideMap(t *testing.T) {
 			"usermod --add-subgids 165536-165547 1073741824"},
 		{4294967000, 0, idtools.Mapping{UIDs: many, GIDs: many}, "user ID 4294967000", ""},
 	} {
-		err := error(idtools.OutsideMap{UID: tt.uid, GID: tt.gid, Map: tt.m, SubIDs: files})
+		err := error(idtools.OutsideMap{UID: tt.uid, GID: tt.gid, Map: tt.m})
 		if !errors.Is(err, errdefs.ErrUnsupported) || !errors.Is(err, unix.EINVAL) ||
 			!strings.HasSuffix(err.Error(), tt.says) && !strings.Contains(err.Error(), tt.says+",") &&
 				!strings.Contains(err.Error(), tt.says+" ") {
 			t.Errorf("%d:%d: %v", tt.uid, tt.gid, err)
 		}
-		if got := err.(idtools.OutsideMap).Cure(); got != tt.cure {
+		if got := userns.Usermod(err.(idtools.OutsideMap), files); got != tt.cure {
 			t.Errorf("%d:%d: %q, want %q", tt.uid, tt.gid, got, tt.cure)
 		}
 	}
