@@ -12,7 +12,8 @@ import (
 func TestOneWayIntoAStore(t *testing.T) {
 	inside := []string{"catalog", "layers", "images", "containers", "drivers", "store"}
 	opens := map[string][]string{
-		"os":   {"Open", "OpenFile", "Create", "ReadFile", "ReadDir", "WriteFile", "RemoveAll", "CreateTemp", "MkdirTemp"},
+		"os": {"Open", "OpenFile", "Create", "ReadFile", "ReadDir", "WriteFile", "RemoveAll", "CreateTemp",
+			"MkdirTemp"},
 		"unix": {"Open", "Openat", "Openat2", "Creat"},
 	}
 	exceptions := map[string]string{

@@ -116,8 +116,8 @@ func TestMergedDiffIsWhatTheMountShows(t *testing.T) {
 	s.must(err)
 	const list = "C /back A /back/c D /d1 A /d2 A /d2/g D /e D /gone A /in A /in/extra A /in/f C /meta D /meta2 A " +
 		"/meta3 C /o D /o/1 C /o/2 " +
-		"C /over D /over/old A /over/f A /over/sub2 A /over/sub2/h C /p A /p/r A /p/r/new C /q D /q/r A /q/twice C /same/s C " +
-		"/swap C /swap/a A /swap1 A /swap1/a C /twice"
+		"C /over D /over/old A /over/f A /over/sub2 A /over/sub2/h C /p A /p/r A /p/r/new C /q D /q/r A /q/twice " +
+		"C /same/s C /swap C /swap/a A /swap1 A /swap1/a C /twice"
 	if is := short(changes); is != list {
 		t.Errorf("changes:\n%s\nwant:\n%s", is, list)
 	}

@@ -29,8 +29,8 @@ type Result struct {
 	Entries int64
 	// Root tells that one of them described the layer's root directory.
 	Root bool
-	// Whiteouts counts the whiteouts made in overlay's form, and OpaqueRoot tells that the
-	// layer hides everything beneath it: with either, Settle has something to do.
+	// Whiteouts counts the whiteouts made in overlay's form, and OpaqueRoot tells that
+	// the layer hides everything beneath it: with either, Settle has something to do.
 	Whiteouts  int64
 	OpaqueRoot bool
 }

@@ -236,8 +236,8 @@ func (a *applier) makeDir(d *directory, base string, at *attrs, found occupant) 
 		dir.acl = false
 	}
 	if found == removedHiding && a.opaque() != "" {
-		// A member before said that the lower directory is gone, or took its place, so the
-		// new one must not show its files.
+		// A member before said that the lower directory is gone, or took its place, so
+		// the new one must not show its files.
 		if err := a.makeOpaque(dir); err != nil {
 			return err
 		}
@@ -279,8 +279,8 @@ func dropInherited(fd int) {
 	_ = xattr.Open(fd).Remove(xattr.DefaultACL)
 }
 
-// setDir puts the attributes of an entry on a directory. Nobody may be writing in it: what
-// a new file gets depends on them. own is how many holds on it are the planner's.
+// setDir puts the attributes of an entry on a directory. Nobody may be writing in it:
+// what a new file gets depends on them. own is how many holds on it are the planner's.
 func (a *applier) setDir(d *directory, at *attrs, own int32) error {
 	if d.refs.Load() > own {
 		if err := a.writers.drain(); err != nil {

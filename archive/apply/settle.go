@@ -13,13 +13,13 @@ import (
 )
 
 // Settle gives a layer that Tar has made, with whiteouts in overlay's form, the whiteouts
-// that its lowers call for: the parents' content directories, nearest first, which must be
-// whole by now. It changes nothing where the layer has no whiteouts.
+// that its lowers call for: the parents' content directories, nearest first, which must
+// be whole by now. It changes nothing where the layer has no whiteouts.
 //
 //   - A whiteout of what no lower has goes. In a directory that only this layer has the
 //     kernel would show it, as a name that can't be looked up.
-//   - Overlay pays no heed to the attribute of an opaque directory on the root of a layer.
-//     What a layer with an opaque root hides gets a whiteout for each name.
+//   - Overlay pays no heed to the attribute of an opaque directory on the root of a
+//     layer. What a layer with an opaque root hides gets a whiteout for each name.
 func Settle(ctx context.Context, dir string, lowers []string, form archive.WhiteoutForm, result Result) error {
 	opaque := opaqueAttr(form)
 	if opaque == "" || result.Whiteouts == 0 && !result.OpaqueRoot {

@@ -184,8 +184,8 @@ func (s *overlayScan) listParents() error {
 	return nil
 }
 
-// hidden lists what the current directory hides of its lowers' form, as Deleted, and tells
-// in which lowers that is.
+// hidden lists what the current directory hides of its lowers' form, as Deleted, and
+// tells in which lowers that is.
 func (s *overlayScan) hidden() (layerStates, error) {
 	states := make(layerStates, len(s.lowers.FDs))
 	for i := range states {

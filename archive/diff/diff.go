@@ -34,9 +34,9 @@ type Options struct {
 	// set a user attribute would choose the owner and the setuid bit of a file in the
 	// next image, so it stays an attribute like others.
 	OverrideStat bool
-	// LeaveOut is told of each file whose name begins like a whiteout's, which stays out of
-	// the tar with what is beneath it: whoever reads the tar would remove another file in
-	// its place. With nil such a file is errdefs.ErrInvalid.
+	// LeaveOut is told of each file whose name begins like a whiteout's, which stays out
+	// of the tar with what is beneath it: whoever reads the tar would remove another file
+	// in its place. With nil such a file is errdefs.ErrInvalid.
 	LeaveOut func(path string)
 	// Progress is called now and then with the bytes written so far; nil for none. It
 	// must return quickly.

@@ -98,8 +98,8 @@ type foundAs uint8
 const (
 	present foundAs = iota
 	gone
-	// instead is a directory that shows nothing of what the parent has under its name, and
-	// inside is what such a one holds.
+	// instead is a directory that shows nothing of what the parent has under its name,
+	// and inside is what such a one holds.
 	instead
 	inside
 )
@@ -189,8 +189,9 @@ func (m *merged) find(w *layerdir.Walk) (*found, error) {
 		return m.hidden(w, f)
 	} else if err == unix.EPERM {
 		// The kernel answers this to a metacopy in a mount that isn't to follow any.
-		return nil, fmt.Errorf("look it up in the mount: %w: the layer was written with mount option metacopy=on, which "+
-			"is needed to read it as well", err)
+		return nil,
+			fmt.Errorf("look it up in the mount: %w: the layer was written with mount option metacopy=on, which "+
+				"is needed to read it as well", err)
 	} else if err != nil {
 		return nil, fmt.Errorf("look it up in the mount: %w", err)
 	}

@@ -1,6 +1,6 @@
-// Package hostile_test opens stores that somebody has prepared: at each place of the format
-// stands something that doesn't belong there, and no verb may follow it, wait for it, or
-// touch what it leads to.
+// Package hostile_test opens stores that somebody has prepared: at each place of the
+// format stands something that doesn't belong there, and no verb may follow it, wait for
+// it, or touch what it leads to.
 package hostile_test
 
 import (
@@ -129,13 +129,19 @@ type verb struct {
 
 // places are those of the format, beneath the graph root or, with "run/", the run root.
 var places = []string{
-	"overlay-layers", "overlay-images", "overlay-containers", "overlay-layers/layers.json", "overlay-layers/layers.lock",
-	"overlay-layers/tmp", "overlay-layers/" + base + ".tar-split.gz", "overlay-layers/" + base, "overlay-layers/" + base + "/key",
-	"overlay-images/images.json", "overlay-images/images.lock", "overlay-images/" + image, "overlay-images/" + image + "/key",
+	"overlay-layers", "overlay-images", "overlay-containers", "overlay-layers/layers.json",
+	"overlay-layers/layers.lock",
+	"overlay-layers/tmp", "overlay-layers/" + base + ".tar-split.gz", "overlay-layers/" + base, "overlay-layers/" +
+		base + "/key",
+	"overlay-images/images.json", "overlay-images/images.lock", "overlay-images/" + image, "overlay-images/" + image +
+		"/key",
 	"overlay-containers/containers.json", "overlay-containers/containers.lock", "overlay-containers/" + container,
-	"overlay/l", "overlay/tempdirs", "overlay/staging", "overlay/" + base, "overlay/" + base + "/diff", "overlay/" + base + "/link",
-	"overlay/" + base + "/lower", "overlay/" + base + "/lower-layers", "overlay/" + base + "/empty", "overlay/" + base + "/additionallayer",
-	"overlay/" + top + "/diff", "overlay/" + top + "/work", "overlay/" + top + "/merged", "overlay/" + top + "/lower-layers",
+	"overlay/l", "overlay/tempdirs", "overlay/staging", "overlay/" + base, "overlay/" + base + "/diff", "overlay/" +
+		base + "/link",
+	"overlay/" + base + "/lower", "overlay/" + base + "/lower-layers", "overlay/" + base + "/empty", "overlay/" + base +
+		"/additionallayer",
+	"overlay/" + top + "/diff", "overlay/" + top + "/work", "overlay/" + top + "/merged", "overlay/" + top +
+		"/lower-layers",
 	"run/overlay-layers", "run/overlay-layers/mountpoints.json", "run/overlay-layers/mountpoints.lock",
 	"run/overlay-layers/importing.lock", "run/overlay-layers/footprints.json", "storage.lock", "userns.lock",
 }
@@ -162,10 +168,16 @@ func TestVerbsOfAHealthyStore(t *testing.T) {
 func TestNothingIsFollowed(t *testing.T) {
 	testutil.Root(t)
 	kinds := map[string]func(path, outside string) error{
-		"link to a file":      func(path, outside string) error { return os.Symlink(filepath.Join(outside, "file"), path) },
+		"link to a file": func(path, outside string) error {
+			return os.Symlink(filepath.Join(outside, "file"),
+				path)
+		},
 		"link to a directory": func(path, outside string) error { return os.Symlink(outside, path) },
-		"link to nothing":     func(path, outside string) error { return os.Symlink(filepath.Join(outside, "none"), path) },
-		"pipe":                func(path, _ string) error { return unix.Mkfifo(path, 0o600) },
+		"link to nothing": func(path, outside string) error {
+			return os.Symlink(filepath.Join(outside, "none"),
+				path)
+		},
+		"pipe": func(path, _ string) error { return unix.Mkfifo(path, 0o600) },
 		"device": func(path, _ string) error {
 			return unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 5))) // /dev/zero
 		},
@@ -253,7 +265,8 @@ func healthy(t *testing.T, cfg config.Config) {
 	_, err = s.ImportLayer(ctx, layers.CreateOptions{ID: base}, layerTar(), nil)
 	err = errors.Join(err, s.SetLayerBigData(ctx, base, "key", strings.NewReader("data")))
 	_, cerr := s.CreateLayer(ctx, layers.CreateOptions{ID: top, Parent: base})
-	_, ierr := s.CreateImage(ctx, store.ImageOptions{ID: image, TopLayer: base, BigData: []images.Item{{Key: "key", Data: []byte("data")}}})
+	_, ierr := s.CreateImage(ctx, store.ImageOptions{ID: image, TopLayer: base,
+		BigData: []images.Item{{Key: "key", Data: []byte("data")}}})
 	_, xerr := s.CreateContainer(ctx, store.ContainerOptions{ID: container, Image: image})
 	if err := errors.Join(err, cerr, ierr, xerr, s.Close()); err != nil {
 		t.Fatal(err)
