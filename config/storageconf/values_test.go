@@ -358,7 +358,9 @@ func TestRootsOfTheSystemAreNoUsers(t *testing.T) {
 	h := newHost(t)
 	h.uid = 4711
 	h.env["XDG_RUNTIME_DIR"] = h.root
-	h.canWrite = func(dir string) bool { return !strings.HasPrefix(dir, "/var") }
+	h.canWrite = func(dir string) bool {
+		return !strings.HasPrefix(dir, "/var/lib/containers") && !strings.HasPrefix(dir, "/var/run/storage")
+	}
 	const text = "[storage]\ngraphroot = \"/var/lib/containers/storage\"\nrunroot = \"/var/run/storage\"\n"
 	for _, file := range []string{"usr/share/containers/storage.conf", "etc/containers/storage.conf",
 		"etc/containers/storage.conf.d/graph.conf"} {
