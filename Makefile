@@ -48,11 +48,13 @@ QEMU_ARM64 = qemu-aarch64-static
 test-arm64: # unit tests of the lowest packages, built for arm64, in QEMU's user mode
 	GOARCH=arm64 go test -short -exec $(QEMU_ARM64) ./errdefs ./config/storageconf ./internal/openat
 
-lint: # gofmt, widths, vet, and golangci-lint (.golangci.yml) over all modules; the library also for other systems
+style: # gofmt, widths and vet, over the library and what stands beside it
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "gofmt -w these:"; echo "$$unformatted"; exit 1; }
 	go run ./hack/lint
 	GOWORK=off go vet ./...
 	GOWORK=off GOARCH=arm64 go build ./...
+
+lint: style # and golangci-lint (.golangci.yml) over all modules
 	set -e; linter=$$(hack/tool $(GOLANGCI)); \
 	for module in . cmd compat; do (cd $$module && "$$linter" run ./...); done; \
 	for module in hack/bench tests/graphdriver tests/layerstore; do (cd $$module && GOWORK=off "$$linter" run ./...); done
