@@ -136,7 +136,7 @@ func TestShaleImageInTheTools(t *testing.T) {
 	for _, name := range []string{"stepwise", "built", "committed", "back", "made"} {
 		h.run("podman", "rmi", "localhost/"+name)
 	}
-	if left := append(h.all("shale", "layers", "--quiet"), h.all("shale", "images")...); len(left) != 0 {
+	if left := append(h.all("shale", "layers", "--quiet"), h.all("shale", "images", "--quiet")...); len(left) != 0 {
 		t.Errorf("left: %v", left)
 	}
 	h.sound()
