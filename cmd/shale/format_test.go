@@ -55,12 +55,12 @@ func TestFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := s.id("import-layer", "--name", "base", "--name", "second", "--file", file)
-	work := s.id("create-layer", "--name", "wo\nrk", "base")
+	work := s.id("create-layer", "--name", "wo\u200brk", "base")
 	s.must("create-image", "--name", "image:1", base)
 	for _, c := range []struct{ format, want string }{
 		{"{{.ID}} {{.Parent}}", base + " \n" + work + " " + base + "\n"},
-		{`{{join .Names ","}} {{.Compression}}`, "base,second none\nwo\nrk \n"},
-		{"{{json .Names}}", "[\"base\",\"second\"]\n[\"wo\\nrk\"]\n"},
+		{`{{join .Names ","}} {{.Compression}}`, "base,second none\nwo\u200brk \n"},
+		{"{{json .Names}}", "[\"base\",\"second\"]\n[\"wo\u200brk\"]\n"},
 	} {
 		if got := s.must("layers", "--format", c.format); got != c.want {
 			t.Errorf("%s: %q, want %q", c.format, got, c.want)
@@ -72,7 +72,7 @@ func TestFormats(t *testing.T) {
 	}
 	table, wide := s.must("layers"), s.must("layers", "--format", "wide")
 	if strings.Contains(table, base) || !strings.Contains(table, base[:12]) || !strings.Contains(table, "base +1") ||
-		strings.Count(table, "\n") != 3 || !strings.Contains(table, `"wo\nrk"`) {
+		strings.Count(table, "\n") != 3 || !strings.Contains(table, `"wo\u200brk"`) {
 		t.Errorf("table:\n%s", table)
 	}
 	if !strings.Contains(wide, base) || !strings.Contains(wide, "base,second") || !strings.Contains(wide, "sha256:") {
