@@ -45,7 +45,7 @@ func TestReportFillsThePage(t *testing.T) {
 		once = string(got)
 	}
 	for _, want := range []string{"| apply base.tar.gz | 1s | 2.00x | 3.00x | 4.00x | 5.00x |",
-		"| apply, system calls an entry | 8 | 5 | 4.4 | aim reached |", "(apply.svg)", "## Durability"} {
+		"| apply, system calls an entry | 8 | 5 | 4.4 | aim reached |", "(apply.svg)", "## What is durable when"} {
 		if !strings.Contains(once, want) {
 			t.Errorf("the page lacks %q", want)
 		}
