@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/containerd/stargz-snapshotter/estargz"
 	digest "github.com/opencontainers/go-digest"
@@ -245,6 +246,23 @@ func users(log *said) map[string]string {
 	return last
 }
 
+// wantUsers waits until the daemon has said that each layer has that many users: what it
+// writes is read beside the test, so an answered call may not be among it yet.
+func wantUsers(t *testing.T, log *said, want string, image ...layer) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for _, l := range image {
+		got := users(log)[l.toc.String()]
+		for got != want && time.Now().Before(deadline) {
+			time.Sleep(10 * time.Millisecond)
+			got = users(log)[l.toc.String()]
+		}
+		if got != want {
+			t.Errorf("layer %s has %q users, not %s", l.toc, got, want)
+		}
+	}
+}
+
 // An image whose layers nobody has unpacked is put into the store layer by layer, a
 // container runs on it, both tools export the registry's own bytes, and when it is all
 // deleted the layer store has no user left.
@@ -291,11 +309,7 @@ func TestStargzStore(t *testing.T) {
 		}
 		ids = append(ids, made.ID)
 	}
-	for _, l := range []layer{base, top} {
-		if got := users(log)[l.toc.String()]; got != "1" {
-			t.Errorf("layer %s has %q users", l.toc, got)
-		}
-	}
+	wantUsers(t, log, "1", base, top)
 
 	shale, peer := harness.Shale(t), harness.Peer(t)
 	for _, tool := range []harness.Tool{shale, peer} {
@@ -335,11 +349,7 @@ func TestStargzStore(t *testing.T) {
 
 	root.Must(t, shale, "delete-layer", ids[1])
 	root.Must(t, peer, "delete-layer", ids[0])
-	for _, l := range []layer{base, top} {
-		if got := users(log)[l.toc.String()]; got != "0" {
-			t.Errorf("in the end layer %s has %q users", l.toc, got)
-		}
-	}
+	wantUsers(t, log, "0", base, top)
 	if points, err := testutil.MountsBelow(dir); err != nil || len(points) > 0 {
 		t.Errorf("left mounted: %v, %v", points, err)
 	}
