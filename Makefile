@@ -18,7 +18,9 @@ VMPACKAGES = ./tests/vm/kernel ./tests/selinux ./mount ./quota ./drivers/overlay
 
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
-.PHONY: build run test test-vm test-long test-arm64 lint bench peer-suite vulncheck sbom reproducible docs clean
+FUZZTIME = 30s
+
+.PHONY: build run test test-vm test-long fuzz test-arm64 lint bench peer-suite vulncheck sbom reproducible docs clean
 
 build: # one static binary, bin/shale
 	go build -trimpath -ldflags "-s -w -X main.workingCopy=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o bin/ ./cmd/...
@@ -40,6 +42,9 @@ test-vm: build # tests of quotas, fs-verity and SELinux in a virtual machine who
 
 test-long: # the same, with as many crashes and as long a storm as a release wants
 	SHALE_KILLS=1000 SHALE_CUTS=500 SHALE_STORM_SECONDS=300 hack/scratch go run ./hack/test -count=1 -timeout 120m ./tests/...
+
+fuzz: # every fuzz target, each for FUZZTIME
+	FUZZTIME=$(FUZZTIME) hack/scratch hack/fuzz
 
 # An emulator that knows openat2(2): QEMU 9.1 or later, which Debian 12 has in backports. Tests that start themselves
 # again would need it registered with binfmt_misc, so only packages without these are run.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,6 +45,9 @@ func detached(s Spec, descriptors bool, mapped []int) (mnt int, err error) {
 		return -1, err
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
+		if err == unix.ELOOP {
+			return -1, fmt.Errorf("%w: a directory is stacked upon itself: %w", errdefs.ErrCorrupt, err)
+		}
 		return -1, c.explain(fmt.Sprintf("set up with options %q, on which the kernel log (dmesg) may say more",
 			s.Data), err)
 	}
