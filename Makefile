@@ -40,8 +40,9 @@ test-vm: build # tests of quotas, fs-verity and SELinux in a virtual machine who
 	-cd tests/graphdriver && GOWORK=off CGO_ENABLED=1 go build -tags '$(PEERTAGS)' -o ../../bin/peer-quota ./peerquota # the library has quotas only with cgo
 	cd tests/graphdriver && GOWORK=off SHALE_PEER_QUOTA=$(CURDIR)/bin/peer-quota ../../hack/scratch go test -tags '$(OURTAGS)' -exec $(CURDIR)/bin/vm -count=1 -timeout 5m -run '$(VMTESTS)' $(TESTFLAGS) .
 
-test-long: # the same, with as many crashes and as long a storm as a release wants
-	SHALE_KILLS=1000 SHALE_CUTS=500 SHALE_STORM_SECONDS=300 hack/scratch go run ./hack/test -count=1 -timeout 120m ./tests/...
+test-long: # the same with all cases, as many crashes and as long a storm as a release wants, and everything again with the race detector
+	SHALE_LONG=1 hack/scratch go run ./hack/test -count=1 -timeout 180m -tags '$(OURTAGS)' $(TESTFLAGS) $(WORKSPACE)
+	CGO_ENABLED=1 hack/scratch go run ./hack/test -race -count=1 -timeout 60m -tags '$(OURTAGS)' $(TESTFLAGS) $(WORKSPACE)
 
 fuzz: # every fuzz target, each for FUZZTIME
 	FUZZTIME=$(FUZZTIME) hack/scratch hack/fuzz

@@ -9,11 +9,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/store/fsck"
 )
 
@@ -21,17 +20,8 @@ import (
 // is found, and nobody else is accused. SHALE_FLIPS says how many.
 func TestBitRot(t *testing.T) {
 	ctx := context.Background()
-	flips := 100
-	if text := os.Getenv("SHALE_FLIPS"); text != "" {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		flips = n
-	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	chance := rand.New(rand.NewPCG(seed, 0))
+	flips := testutil.Count(t, "SHALE_FLIPS", 25, 1000)
+	chance := rand.New(rand.NewPCG(testutil.Seed(t), 0))
 	p := newPatient(t, "overlay")
 	var files []string
 	err := filepath.WalkDir(p.dir, func(path string, e fs.DirEntry, err error) error {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/shalestore/shale/internal/testutil"
 )
 
 const testVersion = "v0.0.1-test"
@@ -14,9 +16,7 @@ const testVersion = "v0.0.1-test"
 // What a release publishes installs without this repository: the program by `go install`,
 // and the library into a program that gets nothing of the command line's with it.
 func TestInstallFromProxy(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the whole program")
-	}
+	testutil.NeedsLong(t)
 	if _, err := run("", "git", "rev-parse", "HEAD"); err != nil {
 		t.Skipf("needs a git repository: %v", err)
 	}

@@ -22,6 +22,7 @@ type Archive struct {
 	// so that its test skips where that is missing.
 	Make func(t testing.TB, path string)
 	Keep bool // in the cache, between runs: it comes from the network
+	Long bool // only a long run has the time for it
 	// Beyond says what the peer can't do with the archive, when it can't: then there is
 	// nothing to compare with.
 	Beyond string
@@ -48,15 +49,15 @@ func All() []Archive {
 			Why: "file capabilities, setuid, a hard-link group of 500, zstd"},
 		{Name: "npm-typescript.tgz", Make: npm("typescript@5.4.5"), Keep: true,
 			Why: "as npm packs it: no directory entries, times of 1985"},
-		{Name: "npm-install.tar.xz", Make: npmInstall, Keep: true, Why: "a node_modules tree, xz"},
-		{Name: "debian.tar", Make: debian, Keep: true,
+		{Name: "npm-install.tar.xz", Make: npmInstall, Keep: true, Long: true, Why: "a node_modules tree, xz"},
+		{Name: "debian.tar", Make: debian, Keep: true, Long: true,
 			Why: "a Debian root by mmdebstrap: devices, capabilities, hard links"},
 		SmallFiles,
 	}
 }
 
 // SmallFiles is the layer of 60,000 small files that imports are timed with.
-var SmallFiles = Archive{Name: "small-60000.tar", Make: smallFiles,
+var SmallFiles = Archive{Name: "small-60000.tar", Make: smallFiles, Long: true,
 	Why: "60,000 small files in 3,000 directories, as a node or python image has them"}
 
 // Path makes the archive, unless the cache has it, and returns where it is.

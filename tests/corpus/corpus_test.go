@@ -31,8 +31,8 @@ func TestArchives(t *testing.T) {
 	testutil.Root(t)
 	for _, archive := range All() {
 		t.Run(archive.Name, func(t *testing.T) {
-			if testing.Short() && (archive.Keep || archive.Name == SmallFiles.Name) {
-				t.Skip("needs longer than -short allows")
+			if archive.Long {
+				testutil.NeedsLong(t)
 			}
 			t.Log(archive.Why)
 			check(t, archive, "overlay")

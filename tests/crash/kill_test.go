@@ -15,7 +15,7 @@ import (
 // when it is left alone, and for half of the imports over the bytes it has been given.
 func TestKill(t *testing.T) {
 	testutil.Root(t)
-	kills := harness.Count(t, "SHALE_KILLS", 200)
+	kills := testutil.Count(t, "SHALE_KILLS", 60, 1000)
 	dir, chance := t.TempDir(), newRand(t)
 	sources := []harness.Archive{
 		harness.SmallArchive(t, dir, "many", 600, 700),

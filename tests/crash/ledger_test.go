@@ -10,11 +10,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/tests/harness"
@@ -22,17 +20,10 @@ import (
 
 func TestMain(m *testing.M) { testutil.Main(m) }
 
-// newRand returns the source of a test's chances, and says how to have the same again.
+// newRand returns the source of a test's chances.
 func newRand(t testing.TB) *rand.Rand {
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("SHALE_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatalf("SHALE_SEED: %v", err)
-		}
-	}
-	t.Logf("SHALE_SEED=%d", seed)
-	return rand.New(rand.NewPCG(seed, 0))
+	t.Helper()
+	return rand.New(rand.NewPCG(testutil.Seed(t), 0))
 }
 
 // ledger remembers what the tool answered for.

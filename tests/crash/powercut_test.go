@@ -21,7 +21,7 @@ import (
 func TestPowerCut(t *testing.T) {
 	for _, kind := range []string{"ext4", "xfs"} {
 		t.Run(kind, func(t *testing.T) {
-			cuts := harness.Count(t, "SHALE_CUTS", 50)
+			cuts := testutil.Count(t, "SHALE_CUTS", 10, 500)
 			b := newBench(t, kind, harness.Shale(t), newRand(t))
 			b.startOver(t)
 			for n := range cuts {

@@ -65,18 +65,3 @@ func SmallArchive(t testing.TB, dir, name string, n, size int) Archive {
 	}
 	return Archive{path, fmt.Sprintf("sha256:%x", sha256.Sum256(buf.Bytes()))}
 }
-
-// Count is how often a test repeats: the number in the environment variable when there is
-// one, or else few in an ordinary run.
-func Count(t testing.TB, variable string, few int) int {
-	t.Helper()
-	text := os.Getenv(variable)
-	if text == "" {
-		return few
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 {
-		t.Fatalf("%s=%q: want a number of at least 1", variable, text)
-	}
-	return n
-}

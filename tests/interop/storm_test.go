@@ -8,7 +8,6 @@ import (
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -27,12 +26,8 @@ import (
 // and "not known" where its deletion had been asked for.
 func TestStorm(t *testing.T) {
 	testutil.Root(t)
-	seconds := harness.Count(t, "SHALE_STORM_SECONDS", 15)
-	seed := uint64(time.Now().UnixNano())
-	if text := os.Getenv("SHALE_SEED"); text != "" {
-		seed, _ = strconv.ParseUint(text, 10, 64)
-	}
-	t.Logf("SHALE_SEED=%d (each process's choices come again, not their interleaving)", seed)
+	seconds := testutil.Count(t, "SHALE_STORM_SECONDS", 5, 300)
+	seed := testutil.Seed(t) // each process's choices come again, not their interleaving
 
 	dir := t.TempDir()
 	t.Cleanup(func() { testutil.UnmountBelow(dir) })

@@ -78,8 +78,8 @@ func TestMemory(t *testing.T) {
 		}},
 	} {
 		t.Run(layer.name, func(t *testing.T) {
-			if layer.long && testing.Short() {
-				t.Skip("needs longer than -short allows")
+			if layer.long {
+				testutil.NeedsLong(t)
 			}
 			shale, dir := harness.Shale(t), t.TempDir()
 			archive := filepath.Join(dir, "layer")

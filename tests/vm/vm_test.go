@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shalestore/shale/internal/testutil"
 	"golang.org/x/sys/unix"
 )
 
@@ -45,9 +46,7 @@ func act(how string) {
 // What happens inside comes out: the output, the exit code, the end of the kernel, and
 // time that is up.
 func TestResultsComeOut(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts virtual machines")
-	}
+	testutil.NeedsLong(t)
 	for _, c := range []struct {
 		how   string
 		limit time.Duration

@@ -9,10 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/config"
@@ -25,14 +23,10 @@ func TestMain(m *testing.M) { testutil.MainAsRoot(m) }
 
 // SHALE_WHITEOUTS is how many chains are tried, SHALE_SEED the first one's seed.
 func TestRandomChains(t *testing.T) {
-	count, seed := number("SHALE_WHITEOUTS", 100), number("SHALE_SEED", uint64(time.Now().UnixNano()))
-	if testing.Short() {
-		count = min(count, 20)
-	}
-	t.Logf("%d chains from SHALE_SEED=%d", count, seed)
+	count, seed := testutil.Count(t, "SHALE_WHITEOUTS", 40, 10_000), testutil.Seed(t)
 	stores := open(t)
 	for i := range count {
-		r := rand.New(rand.NewPCG(seed+i, 0))
+		r := rand.New(rand.NewPCG(seed+uint64(i), 0))
 		made := chain(r)
 		shown := tree{}
 		for _, layer := range made {
@@ -42,18 +36,10 @@ func TestRandomChains(t *testing.T) {
 		fails := func(made [][]member, done []act) error { return try(t.Context(), stores, made, done) }
 		if err := fails(made, done); err != nil {
 			fewer, less, again := shrink(made, done, fails)
-			t.Fatalf("SHALE_SEED=%d: layers %v, in the mount %v: %v; shrunk from layers %v, %v: %v", seed+i, fewer,
-				less,
-				again, made, done, err)
+			t.Fatalf("SHALE_SEED=%d: layers %v, in the mount %v: %v; shrunk from layers %v, %v: %v",
+				seed+uint64(i), fewer, less, again, made, done, err)
 		}
 	}
-}
-
-func number(variable string, standard uint64) uint64 {
-	if n, err := strconv.ParseUint(os.Getenv(variable), 10, 64); err == nil {
-		return n
-	}
-	return standard
 }
 
 // Each case is one that once came out wrong, by the letter that it has in the list of

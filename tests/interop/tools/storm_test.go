@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/shalestore/shale/tests/harness"
+	"github.com/shalestore/shale/internal/testutil"
 )
 
 // TestStorm lets Shale, Podman, Buildah and Skopeo make, run, commit, copy, list and
@@ -23,7 +23,7 @@ import (
 // what there is.
 func TestStorm(t *testing.T) {
 	h := newHost(t)
-	seconds := harness.Count(t, "SHALE_STORM_SECONDS", 15)
+	seconds := testutil.Count(t, "SHALE_STORM_SECONDS", 5, 300)
 	s := &storm{host: h, base: busyboxTar(t), images: map[string]*image{}, counts: map[string]int{}}
 	h.makeImage("localhost/base:latest", s.base)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(seconds)*time.Second)
