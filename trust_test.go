@@ -18,7 +18,6 @@ func TestOneWayIntoAStore(t *testing.T) {
 	}
 	exceptions := map[string]string{
 		"store/autouserns.go":          "the lists of users that a caller names are the host's",
-		"store/copy.go":                "a descriptor is opened anew by way of /proc",
 		"drivers/overlay/probe.go":     "test mounts in a temporary directory of this process",
 		"drivers/overlay/idmap.go":     "test mounts in a temporary directory of this process",
 		"store/fsck/places.go":         "looks at names and types only, of what nothing else may be asked about",

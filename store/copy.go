@@ -1,7 +1,6 @@
 package store
 
 import (
-	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/shalestore/shale/archive"
 	"github.com/shalestore/shale/archive/apply"
 	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/containers"
@@ -17,7 +17,6 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/openat"
-	"github.com/shalestore/shale/internal/xattr"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store/internal/roots"
 	"golang.org/x/sys/unix"
@@ -191,8 +190,11 @@ func copyBetween(ctx context.Context, from, to *visited, opts CopyOptions) error
 	if err := unix.Fstat(source, &st); err != nil {
 		return err
 	}
+	// A name like a whiteout's is that of a file here.
+	packing := diff.Options{IDMap: from.mapping, Literal: true}
+	unpacking := apply.Options{IDMap: to.mapping, Owner: opts.Owner, Whiteouts: archive.LiteralWhiteouts}
 	target, pack := to.path, func(w io.Writer) error {
-		return diff.WriteTree(ctx, w, openat.ProcPath(source), "", diff.Options{IDMap: from.mapping})
+		return diff.WriteTree(ctx, w, openat.ProcPath(source), "", packing)
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
@@ -201,7 +203,7 @@ func copyBetween(ctx context.Context, from, to *visited, opts CopyOptions) error
 		if target = filepath.Dir(target); strings.HasSuffix(to.path, "/") {
 			target, name = filepath.Clean(to.path), filepath.Base(from.path)
 		}
-		pack = func(w io.Writer) error { return packFile(w, source, name, from.mapping) }
+		pack = func(w io.Writer) error { return diff.WriteFile(w, source, name, packing) }
 	default:
 		return fmt.Errorf("%s: %w: neither a file nor a directory", from.path, errdefs.ErrUnsupported)
 	}
@@ -218,71 +220,10 @@ func copyBetween(ctx context.Context, from, to *visited, opts CopyOptions) error
 		w.CloseWithError(err)
 		packed <- err
 	}()
-	_, err = apply.Tar(ctx, openat.ProcPath(dir), r, nil, apply.Options{IDMap: to.mapping, Owner: opts.Owner})
+	_, err = apply.Tar(ctx, openat.ProcPath(dir), r, nil, unpacking)
 	r.CloseWithError(err)
 	if perr := <-packed; err == nil {
 		err = perr
 	}
 	return err
-}
-
-// packFile writes a tar of one file, under another name.
-func packFile(w io.Writer, fd int, name string, mapping idtools.Mapping) error {
-	file, err := os.Open(openat.ProcPath(fd))
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	header, err := tar.FileInfoHeader(st, "")
-	if err != nil {
-		return err
-	}
-	uid, gid, err := mapping.ToContainer(uint32(header.Uid), uint32(header.Gid))
-	if err != nil {
-		return err
-	}
-	header.Name, header.Uid, header.Gid, header.Format = name, int(uid), int(gid), tar.FormatPAX
-	header.AccessTime = header.ModTime
-	if header.PAXRecords, err = portableAttributes(int(file.Fd())); err != nil {
-		return err
-	}
-	out := tar.NewWriter(w)
-	if err := out.WriteHeader(header); err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, file); err != nil {
-		return err
-	}
-	return out.Close()
-}
-
-// portableAttributes reads the extended attributes that mean the same anywhere: a file
-// system's own, ACLs and labels don't.
-func portableAttributes(fd int) (map[string]string, error) {
-	file, r := xattr.Open(fd), xattr.NewReader()
-	names, err := r.List(file)
-	if err != nil {
-		return nil, err
-	}
-	records := map[string]string{}
-	for len(names) > 0 {
-		var raw []byte
-		raw, names = xattr.Next(names)
-		name := string(raw)
-		if !strings.HasPrefix(name, "user.") && name != xattr.Capability {
-			continue
-		}
-		value, there, err := r.Get(file, name)
-		if err != nil {
-			return nil, err
-		}
-		if there {
-			records["SCHILY.xattr."+name] = string(value)
-		}
-	}
-	return records, nil
 }

@@ -103,3 +103,38 @@ func TestCopy(t *testing.T) {
 		t.Errorf("mounted %d times, want once, by the test: %v", n, err)
 	}
 }
+
+// A file whose name begins like a whiteout's is copied like any other, and removes
+// nothing.
+func TestCopyNameLikeAWhiteout(t *testing.T) {
+	ctx := context.Background()
+	s := open(t, roots(t))
+	if _, err := s.CreateLayer(ctx, layers.CreateOptions{ID: id("work"), Writable: true}); err != nil {
+		t.Fatal(err)
+	}
+	work, err := s.Mount(ctx, id("work"), store.MountOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := t.TempDir()
+	testutil.Tree(t, work, "etc/ 0755", "etc/hosts=kept", "etc/sub/ 0755", "etc/sub/kept=kept")
+	testutil.Tree(t, host, ".wh.hosts=new", "tree/ 0755", "tree/.wh..wh..opq=new", "tree/.wh.kept=new")
+	out := filepath.Join(host, "out")
+	for _, step := range []struct{ from, to store.Location }{
+		{store.Location{Path: host + "/.wh.hosts"}, store.Location{Layer: id("work"), Path: "/etc/"}},
+		{store.Location{Path: host + "/tree"}, store.Location{Layer: id("work"), Path: "/etc/sub"}},
+		{store.Location{Layer: id("work"), Path: "/etc"}, store.Location{Path: out}},
+	} {
+		if err := s.Copy(ctx, step.from, step.to, store.CopyOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, top := range []string{filepath.Join(work, "etc"), out} {
+		for path, want := range map[string]string{"hosts": "kept", ".wh.hosts": "new", "sub/kept": "kept",
+			"sub/.wh..wh..opq": "new", "sub/.wh.kept": "new"} {
+			if got, err := os.ReadFile(filepath.Join(top, path)); err != nil || string(got) != want {
+				t.Errorf("%s in %s: %q, %v", path, top, got, err)
+			}
+		}
+	}
+}

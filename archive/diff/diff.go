@@ -38,6 +38,9 @@ type Options struct {
 	// of the tar with what is beneath it: whoever reads the tar would remove another file
 	// in its place. With nil such a file is errdefs.ErrInvalid.
 	LeaveOut func(path string)
+	// Literal packs such a file like any other, for a reader with
+	// archive.LiteralWhiteouts.
+	Literal bool
 	// Progress is called now and then with the bytes written so far; nil for none. It
 	// must return quickly.
 	Progress func(written int64)
@@ -204,7 +207,7 @@ func (p *packing) emitFile(dir *layerdir.Dir, name, path string, st *unix.Stat_t
 
 // carries reports whether a tar can have a file of this name.
 func (p *packing) carries(name, path string) (bool, error) {
-	if !strings.HasPrefix(name, archive.WhiteoutPrefix) {
+	if p.opts.Literal || !strings.HasPrefix(name, archive.WhiteoutPrefix) {
 		return true, nil
 	}
 	if p.opts.LeaveOut == nil {
