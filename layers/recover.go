@@ -50,7 +50,12 @@ func (tx *WriteTx) deleteIncomplete(ctx context.Context) error {
 // two small directories. What can't be removed now is no reason to refuse anything:
 // Recover, which garbage collection calls, reports it.
 func (s *Store) tidy(ctx context.Context) {
-	s.tidied.Do(func() { _ = s.Recover(ctx) })
+	s.tidying.Lock()
+	defer s.tidying.Unlock()
+	if !s.tidied {
+		_ = s.Recover(ctx)
+		s.tidied = ctx.Err() == nil // else it was cut short
+	}
 }
 
 // Recover removes what processes that are gone had staged or thrown away.

@@ -48,7 +48,8 @@ type Store struct {
 	files   files
 	mounts  *catalog.Mountpoints
 	driver  drivers.Driver
-	tidied  sync.Once
+	tidying sync.Mutex
+	tidied  bool
 	reaper  *reaper
 }
 
