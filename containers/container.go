@@ -48,7 +48,7 @@ func (c Container) stringFlag(name string) string {
 	return s
 }
 
-// MountOpts returns the options the container's layer is mounted with; nil means the
+// MountOpts returns the options the container's layer is mounted with; none mean the
 // store's own.
 func (c Container) MountOpts() []string {
 	switch opts := c.Flags[FlagMountOpts].(type) {
@@ -85,8 +85,7 @@ type Options struct {
 	ImageID, LayerID string
 	Metadata         string
 	IDMap            idtools.Mapping
-	// MountOpts are the mount options to keep; nil means the store's own, an empty slice
-	// means none.
+	// MountOpts are the mount options to keep; none mean the store's own.
 	MountOpts []string
 	Volatile  bool
 	Flags     map[string]any
