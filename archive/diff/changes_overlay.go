@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/shalestore/shale/archive/internal/layerdir"
-	"github.com/shalestore/shale/internal/dirent"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
@@ -48,7 +47,11 @@ func OverlayChanges(ctx context.Context, upper string, lowers []string, userXatt
 	}
 	defer w.Close()
 	s := overlayScan{Walk: w, lowers: low, names: layerdir.OverlayNamesOf(userXattr), xattrs: xattr.NewReader()}
-	s.below, s.alone = []layerStates{make(layerStates, len(low.FDs))}, []bool{false}
+	all, err := low.Merged("", s.names.Opaque)
+	if err != nil {
+		return nil, err
+	}
+	s.levels = []overlayLevel{{below: all}}
 	for w.Next(ctx) {
 		if err := s.visit(); err != nil {
 			return nil, fmt.Errorf("/%.4000s: %w", w.Path, err)
@@ -57,38 +60,28 @@ func OverlayChanges(ctx context.Context, upper string, lowers []string, userXatt
 	return s.changes.list, w.Err
 }
 
-// overlayScan compares an upper with its lowers. What is known about the lowers' form of
-// a directory is kept for the directories on the way down only, a byte for each lower: no
-// lower directory stays open, so that 500 lowers and any depth cost no descriptors.
+// overlayScan compares an upper with its lowers.
 type overlayScan struct {
 	*layerdir.Walk
-	lowers *layerdir.Lowers
-	names  layerdir.OverlayNames
-	xattrs *xattr.Reader
-
+	lowers  *layerdir.Lowers
+	names   layerdir.OverlayNames
+	xattrs  *xattr.Reader
 	changes changeList
-	listed  []bool        // for each directory on the way down: whether it is in the list
-	below   []layerStates // for each directory on the way down: what the lowers have there
-	alone   []bool        // for each directory on the way down: whether it hides the lowers' form of it
-	known   []siblings    // for each directory on the way down: what the lowers have of its names
+	levels  []overlayLevel // the directories on the way down
 }
 
-// layerStates says for each lower what it has in place of a directory of the upper.
-type layerStates []layerState
+// overlayLevel is what is known of a directory of the upper. No lower directory stays
+// open, so that 500 lowers and any depth cost no descriptors.
+type overlayLevel struct {
+	below []int // the lowers whose form of it counts, nearest first; a link there may lead to one
+	alone bool  // it hides them
+	known []sibling
+}
 
-type layerState uint8
-
-const (
-	there    layerState = iota // a directory, or a link that may lead to one
-	missing                    // nothing, or a file
-	whiteout                   // a whiteout: deeper lowers don't count
-)
-
-// siblings are the verdicts on the names of one directory.
-type siblings struct {
-	kinds []verdict
-	// states of the directories among them, by their place; nil for files.
-	states []layerStates
+// sibling is what the lowers have of one name of a directory.
+type sibling struct {
+	verdict
+	below []int // as in overlayLevel, where the name is a directory's
 }
 
 type verdict uint8
@@ -100,114 +93,76 @@ const (
 )
 
 func (s *overlayScan) visit() (err error) {
-	depth := s.Depth()
-	s.below, s.alone = s.below[:depth+1], s.alone[:depth+1]
-	s.listed = s.listed[:depth]
-	s.known = s.known[:min(len(s.known), depth+1)]
-	if len(s.known) == depth { // the first name of a directory: look all of them up together
-		here, err := s.lookUp()
-		if err != nil {
+	s.levels = s.levels[:s.Depth()+1]
+	here := &s.levels[s.Depth()]
+	if here.known == nil { // the first name of a directory: look all of them up together
+		if here.known, err = s.lookUp(here.below); err != nil {
 			return err
 		}
-		s.known = append(s.known, here)
 	}
-	here, at := s.known[depth], s.At()
-	kind := Added
-	deleted, opaque := false, false
-	switch s.Type {
-	case unix.DT_CHR:
-		if err := s.Stat(); layerdir.Absent(err) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		deleted = layerdir.IsWhiteout(&s.St)
-	case unix.DT_DIR, unix.DT_REG:
-		marks, err := s.marks()
-		if err != nil {
-			return err
-		}
-		if s.Type == unix.DT_REG && marks.Whiteout {
-			if err := s.Stat(); err == nil && s.St.Size == 0 {
-				deleted = true
-			}
-		}
-		opaque = marks.Opaque && s.Type == unix.DT_DIR
+	before := here.known[s.At()]
+	deleted, opaque, err := s.marks()
+	if layerdir.Absent(err) {
+		return nil
+	} else if err != nil {
+		return err
 	}
-	listed := true
+	kind, listed := Added, true
 	switch {
 	case deleted:
 		kind = Deleted
-	case here.kinds[at] == isModified:
-		kind = Modified
-	case here.kinds[at] == isSame && opaque:
-		kind = Modified
-	case here.kinds[at] == isSame:
-		listed = false
+	case before.verdict != isNew:
+		kind, listed = Modified, before.verdict == isModified || opaque
 	}
-	if listed {
-		if kind != Modified {
-			if err := s.listParents(); err != nil {
-				return err
-			}
-		}
-		if err := s.changes.add("/"+s.Path, kind); err != nil {
+	if err := s.changes.enter(s.Path, kind, listed, s.Type == unix.DT_DIR); err != nil || s.Type != unix.DT_DIR {
+		return err
+	}
+	next := overlayLevel{below: before.below, alone: opaque || here.alone}
+	if next.alone {
+		if next.below, err = s.hidden(); err != nil {
 			return err
 		}
 	}
-	if s.Type == unix.DT_DIR {
-		s.listed = append(s.listed, listed)
-		alone := opaque || s.alone[depth]
-		if alone {
-			if here.states[at], err = s.hidden(); err != nil {
-				return err
-			}
-		}
-		s.below = append(s.below, here.states[at])
-		s.alone = append(s.alone, alone)
-		s.Descend()
-	}
+	s.levels = append(s.levels, next)
+	s.Descend()
 	return nil
 }
 
-// listParents lists the directories above the current entry that aren't yet.
-func (s *overlayScan) listParents() error {
-	for i, done := range s.listed {
-		if done {
-			continue
-		}
-		s.listed[i] = true
-		if err := s.changes.add("/"+s.Ancestor(i), Modified); err != nil {
-			return err
-		}
+// marks tells whether the current entry is a whiteout, in whatever form, and whether it
+// is an opaque directory. Without lowers there is nothing that overlay's attributes could
+// point to.
+func (s *overlayScan) marks() (deleted, opaque bool, err error) {
+	switch {
+	case s.Type == unix.DT_CHR:
+		err = s.Stat()
+		return err == nil && layerdir.IsWhiteout(&s.St), false, err
+	case s.Type != unix.DT_DIR && s.Type != unix.DT_REG || len(s.lowers.FDs) == 0:
+		return false, false, nil
 	}
-	return nil
+	marks, err := s.names.Marks(s.xattrs, xattr.At(s.Dir.FD, s.Name))
+	if err != nil {
+		return false, false, layerdir.IgnoreAbsent(err)
+	}
+	if s.Type == unix.DT_DIR {
+		return false, marks.Opaque, nil
+	}
+	return marks.Whiteout && s.Stat() == nil && s.St.Size == 0, false, nil
 }
 
 // hidden lists what the current directory hides of its lowers' form, as Deleted, and
 // tells in which lowers that is.
-func (s *overlayScan) hidden() (layerStates, error) {
-	states := make(layerStates, len(s.lowers.FDs))
-	for i := range states {
-		states[i] = missing
-	}
-	merged, err := s.lowers.Merged(s.Path, s.names.Opaque)
+func (s *overlayScan) hidden() ([]int, error) {
+	below, err := s.lowers.Merged(s.Path, s.names.Opaque)
 	if err != nil {
 		return nil, err
 	}
-	for _, i := range merged {
-		states[i] = there
-	}
 	gone, err := hiddenNames(s.lowers, s.Dir, s.Name, s.Path, s.names.Opaque)
 	for _, name := range gone {
-		if err := s.listParents(); err != nil {
-			return nil, err
-		}
-		if err := s.changes.add("/"+s.Path+"/"+name, Deleted); err != nil {
+		if err := s.changes.enter(s.Path+"/"+name, Deleted, true, false); err != nil {
 			return nil, err
 		}
 	}
-	return states, err
+	return below, err
 }
 
 // hiddenNames are the names that the lowers have in a directory and the directory itself,
@@ -233,104 +188,55 @@ func hiddenNames(lowers *layerdir.Lowers, dir *layerdir.Dir, name, path, opaque 
 	return gone, nil
 }
 
-// marks reads overlay's attributes of the current entry. Without lowers there is nothing
-// that they could point to.
-func (s *overlayScan) marks() (layerdir.Marks, error) {
-	if len(s.lowers.FDs) == 0 {
-		return layerdir.Marks{}, nil
-	}
-	marks, err := s.names.Marks(s.xattrs, xattr.At(s.Dir.FD, s.Name))
-	return marks, layerdir.IgnoreAbsent(err)
-}
-
 // lookUp asks the lowers about all names of the current directory, opening it once in
-// each lower that has it.
-func (s *overlayScan) lookUp() (siblings, error) {
-	list := s.Walk.Siblings()
-	sib := siblings{kinds: make([]verdict, len(list)), states: make([]layerStates, len(list))}
-	decided := make([]bool, len(list))
-	for i, e := range list {
-		if e.Type == unix.DT_DIR || e.Type == unix.DT_UNKNOWN {
-			sib.states[i] = make(layerStates, len(s.lowers.FDs))
-		}
-	}
-	states := s.below[s.Depth()]
-	for l := range states {
-		dir := -1
-		if states[l] == there {
-			fd, err := openat.InRoot(s.lowers.FDs[l], s.Parent(), unix.O_PATH|unix.O_DIRECTORY)
-			switch {
-			case err == nil:
-				dir = fd
-			case !layerdir.Absent(err):
-				return sib, fmt.Errorf("look up /%s in a lower directory: %w", s.Parent(), err)
-			}
-		}
-		if dir >= 0 {
-			err := s.lookUpIn(dir, l, list, &sib, decided)
-			opaque := 0
-			if l+1 < len(states) {
-				opaque, _ = xattr.Held(dir).Size(s.names.Opaque)
-			}
-			unix.Close(dir)
-			if err != nil {
-				return sib, err
-			}
-			if opaque == len("y") { // what lies deeper isn't shown
-				for i := range list {
-					for deeper := l + 1; sib.states[i] != nil && deeper < len(states); deeper++ {
-						sib.states[i][deeper] = whiteout
-					}
-				}
-				break
-			}
+// each of them.
+func (s *overlayScan) lookUp(below []int) ([]sibling, error) {
+	found, decided := make([]sibling, len(s.Siblings())), make([]bool, len(s.Siblings()))
+	for n, l := range below {
+		dir, err := openat.InRoot(s.lowers.FDs[l], s.Parent(), unix.O_PATH|unix.O_DIRECTORY)
+		if layerdir.Absent(err) {
 			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("look up /%s in a lower directory: %w", s.Parent(), err)
 		}
-		for i := range list {
-			if states[l] == whiteout {
-				decided[i] = true
-			}
-			if sib.states[i] != nil {
-				sib.states[i][l] = max(states[l], missing)
-			}
+		err = s.lookUpIn(dir, l, found, decided)
+		opaque := 0
+		if n+1 < len(below) {
+			opaque, _ = xattr.Held(dir).Size(s.names.Opaque)
+		}
+		unix.Close(dir)
+		if err != nil || opaque == len("y") { // what lies deeper isn't shown
+			return found, err
 		}
 	}
-	return sib, nil
+	return found, nil
 }
 
-// lookUpIn asks one lower, whose form of the current directory is open as dir.
-func (s *overlayScan) lookUpIn(dir, l int, list []dirent.Entry, sib *siblings, decided []bool) error {
-	for i, e := range list {
-		if decided[i] && sib.states[i] == nil {
+// lookUpIn asks the l-th lower, whose form of the current directory is open as dir, about
+// the names that no lower above it has decided.
+func (s *overlayScan) lookUpIn(dir, l int, found []sibling, decided []bool) error {
+	for i, e := range s.Siblings() {
+		if decided[i] {
 			continue
 		}
 		var st unix.Stat_t
 		if err := layerdir.StatAt(dir, e.Name, &st); layerdir.Absent(err) {
-			if sib.states[i] != nil {
-				sib.states[i][l] = missing
-			}
 			continue
 		} else if err != nil {
 			return fmt.Errorf("look up /%s%s in a lower directory: %w", s.Parent(), e.Name, err)
 		}
-		if sib.states[i] != nil {
-			switch {
-			case layerdir.IsWhiteout(&st):
-				sib.states[i][l] = whiteout
-			case !layerdir.IsDir(&st) && st.Mode&unix.S_IFMT != unix.S_IFLNK:
-				sib.states[i][l] = missing
-			}
-		}
-		if decided[i] {
-			continue
-		}
-		decided[i] = true
+		decided[i] = layerdir.IsWhiteout(&st) || e.Type != unix.DT_DIR && e.Type != unix.DT_UNKNOWN
 		if layerdir.IsWhiteout(&st) {
 			continue
 		}
-		sib.kinds[i] = isModified
-		if layerdir.IsDir(&st) && sib.states[i] != nil && s.sameDir(e.Name, &st) {
-			sib.kinds[i] = isSame
+		if !decided[i] && (layerdir.IsDir(&st) || st.Mode&unix.S_IFMT == unix.S_IFLNK) {
+			found[i].below = append(found[i].below, l)
+		}
+		if found[i].verdict == isNew {
+			found[i].verdict = isModified
+			if !decided[i] && layerdir.IsDir(&st) && s.sameDir(e.Name, &st) {
+				found[i].verdict = isSame
+			}
 		}
 	}
 	return nil

@@ -1,14 +1,15 @@
 package diff
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path"
 	"strings"
 
 	"github.com/shalestore/shale/archive/internal/layerdir"
-	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/dirent"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
@@ -34,12 +35,12 @@ func TreeChanges(ctx context.Context, newDir, oldDir string, opts Options) ([]Ch
 		return nil, err
 	}
 	defer root.Release()
-	c := treeCompare{opts: opts, newXattrs: xattr.NewReader(), oldXattrs: xattr.NewReader()}
-	if c.new, err = layerdir.NewStack(root); err != nil {
-		return nil, err
+	c := treeCompare{opts: opts, xattrs: xattr.NewReader(), changes: changeList{inside: true}}
+	if c.Walk, err = layerdir.NewWalk(root); err != nil {
+		return nil, fmt.Errorf("read directory %s: %w", newDir, err)
 	}
-	defer c.new.Close()
-	inBoth := false
+	defer c.Close()
+	c.levels = make([]compareLevel, 1)
 	if oldDir != "" {
 		old, err := layerdir.OpenRoot(oldDir)
 		if err != nil {
@@ -50,192 +51,112 @@ func TreeChanges(ctx context.Context, newDir, oldDir string, opts Options) ([]Ch
 			return nil, err
 		}
 		defer c.old.Close()
-		inBoth = true
+		if c.levels[0].old, err = dirent.List(old.FD); err != nil {
+			return nil, fmt.Errorf("read directory %s: %w", oldDir, err)
+		}
 	}
-	if err := c.compare(ctx, inBoth); err != nil {
-		return nil, err
+	for c.Next(ctx) {
+		if err := c.leave(c.Depth() + 1); err != nil {
+			return nil, err
+		}
+		if err := c.visit(); err != nil {
+			return nil, fmt.Errorf("/%.4000s: %w", c.Path, err)
+		}
 	}
-	return c.changes.list, nil
+	if c.Err != nil {
+		return nil, c.Err
+	}
+	return c.changes.list, c.leave(0)
 }
 
-// treeCompare walks two trees side by side, with a stack of its own so that depth is no
-// concern.
+// treeCompare walks the new tree, and beside it those directories of the old one that
+// have the same names.
 type treeCompare struct {
-	opts                 Options
-	new, old             *layerdir.Stack
-	frames               []compareFrame
-	prefix               []byte // path of the current directory with a final slash
-	changes              changeList
-	newXattrs, oldXattrs *xattr.Reader
+	*layerdir.Walk
+	old     *layerdir.Stack
+	opts    Options
+	levels  []compareLevel // the directories on the way down
+	last    string         // the path of the name compared last
+	changes changeList
+	xattrs  *xattr.Reader
 }
 
-type compareFrame struct {
-	new, old []dirent.Entry // what is left to look at, ascending
-	inBoth   bool           // whether the old tree has the directory
-	gone     []string       // names that only the old tree has
-	base     int            // length of the prefix above
-	// entry is where the directory's own Modified stands in the list, put there in case
-	// something inside differs; -1 when it was listed on its own account, or is the root.
-	entry int
+// compareLevel is a directory of the new tree.
+type compareLevel struct {
+	end    int            // of its path
+	inBoth bool           // the old tree has it too, and its stack has gone down to it
+	old    []dirent.Entry // what is left to look at there, ascending
+	gone   []string       // names that only the old tree has
 }
 
-func (c *treeCompare) compare(ctx context.Context, inBoth bool) error {
-	if err := c.enter(inBoth, -1); err != nil {
-		return err
+// visit compares the walk's current name.
+func (c *treeCompare) visit() error {
+	here := &c.levels[len(c.levels)-1]
+	c.last = c.Path
+	for ; len(here.old) > 0 && here.old[0].Name < c.Name; here.old = here.old[1:] {
+		here.gone = append(here.gone, here.old[0].Name)
 	}
-	for len(c.frames) > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		f := &c.frames[len(c.frames)-1]
-		var newOne, oldOne *dirent.Entry
-		switch {
-		case len(f.new) == 0 && len(f.old) == 0:
-			if err := c.leave(); err != nil {
-				return err
-			}
-			continue
-		case len(f.old) == 0 || (len(f.new) > 0 && f.new[0].Name < f.old[0].Name):
-			newOne, f.new = &f.new[0], f.new[1:]
-		case len(f.new) == 0 || f.new[0].Name > f.old[0].Name:
-			oldOne, f.old = &f.old[0], f.old[1:]
-		default:
-			newOne, f.new = &f.new[0], f.new[1:]
-			oldOne, f.old = &f.old[0], f.old[1:]
-			if newOne.Ino == oldOne.Ino && c.new.Device() == c.old.Device() {
-				continue
-			}
-		}
-		if err := c.visit(newOne, oldOne); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// visit compares one name; of the two, what is nil isn't there.
-func (c *treeCompare) visit(newOne, oldOne *dirent.Entry) error {
-	f := &c.frames[len(c.frames)-1]
-	var newSt, oldSt unix.Stat_t
-	var name string
-	if newOne != nil {
-		name = newOne.Name
-		// An addition's type is all that matters; mostly the directory told it.
-		if oldOne == nil && newOne.Type != unix.DT_UNKNOWN {
-			newSt.Mode = uint32(newOne.Type) << 12
-		} else if err := layerdir.StatAt(c.new.Top().FD, name, &newSt); layerdir.Absent(err) {
-			newOne = nil
-		} else if err != nil {
-			return fmt.Errorf("%s%s: %w", c.dir(), name, err)
-		}
-	}
-	if oldOne != nil {
-		name = oldOne.Name
-		if newOne != nil {
-			if err := layerdir.StatAt(c.old.Top().FD, name, &oldSt); layerdir.Absent(err) {
-				oldOne = nil
-			} else if err != nil {
-				return fmt.Errorf("%s%s in the old tree: %w", c.dir(), name, err)
-			}
-		}
-	}
-	switch {
-	case newOne == nil && oldOne == nil:
-		return nil
-	case newOne == nil:
-		f.gone = append(f.gone, name)
-		return nil
-	}
-	if len(c.prefix)+len(name) > layerdir.PathMax {
-		return fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", c.prefix, errdefs.ErrInvalid,
-			layerdir.PathMax)
-	}
-	path := c.dir() + name
-	entry := -1
-	if oldOne == nil {
-		if err := c.changes.add(path, Added); err != nil {
-			return err
-		}
-	} else {
-		same, err := c.same(name, &newSt, &oldSt)
-		if err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-		if same && layerdir.IsDir(&newSt) {
-			entry = len(c.changes.list)
-		}
-		if !same || layerdir.IsDir(&newSt) {
-			if err := c.changes.add(path, Modified); err != nil {
-				return err
-			}
-		}
-	}
-	if !layerdir.IsDir(&newSt) {
-		return nil
-	}
-	inBoth := oldOne != nil && layerdir.IsDir(&oldSt)
-	if err := c.new.Push(name); err != nil {
-		if layerdir.Absent(err) {
+	var oldSt unix.Stat_t
+	kind, listed, isDir := Added, true, c.Type == unix.DT_DIR // of what is new, nothing else matters
+	if len(here.old) > 0 && here.old[0].Name == c.Name {
+		ino := here.old[0].Ino
+		here.old = here.old[1:]
+		if ino == c.Siblings()[c.At()].Ino && c.Device() == c.old.Device() {
 			return nil
 		}
-		return fmt.Errorf("open directory %s: %w", path, err)
-	}
-	if inBoth {
-		if err := c.old.Push(name); err != nil {
-			return fmt.Errorf("open directory %s in the old tree: %w", path, err)
-		}
-	}
-	base := len(c.prefix)
-	c.prefix = append(append(c.prefix, name...), '/')
-	if err := c.enter(inBoth, entry); err != nil {
-		return err
-	}
-	c.frames[len(c.frames)-1].base = base
-	return nil
-}
-
-// dir is the path of the current directory with a final slash, absolute within the layer.
-func (c *treeCompare) dir() string { return "/" + string(c.prefix) }
-
-// enter reads the directories that the stacks have just gone down to.
-func (c *treeCompare) enter(inBoth bool, entry int) (err error) {
-	f := compareFrame{inBoth: inBoth, entry: entry}
-	if f.new, err = dirent.List(c.new.Top().FD); err != nil {
-		return fmt.Errorf("read directory %s: %w", c.dir(), err)
-	}
-	if inBoth {
-		if f.old, err = dirent.List(c.old.Top().FD); err != nil {
-			return fmt.Errorf("read directory %s in the old tree: %w", c.dir(), err)
-		}
-	}
-	c.frames = append(c.frames, f)
-	return nil
-}
-
-// leave finishes a directory: its deletions, and whether it needs to be listed for what
-// is in it.
-func (c *treeCompare) leave() error {
-	f := c.frames[len(c.frames)-1]
-	for _, name := range f.gone {
-		if err := c.changes.add(c.dir()+name, Deleted); err != nil {
+		if err := c.Stat(); layerdir.Absent(err) {
+			here.gone = append(here.gone, c.Name)
+			return nil
+		} else if err != nil {
 			return err
 		}
+		isDir = layerdir.IsDir(&c.St)
+		if err := layerdir.StatAt(c.old.Top().FD, c.Name, &oldSt); err == nil {
+			same, err := c.same(c.Name, &c.St, &oldSt)
+			if err != nil {
+				return err
+			}
+			kind, listed = Modified, !same
+		} else if !layerdir.Absent(err) {
+			return fmt.Errorf("in the old tree: %w", err)
+		}
 	}
-	if f.entry >= 0 && f.entry == len(c.changes.list)-1 {
-		c.changes.cut()
+	if err := c.changes.enter(c.Path, kind, listed, isDir); err != nil || !isDir {
+		return err
 	}
-	c.frames = c.frames[:len(c.frames)-1]
-	if len(c.frames) == 0 {
-		return nil
+	next := compareLevel{end: len(c.Path), inBoth: layerdir.IsDir(&oldSt)}
+	if next.inBoth {
+		err := c.old.Push(c.Name)
+		if err == nil {
+			next.old, err = dirent.List(c.old.Top().FD)
+		}
+		if err != nil {
+			return fmt.Errorf("read directory in the old tree: %w", err)
+		}
 	}
-	path := strings.TrimSuffix(c.dir(), "/")
-	c.prefix = c.prefix[:f.base]
-	if err := c.new.Pop(); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if f.inBoth {
-		if err := c.old.Pop(); err != nil {
-			return fmt.Errorf("%s in the old tree: %w", path, err)
+	c.levels = append(c.levels, next)
+	c.Descend()
+	return nil
+}
+
+// leave finishes the directories from the given depth down: what only the old tree has in
+// them comes last.
+func (c *treeCompare) leave(depth int) error {
+	for len(c.levels) > depth {
+		l := c.levels[len(c.levels)-1]
+		c.levels = c.levels[:len(c.levels)-1]
+		for _, e := range l.old {
+			l.gone = append(l.gone, e.Name)
+		}
+		for _, name := range l.gone {
+			if err := c.changes.enter(path.Join(c.last[:l.end], name), Deleted, true, false); err != nil {
+				return err
+			}
+		}
+		if l.inBoth {
+			if err := c.old.Pop(); err != nil {
+				return fmt.Errorf("/%.4000s in the old tree: %w", c.last[:l.end], err)
+			}
 		}
 	}
 	return nil
@@ -247,7 +168,7 @@ func (c *treeCompare) same(name string, newSt, oldSt *unix.Stat_t) (bool, error)
 		(!layerdir.IsDir(newSt) && newSt.Size != oldSt.Size) || !c.sameOwner(newSt, oldSt) {
 		return false, nil
 	}
-	newFD, oldFD := c.new.Top().FD, c.old.Top().FD
+	newFD, oldFD := c.Dir.FD, c.old.Top().FD
 	if newSt.Mode&unix.S_IFMT == unix.S_IFLNK {
 		newTarget, err := layerdir.ReadlinkAt(newFD, name)
 		if err != nil {
@@ -258,8 +179,12 @@ func (c *treeCompare) same(name string, newSt, oldSt *unix.Stat_t) (bool, error)
 			return false, layerdir.IgnoreAbsent(err)
 		}
 	}
-	same, err := c.sameXattrs(xattr.At(newFD, name), xattr.At(oldFD, name))
-	return same, layerdir.IgnoreAbsent(err)
+	newOnes, err := c.compared(xattr.At(newFD, name), c.opts.IDMap)
+	if err != nil {
+		return false, layerdir.IgnoreAbsent(err)
+	}
+	oldOnes, err := c.compared(xattr.At(oldFD, name), c.opts.OldIDMap)
+	return err == nil && maps.Equal(newOnes, oldOnes), layerdir.IgnoreAbsent(err)
 }
 
 func (c *treeCompare) sameOwner(newSt, oldSt *unix.Stat_t) bool {
@@ -274,61 +199,34 @@ func (c *treeCompare) sameOwner(newSt, oldSt *unix.Stat_t) bool {
 	return newUID == oldUID && newGID == oldGID
 }
 
-// sameXattrs compares the attributes that count: the file capability and all of user.*.
-func (c *treeCompare) sameXattrs(newFile, oldFile xattr.File) (bool, error) {
-	newNames, err := c.newXattrs.List(newFile)
+// compared reads the attributes that count: the file capability and all of user.*.
+func (c *treeCompare) compared(file xattr.File, m idtools.Mapping) (map[string]string, error) {
+	names, err := c.xattrs.List(file)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	oldNames, err := c.oldXattrs.List(oldFile)
-	if err != nil {
-		return false, err
-	}
-	compared := func(names []byte) (n int) {
-		for name := range xattr.All(names) {
-			if comparedXattr(name) {
-				n++
-			}
-		}
-		return n
-	}
-	if n := compared(newNames); n != compared(oldNames) {
-		return false, nil
-	} else if n == 0 {
-		return true, nil
-	}
-	// Equal numbers of names, so it is enough that each new one has its like among the
-	// old.
-	for raw := range xattr.All(newNames) {
-		if !comparedXattr(raw) {
-			continue
-		}
+	var found map[string]string
+	for raw := range xattr.All(names) {
 		name := string(raw)
-		newValue, inNew, err := c.newXattrs.Get(newFile, name)
-		if errors.Is(err, unix.E2BIG) {
+		if name != xattr.Capability && !strings.HasPrefix(name, "user.") {
 			continue
-		} else if err != nil {
-			return false, err
 		}
-		oldValue, inOld, err := c.oldXattrs.Get(oldFile, name)
+		value, there, err := c.xattrs.Get(file, name)
+		if errors.Is(err, unix.E2BIG) { // larger than any read can ask for: a network file system's
+			value, there, err = nil, true, nil
+		}
+		if err == nil && name == xattr.Capability {
+			value, err = containerCapability(value, m)
+		}
 		if err != nil {
-			return false, err
+			return nil, err
 		}
-		if name == "security.capability" {
-			if newValue, err = containerCapability(newValue, c.opts.IDMap); err != nil {
-				return false, err
+		if there {
+			if found == nil {
+				found = map[string]string{}
 			}
-			if oldValue, err = containerCapability(oldValue, c.opts.OldIDMap); err != nil {
-				return false, err
-			}
-		}
-		if inNew != inOld || !bytes.Equal(newValue, oldValue) {
-			return false, nil
+			found[name] = string(value)
 		}
 	}
-	return true, nil
-}
-
-func comparedXattr(name []byte) bool {
-	return bytes.HasPrefix(name, []byte("user.")) || string(name) == "security.capability"
+	return found, nil
 }

@@ -81,9 +81,7 @@ func WriteOverlay(ctx context.Context, w io.Writer, upper string, lowers []strin
 			return err
 		}
 	}
-	return p.write(ctx, w, func(ctx context.Context, emit func(entry, int64) error) error {
-		return p.walkTree(ctx, up, emit)
-	})
+	return p.write(ctx, w, p.walkTree(up))
 }
 
 // WriteTree writes the uncompressed layer tar that makes newDir out of oldDir to w,
@@ -94,30 +92,24 @@ func WriteOverlay(ctx context.Context, w io.Writer, upper string, lowers []strin
 // Errors are those of WriteOverlay, except that nothing is unsupported.
 func WriteTree(ctx context.Context, w io.Writer, newDir, oldDir string, opts Options) error {
 	p := &packing{opts: opts}
+	root, err := layerdir.OpenRoot(newDir)
+	if err != nil {
+		return err
+	}
+	defer root.Release()
 	if oldDir == "" {
-		root, err := layerdir.OpenRoot(newDir)
-		if err != nil {
-			return err
-		}
-		defer root.Release()
-		return p.write(ctx, w, func(ctx context.Context, emit func(entry, int64) error) error {
-			return p.walkTree(ctx, root, emit)
-		})
+		return p.write(ctx, w, p.walkTree(root))
 	}
 	changes, err := TreeChanges(ctx, newDir, oldDir, opts)
 	if err != nil {
 		return err
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return strings.Compare(a.Path, b.Path) })
-	root, err := layerdir.OpenRoot(newDir)
-	if err != nil {
-		return err
-	}
-	defer root.Release()
-	return p.write(ctx, w, func(ctx context.Context, emit func(entry, int64) error) error {
-		return p.pickChanges(ctx, root, changes, emit)
-	})
+	return p.write(ctx, w, p.pickChanges(root, changes))
 }
+
+// producer emits the entries of a tar in order, each with about how many bytes it gives.
+type producer func(ctx context.Context, emit func(e entry, cost int64) error) error
 
 // packing is one tar in the making.
 type packing struct {
@@ -159,8 +151,7 @@ const (
 	trailer                   // the end of the archive
 )
 
-func (p *packing) write(ctx context.Context, w io.Writer,
-	produce func(context.Context, func(entry, int64) error) error) error {
+func (p *packing) write(ctx context.Context, w io.Writer, produce producer) error {
 	p.links = map[fileID]string{}
 	r := readahead.Stream[entry]{
 		Produce: func(ctx context.Context, emit func(entry, int64) error) error {
@@ -234,80 +225,92 @@ func (e *entry) tarName() string {
 	case layerdir.IsDir(&e.st):
 		return e.path + "/"
 	case e.whiteout:
-		dir, base := path.Split(e.path)
-		return dir + archive.WhiteoutPrefix + base
+		return whiteoutName(e.path)
 	}
 	return e.path
 }
 
 // walkTree emits everything below root.
-func (p *packing) walkTree(ctx context.Context, root *layerdir.Dir, emit func(entry, int64) error) error {
-	w, err := layerdir.NewWalk(root)
-	if err != nil {
-		return err
+func (p *packing) walkTree(root *layerdir.Dir) producer {
+	return func(ctx context.Context, emit func(entry, int64) error) error {
+		w, err := layerdir.NewWalk(root)
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		for w.Next(ctx) {
+			if err := w.Stat(); layerdir.Absent(err) {
+				continue
+			} else if err != nil {
+				return err
+			}
+			if ok, err := p.carries(w.Name, w.Path); err != nil {
+				return err
+			} else if !ok {
+				continue
+			}
+			if err := p.emitFile(w.Dir, w.Name, w.Path, &w.St, false, emit); err != nil {
+				return err
+			}
+			if layerdir.IsDir(&w.St) {
+				w.Descend()
+			}
+		}
+		return w.Err
 	}
-	defer w.Close()
-	for w.Next(ctx) {
-		if err := w.Stat(); layerdir.Absent(err) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		if ok, err := p.carries(w.Name, w.Path); err != nil {
-			return err
-		} else if !ok {
-			continue
-		}
-		if err := p.emitFile(w.Dir, w.Name, w.Path, &w.St, false, emit); err != nil {
-			return err
-		}
-		if layerdir.IsDir(&w.St) {
-			w.Descend()
-		}
-	}
-	return w.Err
 }
 
 // pickChanges emits the files of a change list that is sorted by path.
-func (p *packing) pickChanges(ctx context.Context, root *layerdir.Dir, changes []Change,
-	emit func(entry, int64) error) error {
-	dirs := parentDirs{root: root}
-	defer dirs.close()
-	for _, c := range changes {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		name := strings.TrimPrefix(c.Path, "/")
-		parent, base := path.Split(name)
-		if c.Kind == Deleted {
-			e := entry{path: parent + archive.WhiteoutPrefix + base, as: deletion}
-			if err := emit(e, int64(1024+len(name))); err != nil {
+func (p *packing) pickChanges(root *layerdir.Dir, changes []Change) producer {
+	return func(ctx context.Context, emit func(entry, int64) error) error {
+		dirs := parentDirs{root: root}
+		defer dirs.close()
+		for _, c := range changes {
+			if err := ctx.Err(); err != nil {
 				return err
 			}
-			continue
+			name := strings.TrimPrefix(c.Path, "/")
+			if c.Kind == Deleted {
+				if err := emitDeletion(name, emit); err != nil {
+					return err
+				}
+				continue
+			}
+			if err := p.pick(&dirs, name, emit); err != nil {
+				return err
+			}
 		}
-		dir, err := dirs.open(parent)
-		if layerdir.Absent(err) {
-			continue
-		} else if err != nil {
-			return fmt.Errorf("open directory /%s: %w", parent, err)
-		}
-		var st unix.Stat_t
-		if err := layerdir.StatAt(dir.FD, base, &st); layerdir.Absent(err) {
-			continue
-		} else if err != nil {
-			return fmt.Errorf("%s: %w", c.Path, err)
-		}
-		if ok, err := p.carriesPath(name); err != nil {
-			return err
-		} else if !ok {
-			continue
-		}
-		if err := p.emitFile(dir, base, name, &st, false, emit); err != nil {
-			return err
-		}
+		return nil
 	}
-	return nil
+}
+
+func (p *packing) pick(dirs *parentDirs, name string, emit func(entry, int64) error) error {
+	parent, base := path.Split(name)
+	dir, err := dirs.open(parent)
+	var st unix.Stat_t
+	if err == nil {
+		err = layerdir.StatAt(dir.FD, base, &st)
+	}
+	if layerdir.Absent(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("/%s: %w", name, err)
+	}
+	if ok, err := p.carriesPath(name); !ok {
+		return err
+	}
+	return p.emitFile(dir, base, name, &st, false, emit)
+}
+
+// emitDeletion sends a whiteout, of which nothing is on disk, on its way.
+func emitDeletion(name string, emit func(entry, int64) error) error {
+	e := entry{path: whiteoutName(name), as: deletion}
+	return emit(e, int64(1024+len(e.path)))
+}
+
+func whiteoutName(name string) string {
+	dir, base := path.Split(name)
+	return dir + archive.WhiteoutPrefix + base
 }
 
 // parentDirs opens the directories of a sorted list of paths, of which many in a row lie

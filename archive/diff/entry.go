@@ -2,6 +2,7 @@ package diff
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/shalestore/shale/archive/internal/readahead"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
@@ -26,20 +28,10 @@ const paxXattr = "SCHILY.xattr."
 type packer struct {
 	*packing
 	xattrs *xattr.Reader
-	header headerBuffer
+	header bytes.Buffer
 }
 
 func newPacker(p *packing) *packer { return &packer{packing: p, xattrs: xattr.NewReader()} }
-
-// headerBuffer is where archive/tar writes a header to. The header's format is left to
-// that package: USTAR where the values fit, else PAX, else GNU, which makes the bytes
-// those of every other tool written in Go.
-type headerBuffer struct{ b []byte }
-
-func (h *headerBuffer) Write(p []byte) (int, error) {
-	h.b = append(h.b, p...)
-	return len(p), nil
-}
 
 func (p *packer) Drop(e entry) {
 	if e.dir != nil {
@@ -113,12 +105,14 @@ func vanished(e entry, err error) error {
 	return err
 }
 
+// writeHeader leaves the header's format to archive/tar: USTAR where the values fit, else
+// PAX, else GNU, which makes the bytes those of every other tool written in Go.
 func (p *packer) writeHeader(ctx context.Context, out *readahead.ChunkWriter, hdr *tar.Header) error {
-	p.header.b = p.header.b[:0]
+	p.header.Reset()
 	if err := tar.NewWriter(&p.header).WriteHeader(hdr); err != nil {
 		return fmt.Errorf("%w: %w", errdefs.ErrInvalid, err)
 	}
-	return out.Write(ctx, p.header.b)
+	return out.Write(ctx, p.header.Bytes())
 }
 
 // copyFile writes the content of a file, which has size bytes, and the zeros up to the
@@ -131,7 +125,7 @@ func copyFile(ctx context.Context, fd int, size int64, out *readahead.ChunkWrite
 		}
 		// Asking for one byte more than there should be tells that the file grew, and
 		// costs no further call.
-		n, err := layerdir.ReadFull(fd, space[:min(int64(len(space)), left+1)])
+		n, err := eintr.ReadFull(fd, space[:min(int64(len(space)), left+1)])
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}

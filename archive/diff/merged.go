@@ -51,8 +51,7 @@ func WriteMerged(ctx context.Context, w io.Writer, layer MergedLayer, opts Optio
 	return p.write(ctx, w, func(ctx context.Context, emit func(entry, int64) error) error {
 		return m.each(ctx, func(f found) error {
 			if f.as == gone {
-				e := entry{path: whiteoutName(f.path), as: deletion}
-				return emit(e, int64(1024+len(e.path)))
+				return emitDeletion(f.path, emit)
 			}
 			if ok, err := p.carriesPath(f.path); !ok {
 				return err
@@ -75,11 +74,6 @@ func MergedChanges(ctx context.Context, layer MergedLayer) ([]Change, error) {
 		return nil, err
 	}
 	return l.changes.list, nil
-}
-
-func whiteoutName(name string) string {
-	dir, base := path.Split(name)
-	return dir + archive.WhiteoutPrefix + base
 }
 
 // found is what an upper directory and the mount together say about a name.
@@ -308,12 +302,6 @@ func (m *merged) whole(ctx context.Context, top found, visit func(found) error) 
 type mergedList struct {
 	parent  *layerdir.Lowers
 	changes changeList
-	above   []listedDir // the directories on the way to the last name
-}
-
-type listedDir struct {
-	path   string
-	listed bool
 }
 
 // before is what the parent has under a name, by links on the way to it if there are any.
@@ -332,9 +320,6 @@ func (l *mergedList) before(name string) (st unix.Stat_t, ok bool) {
 }
 
 func (l *mergedList) add(f found) error {
-	for len(l.above) > 0 && !strings.HasPrefix(f.path, l.above[len(l.above)-1].path+"/") {
-		l.above = l.above[:len(l.above)-1]
-	}
 	kind, listed := Added, true
 	before, was := l.before(f.path)
 	switch {
@@ -344,31 +329,13 @@ func (l *mergedList) add(f found) error {
 		kind = Modified
 		listed = f.as == instead || !layerdir.IsDir(&f.st) || !layerdir.IsDir(&before) || !sameDir(&f.st, &before)
 	}
-	if listed {
-		if kind != Modified {
-			for i, dir := range l.above {
-				if !dir.listed {
-					l.above[i].listed = true
-					if err := l.changes.add("/"+dir.path, Modified); err != nil {
-						return err
-					}
-				}
-			}
-		}
-		if err := l.changes.add("/"+f.path, kind); err != nil {
-			return err
-		}
-	}
-	if f.as == gone || !layerdir.IsDir(&f.st) {
-		return nil
-	}
-	l.above = append(l.above, listedDir{f.path, listed})
-	if f.as == present {
-		return nil
+	dir := f.as != gone && layerdir.IsDir(&f.st)
+	if err := l.changes.enter(f.path, kind, listed, dir); err != nil || !dir || f.as == present {
+		return err
 	}
 	hidden, err := hiddenNames(l.parent, f.dir, f.name, f.path, "")
 	for _, name := range hidden {
-		if err := l.add(found{as: gone, path: f.path + "/" + name}); err != nil {
+		if err := l.changes.enter(f.path+"/"+name, Deleted, true, false); err != nil {
 			return err
 		}
 	}

@@ -68,6 +68,9 @@ func (w *Walk) Close() { w.stack.Close() }
 // entry of the root.
 func (w *Walk) Depth() int { return len(w.frames) - 1 }
 
+// Device is the device number of the current entry's directory.
+func (w *Walk) Device() uint64 { return w.stack.Device() }
+
 // Descend makes the next entry the first one inside the current one, which must be a
 // directory.
 func (w *Walk) Descend() { w.into = true }
@@ -163,15 +166,4 @@ func (w *Walk) enter() bool {
 	w.frames = append(w.frames, walkFrame{list: list, base: len(w.prefix)})
 	w.prefix = append(append(w.prefix, w.Name...), '/')
 	return true
-}
-
-// Ancestor is the path of the directory that lies level directories below the root and
-// above the current entry.
-func (w *Walk) Ancestor(level int) string {
-	f := w.frames[level+1]
-	end := f.base
-	for end < len(w.prefix) && w.prefix[end] != '/' {
-		end++
-	}
-	return string(w.prefix[:end])
 }
