@@ -100,7 +100,9 @@ func decoder(r *bufio.Reader, kind Kind, in *inputErrors) (*decoded, error) {
 	case Bzip2:
 		d.r = bzip2.NewReader(r)
 	case Xz:
-		d.r, err = xz.NewReader(newXzGuard(r))
+		guard := newXzGuard(r)
+		d.close = guard.stop
+		d.r, err = xz.NewReader(guard)
 	case Zstd:
 		var z *zstd.Decoder
 		// A concurrency of one makes the decoder work inside Read: no goroutine is there
@@ -112,6 +114,7 @@ func decoder(r *bufio.Reader, kind Kind, in *inputErrors) (*decoded, error) {
 		}
 	}
 	if err != nil {
+		d.close()
 		return nil, d.wrap(err)
 	}
 	return d, nil
