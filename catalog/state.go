@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
@@ -25,11 +26,10 @@ type state struct {
 
 	ids map[string]*element
 
-	nameOnce  sync.Once
-	names     map[string]*element // who has the name: of several in the files, the last
-	robbed    []*element          // records that have lost a name to a later one
-	nameFault *element
-	nameErr   error
+	nameOnce sync.Once
+	names    map[string]*element // who has the name: of several in the files, the last
+	robbed   []*element          // records that have lost a name to a later one
+	nameErr  error
 }
 
 type fileState struct {
@@ -138,15 +138,12 @@ func readFile(path string) ([]byte, stamp, error) {
 			"byte %d: a file of records has at most %d bytes", maxFileSize, maxFileSize)}
 	}
 	data := make([]byte, st.Size)
-	for done := 0; done < len(data); {
-		n, err := unix.Read(fd, data[done:])
-		if err == nil && n == 0 {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil && err != unix.EINTR {
-			return nil, stamp{}, &os.PathError{Op: "read", Path: path, Err: err}
-		}
-		done += max(n, 0)
+	n, err := eintr.ReadFull(fd, data)
+	if err == nil && n < len(data) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, stamp{}, &os.PathError{Op: "read", Path: path, Err: err}
 	}
 	return data, stampOf(&st), nil
 }

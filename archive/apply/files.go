@@ -1,13 +1,13 @@
 package apply
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
@@ -154,7 +154,7 @@ func (c *content) write(data []byte) error {
 		defer c.wrote(int64(len(data)))
 	}
 	if c.sparse == nil {
-		return writeAll(data, func(p []byte) (int, error) { return unix.Write(c.fd, p) })
+		return c.all(data, func(p []byte) (int, error) { return unix.Write(c.fd, p) })
 	}
 	for len(data) > 0 {
 		for len(c.sparse) > 0 && c.sparse[0].Length == 0 {
@@ -165,12 +165,7 @@ func (c *content) write(data []byte) error {
 		}
 		e := c.sparse[0]
 		n := min(e.Length, int64(len(data)))
-		offset := e.Offset
-		err := writeAll(data[:n], func(p []byte) (int, error) {
-			m, err := unix.Pwrite(c.fd, p, offset)
-			offset += int64(max(m, 0))
-			return m, err
-		})
+		err := c.all(data[:n], func(p []byte) (int, error) { return unix.Pwrite(c.fd, p, e.Offset+n-int64(len(p))) })
 		if err != nil {
 			return err
 		}
@@ -180,17 +175,9 @@ func (c *content) write(data []byte) error {
 	return nil
 }
 
-// writeAll calls write until all of data is written.
-func writeAll(data []byte, write func([]byte) (int, error)) error {
-	for len(data) > 0 {
-		n, err := write(data)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
-		data = data[n:]
+func (c *content) all(data []byte, write func([]byte) (int, error)) error {
+	if _, err := eintr.WriteAll(data, write); err != nil {
+		return fmt.Errorf("write: %w", err)
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/shalestore/shale/archive/internal/readahead"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/crc64"
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
@@ -211,7 +212,7 @@ func copyChecked(ctx context.Context, fd int, size int64, want uint64,
 		if err != nil {
 			return written, err
 		}
-		n, err := layerdir.ReadFull(fd, space[:min(int64(len(space)), size-written)])
+		n, err := eintr.ReadFull(fd, space[:min(int64(len(space)), size-written)])
 		if err != nil {
 			return written, fmt.Errorf("read: %w", err)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/crc64"
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )
@@ -241,7 +242,7 @@ func (c *treeCheck) checksum(at int, name string, st *unix.Stat_t) (uint64, erro
 		c.buf = make([]byte, 256<<10)
 	}
 	for sum := uint64(0); ; {
-		n, err := layerdir.ReadFull(fd, c.buf)
+		n, err := eintr.ReadFull(fd, c.buf)
 		if n == 0 || err != nil {
 			return sum, err
 		}

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
@@ -156,16 +157,9 @@ func (n *Next) AddTo(b *fsat.Barrier) { b.AddFile(n.aside, n.fd, &n.st, n.Sync) 
 
 // Write is for the buffer that fill writes to.
 func (n *Next) Write(p []byte) (int, error) {
-	done := 0
-	for done < len(p) {
-		k, err := unix.Write(n.fd, p[done:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return done, &os.PathError{Op: "write", Path: n.aside, Err: err}
-		}
-		done += k
+	done, err := eintr.WriteAll(p, func(p []byte) (int, error) { return unix.Write(n.fd, p) })
+	if err != nil {
+		return done, &os.PathError{Op: "write", Path: n.aside, Err: err}
 	}
 	return done, nil
 }
@@ -173,15 +167,10 @@ func (n *Next) Write(p []byte) (int, error) {
 // Sync has the content on disk when it returns. Where a whole file system is synced
 // before Rename it isn't needed.
 func (n *Next) Sync() error {
-	for {
-		err := unix.Fdatasync(n.fd)
-		if err == nil {
-			return nil
-		}
-		if err != unix.EINTR {
-			return fmt.Errorf("write %s: %w", n.path, &os.PathError{Op: "fdatasync", Path: n.aside, Err: err})
-		}
+	if err := eintr.Again(func() error { return unix.Fdatasync(n.fd) }); err != nil {
+		return fmt.Errorf("write %s: %w", n.path, &os.PathError{Op: "fdatasync", Path: n.aside, Err: err})
 	}
+	return nil
 }
 
 // Rename puts the content in its place. That the name is there after a power cut takes a

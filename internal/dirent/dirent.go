@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/shalestore/shale/internal/eintr"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,16 +32,15 @@ var buffers = sync.Pool{New: func() any { return new([Size]byte) }}
 func Read(fd int, list []Entry) ([]Entry, int, error) {
 	buf := buffers.Get().(*[Size]byte)
 	defer buffers.Put(buf)
-	for {
-		n, err := unix.Getdents(fd, buf[:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return list, 0, err
-		}
-		return parse(list, buf[:n]), n, nil
+	n := 0
+	err := eintr.Again(func() (err error) {
+		n, err = unix.Getdents(fd, buf[:])
+		return err
+	})
+	if err != nil {
+		return list, 0, err
 	}
+	return parse(list, buf[:n]), n, nil
 }
 
 // parse takes apart struct linux_dirent64: ino u64, off s64, reclen u16, type u8, a name

@@ -22,6 +22,7 @@ import (
 	"syscall"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
@@ -260,12 +261,7 @@ func (l *Lock) set(cmd int) error {
 	if l.mode == Exclusive {
 		what.Type = unix.F_WRLCK
 	}
-	for {
-		err := unix.FcntlFlock(uintptr(l.fd), cmd, &what)
-		if err != unix.EINTR {
-			return err
-		}
-	}
+	return eintr.Again(func() error { return unix.FcntlFlock(uintptr(l.fd), cmd, &what) })
 }
 
 func isHeldElsewhere(err error) bool {

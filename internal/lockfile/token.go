@@ -5,11 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
@@ -33,7 +33,11 @@ func newToken() Token {
 // Token reads the token of the last writer.
 func (l *Lock) Token() (Token, error) {
 	var t Token
-	n, err := preadFull(l.fd, t[:])
+	n := 0
+	err := eintr.Again(func() (err error) {
+		n, err = unix.Pread(l.fd, t[:], 0)
+		return err
+	})
 	if errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EISDIR) {
 		return Token{}, fmt.Errorf("lock: %w", openat.Damaged(l.path, openat.ErrNotRegular.Error()))
 	}
@@ -62,35 +66,13 @@ func (l *Lock) Touch() (Token, error) {
 		return Token{}, fmt.Errorf("lock: %w", openat.Damaged(l.path, openat.ErrNotRegular.Error()))
 	}
 	t := newToken()
-	n, err := unix.Pwrite(l.fd, t[:], 0)
-	for errors.Is(err, unix.EINTR) {
-		n, err = unix.Pwrite(l.fd, t[:], 0)
-	}
-	if err == nil && n < len(t) {
-		err = io.ErrShortWrite
-	}
+	_, err := eintr.WriteAll(t[:], func(p []byte) (int, error) {
+		return unix.Pwrite(l.fd, p, int64(len(t)-len(p)))
+	})
 	if err != nil {
 		return Token{}, fmt.Errorf("write token of lock %s: %w", l.path, err)
 	}
 	return t, nil
-}
-
-func preadFull(fd int, buf []byte) (int, error) {
-	done := 0
-	for done < len(buf) {
-		n, err := unix.Pread(fd, buf[done:], int64(done))
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return done, err
-		}
-		if n == 0 {
-			break
-		}
-		done += n
-	}
-	return done, nil
 }
 
 // Sound reports whether the file can hold a token: nothing, or 64 bytes and perhaps more,

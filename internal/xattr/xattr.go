@@ -10,6 +10,7 @@ import (
 	"iter"
 	"unsafe"
 
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
@@ -59,7 +60,7 @@ func (f File) reach() string {
 
 // Set gives the file an attribute. flags are 0, unix.XATTR_CREATE or unix.XATTR_REPLACE.
 func (f File) Set(name string, value []byte, flags int) error {
-	return again(func() error {
+	return eintr.Again(func() error {
 		switch f.how {
 		case byName:
 			return unix.Lsetxattr(f.reach(), name, value, flags)
@@ -73,7 +74,7 @@ func (f File) Set(name string, value []byte, flags int) error {
 // Remove takes an attribute away. It is no error that the file hasn't got it, or that its
 // file system has none.
 func (f File) Remove(name string) error {
-	err := again(func() error {
+	err := eintr.Again(func() error {
 		switch f.how {
 		case byName:
 			return unix.Lremovexattr(f.reach(), name)
@@ -93,7 +94,7 @@ func (f File) Remove(name string) error {
 func (f File) Size(name string) (int, error) { return f.get(name, nil) }
 
 func (f File) get(name string, value []byte) (n int, err error) {
-	err = again(func() error {
+	err = eintr.Again(func() error {
 		switch f.how {
 		case byName:
 			n, err = unix.Lgetxattr(f.reach(), name, value)
@@ -105,14 +106,6 @@ func (f File) get(name string, value []byte) (n int, err error) {
 		return err
 	})
 	return n, err
-}
-
-func again(call func() error) error {
-	for {
-		if err := call(); err != unix.EINTR {
-			return err
-		}
-	}
 }
 
 // sizeMax is the kernel's limit for one value, and for all the names of one file

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/shalestore/shale/internal/eintr"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
@@ -53,26 +54,17 @@ func OpenDirAt(dirfd int, name string) (int, error) {
 }
 
 func StatAt(dirfd int, name string, st *unix.Stat_t) error {
-	for {
-		err := unix.Fstatat(dirfd, name, st, unix.AT_SYMLINK_NOFOLLOW)
-		if err != unix.EINTR {
-			return err
-		}
-	}
+	return eintr.Again(func() error { return unix.Fstatat(dirfd, name, st, unix.AT_SYMLINK_NOFOLLOW) })
 }
 
 func ReadlinkAt(dirfd int, name string) (string, error) {
 	var buf [4096]byte // PATH_MAX: no file system of Linux stores a longer target
-	for {
-		n, err := unix.Readlinkat(dirfd, name, buf[:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		return string(buf[:n]), nil
-	}
+	n := 0
+	err := eintr.Again(func() (err error) {
+		n, err = unix.Readlinkat(dirfd, name, buf[:])
+		return err
+	})
+	return string(buf[:max(n, 0)]), err
 }
 
 var errReplaced = errors.New("was replaced while it was read")
@@ -93,25 +85,6 @@ func OpenFileAt(dirfd int, name string, st *unix.Stat_t) (int, error) {
 		return -1, errReplaced
 	}
 	return fd, nil
-}
-
-// ReadFull fills buf from the file's current position, and says how much of it there was.
-func ReadFull(fd int, buf []byte) (int, error) {
-	n := 0
-	for n < len(buf) {
-		m, err := unix.Read(fd, buf[n:])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return n, err
-		}
-		if m == 0 {
-			break
-		}
-		n += m
-	}
-	return n, nil
 }
 
 // Absent reports whether a lookup failed because nothing is there, as opposed to for a
