@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/shalestore/shale/errdefs"
@@ -23,22 +24,15 @@ type Limits struct {
 	RatioFloor int64
 }
 
-// defaultLimits are generous: no layer that anybody made in earnest comes near them.
-var defaultLimits = Limits{MaxBytes: 1 << 40, MaxEntries: 20_000_000, MaxRatio: 20_000, RatioFloor: 16 << 30}
-
-// WithDefaults fills in the fields that are zero.
+// WithDefaults fills in the fields that are zero. The defaults are generous: no layer
+// that anybody made in earnest comes near them.
 func (l Limits) WithDefaults() Limits {
-	for _, f := range []struct{ value, standard *int64 }{
-		{&l.MaxBytes, &defaultLimits.MaxBytes},
-		{&l.MaxEntries, &defaultLimits.MaxEntries},
-		{&l.MaxRatio, &defaultLimits.MaxRatio},
-		{&l.RatioFloor, &defaultLimits.RatioFloor},
-	} {
-		if *f.value == 0 {
-			*f.value = *f.standard
-		}
+	return Limits{
+		MaxBytes:   cmp.Or(l.MaxBytes, 1<<40),
+		MaxEntries: cmp.Or(l.MaxEntries, 20_000_000),
+		MaxRatio:   cmp.Or(l.MaxRatio, 20_000),
+		RatioFloor: cmp.Or(l.RatioFloor, 16<<30),
 	}
-	return l
 }
 
 // CheckBytes says whether so many bytes, before and after decompression, are too many.

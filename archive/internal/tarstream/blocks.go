@@ -88,7 +88,7 @@ func (p *blockPool) put(b *Block) {
 // Close unmaps the memory. No stage may be running any more.
 func (p *blockPool) Close() { unix.Munmap(p.arena) }
 
-// Stream reads the uncompressed stream for the parser.
+// Stream reads what another stage puts out: the uncompressed stream for the parser, say.
 type Stream struct {
 	Ctx    context.Context
 	Pieces <-chan *Block
@@ -128,11 +128,14 @@ func (s *Stream) Next(most int64) ([]byte, error) {
 	if err := s.fill(); err != nil {
 		return nil, err
 	}
-	n := int64(len(s.rest))
-	if n > most {
-		n = most
-	}
+	n := min(int64(len(s.rest)), most)
 	piece := s.rest[:n]
 	s.rest = s.rest[n:]
 	return piece, nil
+}
+
+// Read makes an io.Reader of it.
+func (s *Stream) Read(p []byte) (int, error) {
+	piece, err := s.Next(int64(len(p)))
+	return copy(p, piece), err
 }

@@ -1,6 +1,7 @@
 package tarstream
 
 import (
+	"maps"
 	"slices"
 )
 
@@ -19,11 +20,4 @@ func (s *IDSet) Add(id uint32) {
 	}
 }
 
-func (s *IDSet) Sorted() []uint32 {
-	ids := make([]uint32, 0, len(s.ids))
-	for id := range s.ids {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return ids
-}
+func (s *IDSet) Sorted() []uint32 { return slices.Sorted(maps.Keys(s.ids)) }

@@ -1,6 +1,7 @@
 package tarstream
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -15,10 +16,9 @@ import (
 // The first three stages of a pipeline: read and hash what comes in, decompress it, hash
 // what comes out.
 
-const (
-	inputChunk  = 128 << 10 // of a compressed stream
-	inputChunks = 8
-)
+// inputBlocks is how many blocks of a compressed stream wait to be decompressed. They are
+// of the same pool as those of what comes out.
+const inputBlocks = 8
 
 // Source runs the stages up to the uncompressed stream. Each is one goroutine; all of
 // them end when the stream does or ctx is done, except while a Read of the input blocks.
@@ -81,13 +81,17 @@ func (s *Source) produce(run func(func())) error {
 	s.Kind = compress.Detect(head)
 	if s.Kind == compress.None {
 		// One digest serves for both: the stream is what is in it.
-		return s.emit(io.MultiReader(bytesReader(head), countingReader{s}))
+		return s.emit(io.MultiReader(bytes.NewReader(head), countingReader{s}))
 	}
 	s.Compressed = sha256.New()
 	s.Compressed.Write(head)
-	feed := newChunkReader(s.ctx)
-	run(func() { feed.pump(countingReader{s}, s.Compressed) })
-	plain, _, err := compress.NewReader(io.MultiReader(bytesReader(head), feed))
+	input, ended := make(chan *Block, inputBlocks), error(nil)
+	run(func() {
+		defer close(input)
+		ended = s.readInput(input)
+	})
+	feed := &Stream{Ctx: s.ctx, Pieces: input, End: &ended}
+	plain, _, err := compress.NewReader(io.MultiReader(bytes.NewReader(head), feed))
 	if err == nil {
 		err = s.emit(plain)
 		plain.Close()
@@ -98,6 +102,28 @@ func (s *Source) produce(run func(func())) error {
 	// What follows the compressed stream belongs to the blob and its digest.
 	_, err = io.Copy(io.Discard, feed)
 	return err
+}
+
+// readInput reads and hashes the compressed stream beside the goroutine that decompresses
+// it, until it ends.
+func (s *Source) readInput(to chan<- *Block) error {
+	for {
+		b, err := s.pool.get(s.ctx)
+		if err != nil {
+			return err
+		}
+		n, err := countingReader{s}.Read(b.data)
+		b.data = b.data[:n]
+		s.Compressed.Write(b.data)
+		select {
+		case to <- b:
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // emit reads plain into blocks until it ends.
@@ -153,88 +179,4 @@ func (c countingReader) Read(p []byte) (int, error) {
 		c.s.progress(total)
 	}
 	return n, err
-}
-
-// chunkReader hands the compressed stream from the goroutine that reads and hashes it to
-// the one that decompresses it.
-type chunkReader struct {
-	ctx   context.Context
-	full  chan []byte
-	empty chan []byte
-	err   error // why full was closed; nil at the stream's end
-	cur   []byte
-	rest  []byte
-}
-
-func newChunkReader(ctx context.Context) *chunkReader {
-	c := &chunkReader{ctx: ctx, full: make(chan []byte, inputChunks), empty: make(chan []byte, inputChunks)}
-	for range inputChunks {
-		c.empty <- nil // allocated when first needed
-	}
-	return c
-}
-
-// pump reads r until it ends.
-func (c *chunkReader) pump(r io.Reader, h hash.Hash) {
-	defer close(c.full)
-	for {
-		var buf []byte
-		select {
-		case buf = <-c.empty:
-		case <-c.ctx.Done():
-			c.err = context.Cause(c.ctx)
-			return
-		}
-		if buf == nil {
-			buf = make([]byte, inputChunk)
-		}
-		n, err := r.Read(buf[:inputChunk])
-		if n > 0 {
-			h.Write(buf[:n])
-			c.full <- buf[:n] // never blocks: there are no more chunks than places
-		} else {
-			c.empty <- buf
-		}
-		if err != nil {
-			if err != io.EOF {
-				c.err = err
-			}
-			return
-		}
-	}
-}
-
-func (c *chunkReader) Read(p []byte) (int, error) {
-	for len(c.rest) == 0 {
-		if c.cur != nil {
-			c.empty <- c.cur
-			c.cur = nil
-		}
-		buf, ok := <-c.full
-		if !ok {
-			if c.err != nil {
-				return 0, c.err
-			}
-			return 0, io.EOF
-		}
-		c.cur, c.rest = buf, buf
-	}
-	n := copy(p, c.rest)
-	c.rest = c.rest[n:]
-	return n, nil
-}
-
-// bytesReader is bytes.NewReader without its other methods, so that io.MultiReader treats
-// all its readers alike.
-func bytesReader(b []byte) io.Reader { return &sliceReader{b} }
-
-type sliceReader struct{ rest []byte }
-
-func (r *sliceReader) Read(p []byte) (int, error) {
-	if len(r.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
-	return n, nil
 }
