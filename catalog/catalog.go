@@ -31,6 +31,15 @@ type Catalog[R any] struct {
 // New describes a catalog. It does no I/O: the lock file is created at the first
 // transaction and a file of records by the first save that has something to put into it.
 func New[R any](schema Schema[R], lock string, files ...File) *Catalog[R] {
+	if schema.Hidden == nil {
+		schema.Hidden = func(*R) bool { return false }
+	}
+	if schema.Keys == nil {
+		schema.Keys = func(*R) []Key { return nil }
+	}
+	if schema.ValidID == nil {
+		schema.ValidID = func(string) error { return nil }
+	}
 	return &Catalog[R]{schema: schema, lock: lock, files: files, decode: newDecoder(reflect.TypeFor[R]())}
 }
 

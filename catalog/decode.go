@@ -86,11 +86,14 @@ func setterFor(t reflect.Type) func(reflect.Value, []byte) bool {
 	p := reflect.PointerTo(t)
 	switch {
 	case t == reflect.TypeFor[time.Time]():
-		return setTime
+		return setTo(func(raw []byte) (at time.Time, ok bool) {
+			ok = at.UnmarshalJSON(raw) == nil
+			return at, ok
+		})
 	case t == reflect.TypeFor[[]string]():
-		return setStrings
+		return setTo(func(raw []byte) ([]string, bool) { return plainArray(raw, plainString) })
 	case t == reflect.TypeFor[[]uint32]():
-		return setUint32s
+		return setTo(func(raw []byte) ([]uint32, bool) { return plainArray(raw, plainUint32) })
 	case p.Implements(reflect.TypeFor[json.Unmarshaler]()), p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
 		return nil
 	case t.Kind() == reflect.String:
@@ -101,8 +104,15 @@ func setterFor(t reflect.Type) func(reflect.Value, []byte) bool {
 	return nil
 }
 
-func setTime(v reflect.Value, raw []byte) bool {
-	return v.Addr().Interface().(*time.Time).UnmarshalJSON(raw) == nil
+// setTo sets a field of type T.
+func setTo[T any](decode func([]byte) (T, bool)) func(reflect.Value, []byte) bool {
+	return func(v reflect.Value, raw []byte) bool {
+		value, ok := decode(raw)
+		if ok {
+			*v.Addr().Interface().(*T) = value
+		}
+		return ok
+	}
 }
 
 func setString(v reflect.Value, raw []byte) bool {
@@ -118,25 +128,6 @@ func setInt(v reflect.Value, raw []byte) bool {
 	ok = ok && !v.OverflowInt(n)
 	if ok {
 		v.SetInt(n)
-	}
-	return ok
-}
-
-func setStrings(v reflect.Value, raw []byte) bool {
-	list, ok := plainArray(raw, plainString)
-	if ok {
-		*v.Addr().Interface().(*[]string) = list
-	}
-	return ok
-}
-
-func setUint32s(v reflect.Value, raw []byte) bool {
-	list, ok := plainArray(raw, func(raw []byte) (uint32, bool) {
-		n, ok := plainInt(raw)
-		return uint32(n), ok && n >= 0 && n <= math.MaxUint32
-	})
-	if ok {
-		*v.Addr().Interface().(*[]uint32) = list
 	}
 	return ok
 }
@@ -170,6 +161,11 @@ func plainInt(raw []byte) (int64, bool) {
 		n = -n
 	}
 	return n, true
+}
+
+func plainUint32(raw []byte) (uint32, bool) {
+	n, ok := plainInt(raw)
+	return uint32(n), ok && n >= 0 && n <= math.MaxUint32
 }
 
 // plainArray decodes an array all of whose elements decode by one.

@@ -17,38 +17,47 @@ import (
 // and then the later record has the name, in what we read at once and in the files after
 // the next save.
 
-// owners returns which element has which name. The index is made at the first call and
-// kept up to date from then on. On error it returns the element that is to blame.
-func (st *state) owners() (map[string]*element, *element, error) {
+// owners returns which element has which name; nil for records without names. The index
+// is made at the first call and kept up to date from then on.
+func (tx *ReadTx[R]) owners() (map[string]*element, error) {
+	st := tx.st
+	if tx.c.schema.Names == nil {
+		return nil, nil
+	}
 	st.nameOnce.Do(func() {
 		st.names = make(map[string]*element)
-		for i := range st.files {
-			for _, e := range st.files[i].elements {
-				names, err := e.nameList()
-				if err != nil {
-					st.nameFault, st.nameErr = e, err
-					return
+		for e := range tx.elements() {
+			var names []string
+			if names, st.nameErr = tx.namesOf(e); st.nameErr != nil {
+				return
+			}
+			for _, name := range names {
+				if before := st.names[name]; before != nil && before != e {
+					st.robbed = append(st.robbed, before)
 				}
-				for _, name := range names {
-					if before := st.names[name]; before != nil && before != e {
-						st.robbed = append(st.robbed, before)
-					}
-					st.names[name] = e
-				}
+				st.names[name] = e
 			}
 		}
 	})
-	return st.names, st.nameFault, st.nameErr
+	return st.names, st.nameErr
 }
 
 // nameList decodes the names as they stand in the file.
-func (e *element) nameList() ([]string, error) {
-	if e.names == nil {
+func (e *element) nameList() (names []string, err error) {
+	if e.names != nil {
+		err = json.Unmarshal(e.names, &names)
+	}
+	return names, err
+}
+
+// namesOf is nameList for records that have names.
+func (tx *ReadTx[R]) namesOf(e *element) ([]string, error) {
+	if tx.c.schema.Names == nil {
 		return nil, nil
 	}
-	var names []string
-	if err := json.Unmarshal(e.names, &names); err != nil {
-		return nil, err
+	names, err := e.nameList()
+	if err != nil {
+		return nil, tx.decodeError(e, err)
 	}
 	return names, nil
 }
@@ -56,16 +65,13 @@ func (e *element) nameList() ([]string, error) {
 // claim returns the names of an element that is about to take its place, unless another
 // record has one of them.
 func (tx *WriteTx[R]) claim(e *element) ([]string, error) {
-	if tx.c.schema.Names == nil {
-		return nil, nil
-	}
 	owners, err := tx.owners()
 	if err != nil {
 		return nil, err
 	}
-	names, err := e.nameList()
+	names, err := tx.namesOf(e)
 	if err != nil {
-		return nil, tx.decodeError(e, err)
+		return nil, err
 	}
 	for _, name := range names {
 		if owner := owners[name]; owner != nil && owner.id != e.id {
@@ -84,16 +90,13 @@ func (tx *WriteTx[R]) give(names []string, e *element) {
 
 // loseNames frees the names that an element owns, before another takes its place or none.
 func (tx *WriteTx[R]) loseNames(e *element) error {
-	if tx.c.schema.Names == nil {
-		return nil
-	}
 	owners, err := tx.owners()
 	if err != nil {
 		return err
 	}
-	names, err := e.nameList()
+	names, err := tx.namesOf(e)
 	if err != nil {
-		return tx.decodeError(e, err)
+		return err
 	}
 	for _, name := range names {
 		if owners[name] == e {
@@ -106,9 +109,6 @@ func (tx *WriteTx[R]) loseNames(e *element) error {
 // settleNames takes names out of the records that lost them to a later one, so that the
 // files say it too.
 func (tx *WriteTx[R]) settleNames() error {
-	if tx.c.schema.Names == nil {
-		return nil
-	}
 	if _, err := tx.owners(); err != nil {
 		return err
 	}

@@ -77,9 +77,6 @@ func (tx *ReadTx[R]) found(ref string, ways ...func() (*R, error)) (R, error) {
 }
 
 func (tx *ReadTx[R]) byName(name string) (*R, error) {
-	if tx.c.schema.Names == nil {
-		return nil, nil
-	}
 	owners, err := tx.owners()
 	if err != nil {
 		return nil, err
@@ -114,7 +111,7 @@ func (tx *ReadTx[R]) byPrefix(prefix string) (found *R, err error) {
 
 // Find returns the records that have a key, in the order of the files; none is no error.
 func (tx *ReadTx[R]) Find(kind, value string) ([]R, error) {
-	if tx.c.schema.Keys == nil || kind == "" {
+	if kind == "" {
 		return nil, tx.check()
 	}
 	return tx.collect(nil, holds(value), func(r *R, hidden bool) bool {
@@ -129,9 +126,6 @@ func (tx *ReadTx[R]) All() ([]R, error) {
 
 // Hidden returns the records that nothing else returns, in the order of the files.
 func (tx *ReadTx[R]) Hidden() ([]R, error) {
-	if tx.c.schema.Hidden == nil {
-		return nil, tx.check()
-	}
 	return tx.collect(nil, holds(tx.c.schema.HiddenMark), func(_ *R, hidden bool) bool { return hidden })
 }
 
@@ -149,14 +143,12 @@ func (tx *ReadTx[R]) collect(all []R, may func(*element) bool, wanted func(r *R,
 		if err != nil {
 			return nil, err
 		}
-		if wanted(r, tx.hidden(r)) {
+		if wanted(r, tx.c.schema.Hidden(r)) {
 			all = append(all, *r)
 		}
 	}
 	return all, nil
 }
-
-func (tx *ReadTx[R]) hidden(r *R) bool { return tx.c.schema.Hidden != nil && tx.c.schema.Hidden(r) }
 
 // holds returns a quick test for whether a record's JSON may contain a string. It errs on
 // the side of yes.
@@ -207,7 +199,7 @@ func (tx *ReadTx[R]) visible(e *element) (*R, error) {
 		return nil, nil
 	}
 	r, err := tx.decode(e)
-	if err != nil || tx.hidden(r) {
+	if err != nil || tx.c.schema.Hidden(r) {
 		return nil, err
 	}
 	return r, nil
@@ -231,14 +223,6 @@ func (tx *ReadTx[R]) decode(e *element) (*R, error) {
 		tx.c.schema.SetNames(r, slices.DeleteFunc(slices.Clone(names), lost))
 	}
 	return r, nil
-}
-
-func (tx *ReadTx[R]) owners() (map[string]*element, error) {
-	owners, culprit, err := tx.st.owners()
-	if err != nil {
-		return nil, tx.decodeError(culprit, err)
-	}
-	return owners, nil
 }
 
 // decodeError is the error for a record that is JSON but not of this kind.

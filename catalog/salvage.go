@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -41,9 +40,6 @@ func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
 				tx.c.files[i].Path)})
 		}
 	}
-	if tx.c.schema.Names == nil {
-		return found, nil
-	}
 	owners, err := tx.owners()
 	if err != nil {
 		return nil, err
@@ -54,9 +50,9 @@ func (tx *ReadTx[R]) Contradictions() ([]Contradiction, error) {
 			continue
 		}
 		seen = append(seen, e)
-		names, err := e.nameList()
+		names, err := tx.namesOf(e)
 		if err != nil {
-			return nil, tx.decodeError(e, err)
+			return nil, err
 		}
 		for _, name := range names {
 			if owner := owners[name]; owner != e {
@@ -74,10 +70,8 @@ func (tx *WriteTx[R]) Settle() error {
 	if err := tx.check(); err != nil {
 		return err
 	}
-	if tx.c.schema.Names != nil {
-		if _, err := tx.owners(); err != nil { // finds them
-			return err
-		}
+	if _, err := tx.owners(); err != nil { // finds them
+		return err
 	}
 	for i := range tx.st.files {
 		if len(tx.st.files[i].hidden) > 0 {
@@ -148,9 +142,8 @@ func (c *Catalog[R]) legible(data []byte) ([]element, bool) {
 	all, fault := scan(data)
 	sound := fault == nil
 	fits := slices.DeleteFunc(all, func(e element) bool {
-		var names []string
-		bad := c.checkID(e.id) != nil || c.decode.decode(e.raw, new(R)) != nil || e.names != nil &&
-			json.Unmarshal(e.names, &names) != nil
+		_, nameErr := e.nameList()
+		bad := nameErr != nil || c.checkID(e.id) != nil || c.decode.decode(e.raw, new(R)) != nil
 		sound = sound && !bad
 		return bad
 	})
@@ -160,9 +153,6 @@ func (c *Catalog[R]) legible(data []byte) ([]element, bool) {
 func (c *Catalog[R]) checkID(id string) error {
 	if id == "" {
 		return fmt.Errorf("%w: a record without an ID", errdefs.ErrInvalid)
-	}
-	if c.schema.ValidID == nil {
-		return nil
 	}
 	return c.schema.ValidID(id)
 }
