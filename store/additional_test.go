@@ -148,7 +148,7 @@ func TestAdditionalLayer(t *testing.T) {
 			}
 			noGarbage(t, s)
 			for _, ref := range []string{id("child"), "far"} {
-				if err := s.DeleteLayer(ctx, ref); err != nil {
+				if err := s.DeleteLayer(ctx, ref, store.DeleteOptions{Force: true}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -109,7 +109,7 @@ func TestAutomaticUserNamespaces(t *testing.T) {
 		AutoUserns: &store.AutoUserns{InitialSize: 70000}}); !errors.Is(err, errdefs.ErrInvalid) {
 		t.Errorf("more than the store allows: %v", err)
 	}
-	if err := s.DeleteContainer(t.Context(), first.ID); err != nil {
+	if err := s.DeleteContainer(t.Context(), first.ID, store.DeleteOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	if again := autoContainer(t, s, store.AutoUserns{}); !slices.Equal(again.UIDMap, first.UIDMap) {

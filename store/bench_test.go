@@ -47,7 +47,7 @@ func BenchmarkContainerCycle(b *testing.B) {
 				if _, err := s.Unmount(ctx, c.ID, false); err != nil {
 					b.Fatal(err)
 				}
-				if err := s.DeleteContainer(ctx, c.ID); err != nil {
+				if err := s.DeleteContainer(ctx, c.ID, store.DeleteOptions{Force: true}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/shalestore/shale/internal/lockfile"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store"
 	"github.com/shalestore/shale/store/fsck"
 )
 
@@ -40,7 +41,7 @@ func TestCheckKeepsNobodyWaiting(t *testing.T) {
 		_, err := s.ImportLayer(ctx, layers.CreateOptions{ID: id("new"), Parent: "base"}, bytes.NewReader(killTar()),
 			nil)
 		p.must(err)
-		_, err = s.DeleteImage(ctx, id("two"), true) // with its layer, which is perhaps being read
+		_, err = s.DeleteImage(ctx, id("two"), store.DeleteOptions{}) // with its layer, which is perhaps being read
 		p.must(err)
 	}})
 	if err != nil || !report.Empty() || !imported {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
@@ -12,11 +13,20 @@ import (
 	"github.com/shalestore/shale/store/internal/roots"
 )
 
-// DeleteLayer deletes a layer that nothing needs: errdefs.ErrInUse if it has a child, or
-// is an image's top layer or a container's. It is unmounted first. From the moment that
-// DeleteLayer returns the layer stays gone, whatever happens. Its files are out of sight
-// then, and removed meanwhile or later: see Wait.
-func (s *Store) DeleteLayer(ctx context.Context, ref string) error {
+// DeleteOptions says how a deletion goes.
+type DeleteOptions struct {
+	// Force unmounts what is mounted, and deletes it.
+	Force bool
+	// DryRun answers as the deletion would, and deletes nothing.
+	DryRun bool
+}
+
+// DeleteLayer deletes a layer that nothing needs: errdefs.ErrInUse, as an errdefs.InUse
+// that says by what, if it has a child, is an image's top layer or a container's, or is
+// mounted and opts don't force it. From the moment that DeleteLayer returns the layer
+// stays gone, whatever happens. Its files are out of sight then, and removed meanwhile or
+// later: see Wait.
+func (s *Store) DeleteLayer(ctx context.Context, ref string, opts DeleteOptions) error {
 	r, err := s.Roots(ctx)
 	if err != nil {
 		return err
@@ -45,6 +55,9 @@ func (s *Store) DeleteLayer(ctx context.Context, ref string) error {
 		if !errors.Is(err, errdefs.ErrNotFound) {
 			return err
 		}
+		if err := refuseMounted(ctx, l, opts, layer.ID); err != nil || opts.DryRun {
+			return err
+		}
 		if err := l.Delete(ctx, layer.ID); err != nil {
 			return err
 		}
@@ -59,10 +72,11 @@ func (s *Store) DeleteLayer(ctx context.Context, ref string) error {
 
 // DeleteImage deletes an image, and with it those of its layers that nothing else needs:
 // from the top down, until one belongs to another image or a container, or has another
-// child. It returns these layers. With commit false it only says which they would be.
+// child. It returns these layers.
 //
-// An image that a container was made from is errdefs.ErrInUse.
-func (s *Store) DeleteImage(ctx context.Context, ref string, commit bool) (removed []string, err error) {
+// An image that a container was made from is errdefs.ErrInUse, and so is one that takes a
+// mounted layer with it, if opts don't force it.
+func (s *Store) DeleteImage(ctx context.Context, ref string, opts DeleteOptions) (removed []string, err error) {
 	r, err := s.Roots(ctx)
 	if err != nil {
 		return nil, err
@@ -79,7 +93,10 @@ func (s *Store) DeleteImage(ctx context.Context, ref string, commit bool) (remov
 		if len(users) > 0 {
 			return errdefs.InUse{Kind: errdefs.Image, ID: image.ID, By: errdefs.Container, ByID: users[len(users)-1].ID}
 		}
-		if removed, err = roots.UnneededLayers(image, l, i, c); err != nil || !commit {
+		if removed, err = roots.UnneededLayers(image, l, i, c); err != nil {
+			return err
+		}
+		if err := refuseMounted(ctx, l, opts, removed...); err != nil || opts.DryRun {
 			return err
 		}
 		if err := roots.DeleteImage(ctx, image.ID, l, i); err != nil {
@@ -94,10 +111,10 @@ func (s *Store) DeleteImage(ctx context.Context, ref string, commit bool) (remov
 	return removed, nil
 }
 
-// DeleteContainer deletes a container with its layer, which is unmounted first. If it is
-// interrupted between the two, the container is still there, without a layer, and can be
-// deleted again.
-func (s *Store) DeleteContainer(ctx context.Context, ref string) error {
+// DeleteContainer deletes a container with its layer: errdefs.ErrInUse if that is mounted
+// and opts don't force it. If it is interrupted between the two, the container is still
+// there, without a layer, and can be deleted again.
+func (s *Store) DeleteContainer(ctx context.Context, ref string, opts DeleteOptions) error {
 	r, err := s.Roots(ctx)
 	if err != nil {
 		return err
@@ -107,14 +124,42 @@ func (s *Store) DeleteContainer(ctx context.Context, ref string) error {
 		if err != nil {
 			return err
 		}
-		return roots.DeleteContainer(ctx, container, l, c)
+		return deleteContainer(ctx, container, opts, l, c)
 	})
+}
+
+func deleteContainer(ctx context.Context, container containers.Container, opts DeleteOptions, l *layers.WriteTx,
+	c *containers.WriteTx) error {
+	err := refuseMounted(ctx, l, opts, container.LayerID)
+	if inUse := (errdefs.InUse{}); errors.As(err, &inUse) {
+		return errdefs.InUse{Kind: errdefs.Container, ID: container.ID, By: errdefs.Mount, ByID: container.ID}
+	}
+	if err != nil || opts.DryRun {
+		return err
+	}
+	return roots.DeleteContainer(ctx, container, l, c)
+}
+
+// refuseMounted returns errdefs.ErrInUse if one of the layers is mounted, unless opts
+// force their deletion.
+func refuseMounted(ctx context.Context, l *layers.WriteTx, opts DeleteOptions, ids ...string) error {
+	if opts.Force {
+		return nil
+	}
+	mounted, err := l.MountedLayers(ctx)
+	for _, m := range mounted {
+		if m.Count > 0 && slices.Contains(ids, m.ID) {
+			err = errors.Join(err, errdefs.InUse{Kind: errdefs.Layer, ID: m.ID, By: errdefs.Mount, ByID: m.ID})
+		}
+	}
+	return err
 }
 
 // Delete deletes a container, an image or a layer, whichever ref means, looked for in
 // this order. It asks nobody whether they need it: an image's layers stay, and a layer
-// goes even if it has children.
-func (s *Store) Delete(ctx context.Context, ref string) error {
+// goes even if it has children. What is mounted is errdefs.ErrInUse, unless opts force
+// it.
+func (s *Store) Delete(ctx context.Context, ref string, opts DeleteOptions) error {
 	r, err := s.Roots(ctx)
 	if err != nil {
 		return err
@@ -124,10 +169,10 @@ func (s *Store) Delete(ctx context.Context, ref string) error {
 			if err != nil {
 				return err
 			}
-			return roots.DeleteContainer(ctx, container, l, c)
+			return deleteContainer(ctx, container, opts, l, c)
 		}
 		if image, err := i.Lookup(ref); !errors.Is(err, errdefs.ErrNotFound) {
-			if err != nil {
+			if err != nil || opts.DryRun {
 				return err
 			}
 			return roots.DeleteImage(ctx, image.ID, l, i)
@@ -137,6 +182,9 @@ func (s *Store) Delete(ctx context.Context, ref string) error {
 			return errdefs.Missing{Kind: errdefs.AnyObject, Ref: ref}
 		}
 		if err != nil {
+			return err
+		}
+		if err := refuseMounted(ctx, l, opts, layer.ID); err != nil || opts.DryRun {
 			return err
 		}
 		return l.Delete(ctx, layer.ID)

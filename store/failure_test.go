@@ -85,11 +85,11 @@ func TestRefusals(t *testing.T) {
 		do   func() error
 		want error
 	}{
-		"an image's layer":    {func() error { return s.DeleteLayer(ctx, "base") }, errdefs.ErrInUse},
-		"a container's layer": {func() error { return s.DeleteLayer(ctx, c.LayerID) }, errdefs.ErrInUse},
-		"a container's image": {func() error { _, err := s.DeleteImage(ctx, "img", true); return err },
+		"an image's layer":    {func() error { return s.DeleteLayer(ctx, "base", byForce) }, errdefs.ErrInUse},
+		"a container's layer": {func() error { return s.DeleteLayer(ctx, c.LayerID, byForce) }, errdefs.ErrInUse},
+		"a container's image": {func() error { _, err := s.DeleteImage(ctx, "img", store.DeleteOptions{}); return err },
 			errdefs.ErrInUse},
-		"an image that doesn't exist": {func() error { _, err := s.DeleteImage(ctx, "box", true); return err },
+		"an image that doesn't exist": {func() error { _, err := s.DeleteImage(ctx, "box", plainly); return err },
 			errdefs.ErrNotFound},
 		"a container of a taken name": {func() error {
 			_, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"box"}})
@@ -116,7 +116,7 @@ func TestRefusals(t *testing.T) {
 		}, errdefs.ErrInvalid},
 		"a data item that isn't there": {func() error { _, err := imageData(s, "img", "manifest"); return err },
 			errdefs.ErrNotFound},
-		"anything that doesn't exist": {func() error { return s.Delete(ctx, "x") }, errdefs.ErrNotFound},
+		"anything that doesn't exist": {func() error { return s.Delete(ctx, "x", byForce) }, errdefs.ErrNotFound},
 		"names of what doesn't exist": {func() error {
 			return change(s,
 				func(tx *store.WriteTx) error { return tx.AddNames("x", "y") })
@@ -162,7 +162,7 @@ func TestFailedImportLeavesNothing(t *testing.T) {
 			opts: layers.CreateOptions{Parent: "base"},
 			in: func(s *store.Store, _ func(), tar []byte) io.Reader {
 				return &interrupted{data: bytes.NewReader(tar), after: len(tar) / 2, fn: func() {
-					if err := s.DeleteLayer(context.Background(), "base"); err != nil {
+					if err := s.DeleteLayer(context.Background(), "base", byForce); err != nil {
 						t.Error(err)
 					}
 				}}
@@ -232,7 +232,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	whole(t, s, []string{id("base")})
 	importLayer(t, s, id("small"), "base", killTar())
-	if err := s.DeleteLayer(ctx, id("small")); err != nil {
+	if err := s.DeleteLayer(ctx, id("small"), store.DeleteOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	noGarbage(t, s)
@@ -285,7 +285,7 @@ func TestContainerThatFillsTheDisk(t *testing.T) {
 	if _, err := s.Unmount(ctx, c.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteContainer(ctx, c.ID); err != nil {
+	if err := s.DeleteContainer(ctx, c.ID, store.DeleteOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "image"}); err != nil {
@@ -364,7 +364,7 @@ func TestDiffOfALayerThatGoes(t *testing.T) {
 		w := writerFunc(func(p []byte) (int, error) {
 			if !deleted {
 				deleted = true
-				if err := s.DeleteLayer(ctx, "base"); err != nil {
+				if err := s.DeleteLayer(ctx, "base", store.DeleteOptions{Force: true}); err != nil {
 					t.Error(err)
 				}
 			}

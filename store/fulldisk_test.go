@@ -89,14 +89,18 @@ func makeRoom(t *testing.T, dir, driver string, fill func(testing.TB, string)) {
 			}
 			return err
 		}, ""},
-		{"delete a mounted container", func(s *store.Store) error { return s.DeleteContainer(ctx, id("mounted")) },
-			id("mounted")},
-		{"delete a layer", func(s *store.Store) error { return s.DeleteLayer(ctx, id("alone")) }, id("alone")},
-		{"delete a container", func(s *store.Store) error { return s.DeleteContainer(ctx, id("idle")) }, id("idle")},
-		{"delete the last container", func(s *store.Store) error { return s.DeleteContainer(ctx, id("kept")) },
-			id("kept")},
+		{"delete a mounted container", func(s *store.Store) error {
+			return s.DeleteContainer(ctx, id("mounted"), byForce)
+		}, id("mounted")},
+		{"delete a layer", func(s *store.Store) error { return s.DeleteLayer(ctx, id("alone"), plainly) }, id("alone")},
+		{"delete a container", func(s *store.Store) error {
+			return s.DeleteContainer(ctx, id("idle"), plainly)
+		}, id("idle")},
+		{"delete the last container", func(s *store.Store) error {
+			return s.DeleteContainer(ctx, id("kept"), plainly)
+		}, id("kept")},
 		{"delete an image", func(s *store.Store) error {
-			_, err := s.DeleteImage(ctx, "img", true)
+			_, err := s.DeleteImage(ctx, "img", store.DeleteOptions{})
 			return err
 		}, "img"},
 		{"collect garbage", func(s *store.Store) error {

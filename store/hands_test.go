@@ -189,18 +189,18 @@ func (h shaleHand) diff(layer string) []byte {
 
 func (h shaleHand) deleteLayer(ref string) {
 	h.Helper()
-	h.must(h.s.DeleteLayer(context.Background(), ref))
+	h.must(h.s.DeleteLayer(context.Background(), ref, store.DeleteOptions{Force: true}))
 }
 
 func (h shaleHand) deleteImage(ref string) {
 	h.Helper()
-	_, err := h.s.DeleteImage(context.Background(), ref, true)
+	_, err := h.s.DeleteImage(context.Background(), ref, store.DeleteOptions{})
 	h.must(err)
 }
 
 func (h shaleHand) deleteContainer(ref string) {
 	h.Helper()
-	h.must(h.s.DeleteContainer(context.Background(), ref))
+	h.must(h.s.DeleteContainer(context.Background(), ref, store.DeleteOptions{Force: true}))
 }
 
 func (h shaleHand) layers() []string {

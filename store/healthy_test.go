@@ -99,7 +99,7 @@ func TestSoundStores(t *testing.T) {
 				t.Fatal(err)
 			}
 			noGarbage(t, s)
-			if err := s.DeleteContainer(ctx, c.ID); err != nil {
+			if err := s.DeleteContainer(ctx, c.ID, store.DeleteOptions{Force: true}); err != nil {
 				t.Fatal(err)
 			}
 			noGarbage(t, s)

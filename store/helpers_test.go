@@ -156,6 +156,9 @@ func change(s *store.Store, fn func(*store.WriteTx) error) error {
 	return s.Update(context.Background(), fn)
 }
 
+// How tests delete.
+var plainly, byForce = store.DeleteOptions{}, store.DeleteOptions{Force: true}
+
 func allLayers(s *store.Store) ([]layers.Layer, error) { return look(s, (*store.ReadTx).Layers) }
 
 func allImages(s *store.Store) ([]images.Image, error) { return look(s, (*store.ReadTx).Images) }

@@ -209,11 +209,11 @@ func TestContainersWithMappings(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range all {
-				if err := s.DeleteContainer(ctx, c.ID); err != nil {
+				if err := s.DeleteContainer(ctx, c.ID, store.DeleteOptions{Force: true}); err != nil {
 					t.Fatal(err)
 				}
 			}
-			if _, err := s.DeleteImage(ctx, "img", true); err != nil {
+			if _, err := s.DeleteImage(ctx, "img", store.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if left, err := allLayers(s); err != nil || len(left) > 0 {

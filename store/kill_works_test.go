@@ -70,7 +70,7 @@ var works = map[string]work{
 			}
 			// recorded before the container, and known to nobody
 			if _, err := findLayer(s, id("boxlayer")); err == nil {
-				if err := s.DeleteLayer(ctx, id("boxlayer")); err != nil {
+				if err := s.DeleteLayer(ctx, id("boxlayer"), store.DeleteOptions{Force: true}); err != nil {
 					return err
 				}
 			}
@@ -114,7 +114,7 @@ var works = map[string]work{
 			}
 		},
 		do: func(ctx context.Context, s *store.Store) error {
-			return unless(s.DeleteLayer(ctx, "top"), errdefs.ErrNotFound)
+			return unless(s.DeleteLayer(ctx, "top", store.DeleteOptions{Force: true}), errdefs.ErrNotFound)
 		},
 		must: []string{id("base")},
 	},
@@ -135,7 +135,7 @@ var works = map[string]work{
 			}
 		},
 		do: func(ctx context.Context, s *store.Store) error {
-			_, err := s.DeleteImage(ctx, "img", true)
+			_, err := s.DeleteImage(ctx, "img", store.DeleteOptions{})
 			return unless(err, errdefs.ErrNotFound)
 		},
 	},
@@ -161,7 +161,7 @@ var works = map[string]work{
 			}
 		},
 		do: func(ctx context.Context, s *store.Store) error {
-			return unless(s.DeleteContainer(ctx, "box"), errdefs.ErrNotFound)
+			return unless(s.DeleteContainer(ctx, "box", store.DeleteOptions{Force: true}), errdefs.ErrNotFound)
 		},
 		must: []string{id("base")},
 	},

@@ -149,7 +149,7 @@ func TestMountCounts(t *testing.T) {
 		t.Fatalf("mounts left: %q, %v", left, err)
 	}
 	mounted(a) // the store goes on
-	if err := a.DeleteLayer(ctx, "base"); err != nil {
+	if err := a.DeleteLayer(ctx, "base", store.DeleteOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	noGarbage(t, a)
@@ -327,7 +327,7 @@ func oneLife(ctx context.Context, s *store.Store, word string) error {
 	if _, err := s.Unmount(ctx, c.ID, false); err != nil {
 		return err
 	}
-	if err := s.DeleteContainer(ctx, "box of "+word); err != nil {
+	if err := s.DeleteContainer(ctx, "box of "+word, store.DeleteOptions{Force: true}); err != nil {
 		return err
 	}
 	var out bytes.Buffer
@@ -338,7 +338,7 @@ func oneLife(ctx context.Context, s *store.Store, word string) error {
 		return errors.New("exports other bytes")
 	}
 	if strings.HasSuffix(word, "1") || strings.HasSuffix(word, "3") {
-		return s.DeleteLayer(ctx, "also "+word)
+		return s.DeleteLayer(ctx, "also "+word, store.DeleteOptions{Force: true})
 	}
 	return nil
 }

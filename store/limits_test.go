@@ -122,7 +122,7 @@ func TestQuotaOfContainers(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, c := range all {
-				if err := s.DeleteContainer(ctx, c.ID); err != nil {
+				if err := s.DeleteContainer(ctx, c.ID, store.DeleteOptions{Force: true}); err != nil {
 					t.Error(err)
 				}
 			}

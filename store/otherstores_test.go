@@ -186,7 +186,7 @@ func useLibrary(t *testing.T, cfg config.Config) {
 	// What would change the library.
 	for what, do := range map[string]func() error{
 		"mount":        func() error { _, err := s.Mount(ctx, id("top"), store.MountOptions{}); return err },
-		"delete layer": func() error { return s.DeleteLayer(ctx, id("base")) },
+		"delete layer": func() error { return s.DeleteLayer(ctx, id("base"), store.DeleteOptions{Force: true}) },
 		"apply": func() error {
 			_, err := s.ApplyDiff(ctx, id("top"), bytes.NewReader(layerTar(t, "x")), nil)
 			return err
@@ -207,10 +207,10 @@ func useLibrary(t *testing.T, cfg config.Config) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if err := s.DeleteContainer(ctx, c.ID); err != nil {
+	if err := s.DeleteContainer(ctx, c.ID, store.DeleteOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.DeleteImage(ctx, "lib", true); !errors.Is(err, errdefs.ErrReadOnly) {
+	if _, err := s.DeleteImage(ctx, "lib", store.DeleteOptions{}); !errors.Is(err, errdefs.ErrReadOnly) {
 		t.Errorf("delete image: %v", err)
 	}
 
@@ -226,7 +226,7 @@ func useLibrary(t *testing.T, cfg config.Config) {
 		!slices.Equal(image.BigDataNames, []string{"manifest"}) {
 		t.Errorf("after a change of names: %+v, %v", image, err)
 	}
-	if removed, err := s.DeleteImage(ctx, "other name", true); err != nil || len(removed) != 0 {
+	if removed, err := s.DeleteImage(ctx, "other name", store.DeleteOptions{}); err != nil || len(removed) != 0 {
 		t.Errorf("removed layers %v, %v", removed, err)
 	}
 	if image, err := findImage(s, "lib"); err != nil || !image.ReadOnly {
@@ -240,8 +240,14 @@ func useLibrary(t *testing.T, cfg config.Config) {
 		!slices.Equal(found.Names, []string{"more", "lib", "other name"}) {
 		t.Errorf("names %v, %v", found.Names, err)
 	}
-	if err := s.DeleteLayer(ctx, id("own")); err != nil {
+	if err := s.DeleteLayer(ctx, id("own"), store.DeleteOptions{Force: true}); err != nil {
 		t.Error(err)
+	}
+	if err := s.Wipe(ctx, store.DeleteOptions{}); err != nil {
+		t.Errorf("wipe: %v", err)
+	}
+	if image, err := findImage(s, "lib"); err != nil || !image.ReadOnly {
+		t.Errorf("after a wipe: %+v, %v", image, err)
 	}
 }
 
@@ -339,10 +345,10 @@ func TestImageStore(t *testing.T) {
 			if err := change(s, func(tx *store.WriteTx) error { return tx.AddNames("old", "older") }); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.DeleteImage(ctx, "new", true); err != nil {
+			if _, err := s.DeleteImage(ctx, "new", store.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.DeleteImage(ctx, "older", true); err != nil {
+			if _, err := s.DeleteImage(ctx, "older", store.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			if all, err := allLayers(s); err != nil || len(all) != 0 {

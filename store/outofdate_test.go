@@ -50,7 +50,7 @@ func TestWhatIsRememberedMayBeOutOfDate(t *testing.T) {
 	}
 
 	// A container is gone, and another has its ID.
-	if err := there.DeleteContainer(ctx, container.ID); err != nil {
+	if err := there.DeleteContainer(ctx, container.ID, store.DeleteOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := here.Mount(ctx, container.ID, store.MountOptions{}); !errors.Is(err, errdefs.ErrNotFound) {
@@ -72,11 +72,11 @@ func TestWhatIsRememberedMayBeOutOfDate(t *testing.T) {
 
 	// The image is gone.
 	for _, c := range []string{again.ID, second.ID} {
-		if err := there.DeleteContainer(ctx, c); err != nil {
+		if err := there.DeleteContainer(ctx, c, store.DeleteOptions{Force: true}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := there.DeleteImage(ctx, "img", true); err != nil {
+	if _, err := there.DeleteImage(ctx, "img", store.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := here.CreateContainer(ctx, store.ContainerOptions{Image: "img"}); !errors.Is(err, errdefs.ErrNotFound) {

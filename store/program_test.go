@@ -130,7 +130,7 @@ func TestDeadMountProgram(t *testing.T) {
 		}
 		kill(path)
 	}
-	err := s.Delete(ctx, id("base"))
+	err := s.Delete(ctx, id("base"), store.DeleteOptions{Force: true})
 	if err != nil {
 		t.Error(err)
 	}

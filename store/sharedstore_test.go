@@ -76,10 +76,10 @@ func TestImageStoreOfTwoRoots(t *testing.T) {
 				}
 				noGarbage(t, s)
 			}
-			if err := one.DeleteContainer(ctx, first); err != nil {
+			if err := one.DeleteContainer(ctx, first, store.DeleteOptions{Force: true}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := one.DeleteImage(ctx, "bigger", true); err != nil {
+			if _, err := one.DeleteImage(ctx, "bigger", store.DeleteOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			noGarbage(t, one)
@@ -97,12 +97,12 @@ func TestStoreThatChangesUnderItsChildren(t *testing.T) {
 	for _, driver := range []string{"overlay", "vfs"} {
 		for what, change := range map[string]func(t *testing.T, s *store.Store){
 			"image deleted": func(t *testing.T, s *store.Store) {
-				if _, err := s.DeleteImage(t.Context(), "img", true); err != nil {
+				if _, err := s.DeleteImage(t.Context(), "img", store.DeleteOptions{}); err != nil {
 					t.Fatal(err)
 				}
 			},
 			"layer made anew with other content": func(t *testing.T, s *store.Store) {
-				if _, err := s.DeleteImage(t.Context(), "img", true); err != nil {
+				if _, err := s.DeleteImage(t.Context(), "img", store.DeleteOptions{}); err != nil {
 					t.Fatal(err)
 				}
 				importLayer(t, s, id("base"), "", layerTar(t, "another"))

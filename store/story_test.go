@@ -98,16 +98,17 @@ func fromTarToMountAndBack(t *testing.T) {
 			if _, err := os.Lstat(filepath.Join(path, "bin/sh")); !errors.Is(err, os.ErrNotExist) {
 				t.Fatalf("the copy still has bin/sh: %v", err)
 			}
-			if err := s.DeleteLayer(ctx, copied.ID); err != nil { // unmounts it
+			if err := s.DeleteLayer(ctx, copied.ID, store.DeleteOptions{Force: true}); err != nil { // unmounts it
 				t.Fatal(err)
 			}
-			if _, err := s.DeleteImage(ctx, "img", true); !errors.Is(err, errdefs.ErrInUse) {
+			if _, err := s.DeleteImage(ctx, "img", store.DeleteOptions{}); !errors.Is(err, errdefs.ErrInUse) {
 				t.Fatalf("an image in use was deleted: %v", err)
 			}
-			if err := s.DeleteContainer(ctx, "box"); err != nil {
+			if err := s.DeleteContainer(ctx, "box", store.DeleteOptions{Force: true}); err != nil {
 				t.Fatal(err)
 			}
-			if gone, err := s.DeleteImage(ctx, "img", true); err != nil || !slices.Equal(gone, []string{id("base")}) {
+			gone, err := s.DeleteImage(ctx, "img", plainly)
+			if err != nil || !slices.Equal(gone, []string{id("base")}) {
 				t.Fatalf("delete image: %v, %v", gone, err)
 			}
 			if left, err := allLayers(s); len(left) > 0 || err != nil {
@@ -238,7 +239,7 @@ func TestMappedLayer(t *testing.T) {
 	if err != nil || !slices.Equal(uids, []int{0}) || !slices.Equal(gids, []int{0}) {
 		t.Errorf("owners above the mount: %v, %v, %v", uids, gids, err)
 	}
-	if err := s.DeleteContainer(ctx, "box"); err != nil {
+	if err := s.DeleteContainer(ctx, "box", store.DeleteOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 }

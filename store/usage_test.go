@@ -126,17 +126,17 @@ func TestUsageTellsWhatDeletingFrees(t *testing.T) {
 					t.Errorf("deleting the %s freed %d bytes of disk, said was %d", what, got, want.Bytes)
 				}
 			}
-			freed("image", one.Freed, func() error { _, err := s.DeleteImage(ctx, id("image1"), true); return err })
-			freed("layer", nobody.Freed, func() error { return s.DeleteLayer(ctx, id("nobody")) })
+			freed("image", one.Freed, func() error { _, err := s.DeleteImage(ctx, id("image1"), plainly); return err })
+			freed("layer", nobody.Freed, func() error { return s.DeleteLayer(ctx, id("nobody"), byForce) })
 			freed("container", find(t, r.Containers, id("container")).Freed,
-				func() error { return s.DeleteContainer(ctx, id("container")) })
+				func() error { return s.DeleteContainer(ctx, id("container"), store.DeleteOptions{Force: true}) })
 			two = find(t, usageOf(t, s).Images, id("image2"))
 			if two.Shared.Bytes != 0 || two.Freed != two.Total {
 				t.Errorf("the last image shares nothing: %+v", two)
 			}
 			freed("last image", two.Freed, func() error {
 				_,
-					err := s.DeleteImage(ctx, id("image2"), true)
+					err := s.DeleteImage(ctx, id("image2"), store.DeleteOptions{})
 				return err
 			})
 			noGarbage(t, s)
@@ -253,7 +253,7 @@ func TestUsageOfAdditionalStore(t *testing.T) {
 	ctx := context.Background()
 	there := roots(t)
 	s := fleet(t, there)
-	if err := s.DeleteContainer(ctx, id("container")); err != nil {
+	if err := s.DeleteContainer(ctx, id("container"), store.DeleteOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	here := roots(t)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/store"
 )
 
 // staged lists what lies in the directory for what isn't, or is no longer, part of the
@@ -35,7 +36,7 @@ func TestDeletedFilesAreGoneAfterWait(t *testing.T) {
 	s := open(t, cfg)
 	for _, end := range []func() error{func() error { return s.Wait(t.Context()) }, s.Close} {
 		importLayer(t, s, id("layer"), "", layerTar(t, manyNames(2000)...))
-		if err := s.DeleteLayer(t.Context(), id("layer")); err != nil {
+		if err := s.DeleteLayer(t.Context(), id("layer"), store.DeleteOptions{Force: true}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := os.Lstat(filepath.Join(cfg.GraphRoot, "overlay", id("layer"))); !errors.Is(err, os.ErrNotExist) {
@@ -56,7 +57,7 @@ func TestDeletionThatIsCalledOff(t *testing.T) {
 	cfg := roots(t)
 	s := open(t, cfg)
 	importLayer(t, s, id("layer"), "", layerTar(t, manyNames(5000)...))
-	if err := s.DeleteLayer(t.Context(), id("layer")); err != nil {
+	if err := s.DeleteLayer(t.Context(), id("layer"), store.DeleteOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
 	over, cancel := context.WithCancel(t.Context())

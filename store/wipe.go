@@ -10,15 +10,29 @@ import (
 	"github.com/shalestore/shale/store/internal/roots"
 )
 
-// Wipe deletes all containers, images and layers, mounted or not, and the layers'
-// directories that no record knows. If it is interrupted, what is left is whole, and can
-// be wiped again.
-func (s *Store) Wipe(ctx context.Context) error {
+// Wipe deletes all containers, images and layers, and the layers' directories that no
+// record knows: errdefs.ErrInUse if a layer is mounted and opts don't force it. What is
+// in additional stores stays. If it is interrupted, what is left is whole, and can be
+// wiped again.
+func (s *Store) Wipe(ctx context.Context, opts DeleteOptions) error {
 	r, err := s.Roots(ctx)
 	if err != nil {
 		return err
 	}
 	err = r.UpdateAll(ctx, func(l *layers.WriteTx, i *images.WriteTx, c *containers.WriteTx) error {
+		allLayers, err := l.All()
+		if err != nil {
+			return err
+		}
+		var ids []string
+		for _, layer := range allLayers {
+			if !layer.ReadOnly {
+				ids = append(ids, layer.ID)
+			}
+		}
+		if err := refuseMounted(ctx, l, opts, ids...); err != nil || opts.DryRun {
+			return err
+		}
 		allContainers, err := c.All()
 		if err != nil {
 			return err
@@ -44,17 +58,12 @@ func (s *Store) Wipe(ctx context.Context) error {
 			return err
 		}
 		for _, image := range allImages {
+			if image.ReadOnly {
+				continue
+			}
 			if err := roots.DeleteImage(ctx, image.ID, l, i); err != nil {
 				return err
 			}
-		}
-		allLayers, err := l.All()
-		if err != nil {
-			return err
-		}
-		ids := make([]string, len(allLayers))
-		for n, layer := range allLayers {
-			ids[n] = layer.ID
 		}
 		if err := l.Delete(ctx, ids...); err != nil {
 			return err

@@ -58,11 +58,11 @@ then. The commands delete-layer, delete-image and delete-container are the safe 
 // deleteByItsRules deletes a container, an image or a layer as the command for its kind
 // does.
 func deleteByItsRules(s *store.Store, ctx context.Context, //nolint:revive // as a method expression
-	ref string) error {
-	err := s.DeleteContainer(ctx, ref)
+	ref string, opts store.DeleteOptions) error {
+	err := s.DeleteContainer(ctx, ref, opts)
 	if errors.Is(err, errdefs.ErrNotFound) {
-		if _, err = s.DeleteImage(ctx, ref, true); errors.Is(err, errdefs.ErrNotFound) {
-			err = s.DeleteLayer(ctx, ref)
+		if _, err = s.DeleteImage(ctx, ref, opts); errors.Is(err, errdefs.ErrNotFound) {
+			err = s.DeleteLayer(ctx, ref, opts)
 		}
 	}
 	var missing errdefs.Missing
@@ -75,23 +75,19 @@ func deleteByItsRules(s *store.Store, ctx context.Context, //nolint:revive // as
 // deletion completes one of the commands that say nothing about what went well. Our own
 // refuse what is mounted, which containers-storage unmounts.
 func (p *program) deletion(command *cobra.Command,
-	remove func(*store.Store, context.Context, string) error) *cobra.Command {
+	remove func(*store.Store, context.Context, string, store.DeleteOptions) error) *cobra.Command {
 	command.Args = arguments(1, -1)
-	force := &p.peer
 	if !p.peer {
 		command.Long += "\nWhat is mounted is refused as well, unless --force says to unmount it first."
-		force = command.Flags().BoolP("force", "f", false, "unmount what is mounted, and delete it")
 	}
+	force := p.forceFlag(command)
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		outcomes := map[string]string{}
 		var list []deletionOutcome
 		var failed error
 		for _, ref := range args {
-			err := refuseMounted(ctx, s, ref, *force)
-			if err == nil {
-				err = remove(s, ctx, ref)
-			}
+			err := remove(s, ctx, ref, store.DeleteOptions{Force: *force})
 			outcomes[ref] = errorText(err)
 			list = append(list, deletionOutcome{Ref: ref, Deleted: err == nil, Error: errorText(err)})
 			failed = errors.Join(failed, err)
@@ -104,27 +100,14 @@ func (p *program) deletion(command *cobra.Command,
 	return command
 }
 
-// refuseMounted is the error for a layer or container that is mounted. What isn't there,
-// or is an image, is left to the deletion to speak of.
-func refuseMounted(ctx context.Context, s *store.Store, ref string, force bool) error {
-	if force {
-		return nil
+// forceFlag adds the flag without which nothing is deleted that is mounted.
+// containers-storage has none, and unmounts.
+func (p *program) forceFlag(command *cobra.Command) *bool {
+	force := new(bool)
+	if *force = p.peer; !p.peer {
+		force = command.Flags().BoolP("force", "f", false, "unmount what is mounted, and delete it")
 	}
-	return s.View(ctx, func(tx *store.ReadTx) error {
-		if times, err := tx.Mounted(ref); errors.Is(err, errdefs.ErrNotFound) || err == nil && times == 0 {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if container, err := tx.Container(ref); err == nil {
-			return errdefs.InUse{Kind: errdefs.Container, ID: container.ID, By: errdefs.Mount, ByID: container.ID}
-		}
-		layer, err := tx.Layer(ref)
-		if err != nil {
-			return err
-		}
-		return errdefs.InUse{Kind: errdefs.Layer, ID: layer.ID, By: errdefs.Mount, ByID: layer.ID}
-	})
+	return force
 }
 
 // deletionOutcome is how one deletion fared, in our own JSON.
@@ -149,6 +132,11 @@ It refuses to delete an image that a container was made of.`,
 	}
 	test := command.Flags().BoolP(p.either("dry-run", "test"), p.either("n", "t"), false,
 		"only say which layers would go")
+	if !p.peer {
+		command.Long += "\nOne that takes a mounted layer with it is refused as well, unless --force says to\n" +
+			"unmount it first."
+	}
+	force := p.forceFlag(command)
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, args []string) error {
 		type outcome struct {
@@ -159,7 +147,7 @@ It refuses to delete an image that a container was made of.`,
 		var list []deletionOutcome
 		var failed error
 		for _, ref := range args {
-			layers, err := s.DeleteImage(ctx, ref, !*test)
+			layers, err := s.DeleteImage(ctx, ref, store.DeleteOptions{Force: *force, DryRun: *test})
 			outcomes[ref] = outcome{layers, errorText(err)}
 			list = append(list, deletionOutcome{ref, err == nil && !*test, layers, errorText(err)})
 			failed = errors.Join(failed, err)

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"strings"
 
-	"github.com/shalestore/shale/catalog"
-	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
 	"github.com/spf13/cobra"
 )
@@ -21,26 +19,27 @@ func (p *program) wipe() *cobra.Command {
   shale wipe`,
 		Args: arguments(0, 0),
 	}
-	yes, force := new(bool), &p.peer
+	yes := new(bool)
 	if !p.peer {
 		command.Long = `Deletes all containers, all images and all layers. It asks first, and wants --yes where
 there is no terminal to ask at. While something is mounted it refuses, unless told to
 unmount it.`
 		command.Example += ` --yes`
 		yes = command.Flags().BoolP("yes", "y", false, "don't ask")
-		force = command.Flags().BoolP("force", "f", false, "unmount what is mounted first")
 	}
+	force := p.forceFlag(command)
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
-		if mounted, err := look(ctx, s, (*store.ReadTx).MountedLayers); !*force && (err != nil || len(mounted) > 0) {
-			return errors.Join(err, mountedStill(mounted))
-		}
 		if !p.peer && !*yes {
-			if err := p.askBeforeWipe(ctx, s); err != nil {
+			err := s.Wipe(ctx, store.DeleteOptions{Force: *force, DryRun: true})
+			if err != nil {
+				return err
+			}
+			if err = p.askBeforeWipe(ctx, s); err != nil {
 				return err
 			}
 		}
-		if err := s.Wipe(ctx); err != nil {
+		if err := s.Wipe(ctx, store.DeleteOptions{Force: *force}); err != nil {
 			return err
 		}
 		if p.peer && form.json() {
@@ -85,13 +84,4 @@ func (p *program) askBeforeWipe(ctx context.Context, s *store.Store) error {
 		return errors.New("nothing was deleted")
 	}
 	return nil
-}
-
-// mountedStill is an error for each layer that is mounted.
-func mountedStill(mounted []catalog.Mountpoint) error {
-	var all []error
-	for _, m := range mounted {
-		all = append(all, errdefs.InUse{Kind: errdefs.Layer, ID: m.ID, By: errdefs.Mount, ByID: m.ID})
-	}
-	return errors.Join(all...)
 }

@@ -167,7 +167,7 @@ func shaleImporting(ctx context.Context, in input, _ *stopwatch) (output, error)
 				nil); err != nil {
 				return err
 			}
-			if err := errors.Join(s.DeleteLayer(ctx, "imported"), s.Wait(ctx)); err != nil {
+			if err := errors.Join(s.DeleteLayer(ctx, "imported", store.DeleteOptions{}), s.Wait(ctx)); err != nil {
 				return err
 			}
 		}

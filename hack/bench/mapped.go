@@ -139,10 +139,10 @@ func shaleStop(ctx context.Context, in input, _ *stopwatch) (output, error) {
 		if _, err := s.Unmount(ctx, c.ID, true); err != nil {
 			return err
 		}
-		if err := s.DeleteContainer(ctx, c.ID); err != nil || !in.Chown {
+		if err := s.DeleteContainer(ctx, c.ID, store.DeleteOptions{}); err != nil || !in.Chown {
 			return err
 		}
-		return s.DeleteLayer(ctx, l.Parent)
+		return s.DeleteLayer(ctx, l.Parent, store.DeleteOptions{})
 	})
 }
 
@@ -168,7 +168,7 @@ func shaleMapped(ctx context.Context, in input, watch *stopwatch) (output, error
 				return err
 			}
 		}
-		return s.DeleteContainer(ctx, c.ID)
+		return s.DeleteContainer(ctx, c.ID, store.DeleteOptions{})
 	})
 }
 

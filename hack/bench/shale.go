@@ -179,12 +179,13 @@ func shaleCommit(ctx context.Context, in input, watch *stopwatch) (output, error
 func shaleDelete(ctx context.Context, in input, watch *stopwatch) (output, error) {
 	return output{}, withShale(ctx, in, func(s *store.Store) error {
 		for _, l := range changedLayers() {
-			if err := s.DeleteLayer(ctx, l.name); err != nil {
+			if err := s.DeleteLayer(ctx, l.name, store.DeleteOptions{}); err != nil {
 				return err
 			}
 		}
 		return watch.time("delete", func() error {
-			if err := watch.time("return", func() error { return s.DeleteLayer(ctx, "layer") }); err != nil {
+			remove := func() error { return s.DeleteLayer(ctx, "layer", store.DeleteOptions{}) }
+			if err := watch.time("return", remove); err != nil {
 				return err
 			}
 			return s.Wait(ctx)
@@ -229,7 +230,7 @@ func shaleLayerCycle(ctx context.Context, in input, watch *stopwatch) (output, e
 			if _, err := s.Unmount(ctx, l.ID, false); err != nil {
 				return err
 			}
-			return s.DeleteLayer(ctx, l.ID)
+			return s.DeleteLayer(ctx, l.ID, store.DeleteOptions{})
 		})
 	})
 }
@@ -248,7 +249,7 @@ func shaleContainerCycle(volatile bool) task {
 				if _, err := s.Unmount(ctx, c.ID, false); err != nil {
 					return err
 				}
-				return s.DeleteContainer(ctx, c.ID)
+				return s.DeleteContainer(ctx, c.ID, store.DeleteOptions{})
 			})
 		})
 	}

@@ -116,11 +116,13 @@ func verbs(out *bytes.Buffer) []verb {
 			}
 			return err
 		}},
-		{"delete container", func(s *store.Store) error { return s.DeleteContainer(ctx, container) }},
-		{"delete image", func(s *store.Store) error { _, err := s.DeleteImage(ctx, image, true); return err }},
-		{"delete layer", func(s *store.Store) error { return s.DeleteLayer(ctx, top) }},
+		{"delete container", func(s *store.Store) error { return s.DeleteContainer(ctx, container, plainly) }},
+		{"delete image", func(s *store.Store) error { _, err := s.DeleteImage(ctx, image, plainly); return err }},
+		{"delete layer", func(s *store.Store) error { return s.DeleteLayer(ctx, top, store.DeleteOptions{}) }},
 	}
 }
+
+var plainly store.DeleteOptions
 
 type verb struct {
 	name string

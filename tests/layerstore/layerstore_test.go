@@ -380,7 +380,7 @@ func mapped(t *testing.T, s *store.Store, top string) {
 	if _, err := s.Unmount(ctx, box.ID, false); err != nil {
 		t.Error(err)
 	}
-	if err := s.DeleteContainer(ctx, box.ID); err != nil {
+	if err := s.DeleteContainer(ctx, box.ID, store.DeleteOptions{Force: true}); err != nil {
 		t.Error(err)
 	}
 	var current images.Image
@@ -390,11 +390,11 @@ func mapped(t *testing.T, s *store.Store, top string) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(ctx, image.ID); err != nil {
+	if err := s.Delete(ctx, image.ID, store.DeleteOptions{Force: true}); err != nil {
 		t.Error(err)
 	}
 	for _, id := range current.MappedLayers {
-		if err := s.DeleteLayer(ctx, id); err != nil {
+		if err := s.DeleteLayer(ctx, id, store.DeleteOptions{Force: true}); err != nil {
 			t.Error(err)
 		}
 	}

@@ -233,11 +233,11 @@ func TestSELinuxCategoriesAreNotShared(t *testing.T) {
 		if c := create(t, s, store.ContainerOptions{LabelOpts: []string{"level:" + freed}}); level(
 			c.MountLabel()) != freed {
 			t.Errorf("the level %s, want %s", level(c.MountLabel()), freed)
-		} else if err := s.DeleteContainer(t.Context(), c.ID); err != nil {
+		} else if err := s.DeleteContainer(t.Context(), c.ID, store.DeleteOptions{Force: true}); err != nil {
 			t.Fatal(err)
 		}
 		// A deleted container's categories are free again.
-		if err := s.DeleteContainer(t.Context(), id); err != nil {
+		if err := s.DeleteContainer(t.Context(), id, store.DeleteOptions{Force: true}); err != nil {
 			t.Fatal(err)
 		}
 		if c := create(t, s, store.ContainerOptions{}); level(c.MountLabel()) != freed {

@@ -123,7 +123,7 @@ func try(ctx context.Context, stores map[string]*store.Store, made [][]member, d
 		for _, id := range slices.Backward(ids) {
 			for _, s := range stores {
 				s.Unmount(ctx, id, true)
-				s.DeleteLayer(ctx, id)
+				s.DeleteLayer(ctx, id, store.DeleteOptions{})
 			}
 		}
 		if err != nil {
@@ -217,7 +217,7 @@ func again(ctx context.Context, s *store.Store, parent string, diff []byte, want
 	if err != nil {
 		return fmt.Errorf("its diff, imported again: %w", err)
 	}
-	defer s.DeleteLayer(ctx, layer.ID)
+	defer s.DeleteLayer(ctx, layer.ID, store.DeleteOptions{})
 	if err := shows(ctx, s, layer.ID, want); err != nil {
 		return fmt.Errorf("its diff, imported again: %w", err)
 	}
