@@ -21,10 +21,10 @@ import (
 //
 // An Aside is used by one goroutine.
 type Aside struct {
-	temp     *tempdir.Dir // nil once given away or removed
+	temp     *tempdir.Dir // nil once placed, given away or removed
 	path     string
-	leftover Trash // what lay where the layer was to go
-	unsynced bool  // somebody else makes the commit durable
+	trash    []Trash // what lay where the layer was to go
+	unsynced bool    // somebody else makes the commit durable
 }
 
 // NewAside finds a place in root, a directory of temporary directories (section 6 of the
@@ -34,10 +34,11 @@ func NewAside(root string) (*Aside, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Aside{temp: temp, path: temp.Addition()}, nil
+	return &Aside{temp: temp, path: temp.Path()}, nil
 }
 
-// Path is where the layer is to be built. Nothing is there at first.
+// Path is the directory that is to become the layer, as mkdir(2) with mode 0700 leaves
+// it, until Place.
 func (a *Aside) Path() string { return a.path }
 
 // Ready is errdefs.ErrInvalid once the layer was committed or discarded.
@@ -51,15 +52,6 @@ func (a *Aside) Ready(ctx context.Context) error {
 // LeaveUnsynced is Staged.LeaveUnsynced.
 func (a *Aside) LeaveUnsynced() { a.unsynced = true }
 
-// SyncDirs makes the names in directories durable that Commit has changed, unless that is
-// left to somebody else.
-func (a *Aside) SyncDirs(dirs ...string) error {
-	if a.unsynced {
-		return nil
-	}
-	return SyncDirs(dirs...)
-}
-
 // MakeRoom deletes what an interrupted operation left in the place of layer id. Discard
 // will empty it.
 func (a *Aside) MakeRoom(ctx context.Context, d Driver, id string) error {
@@ -67,8 +59,28 @@ func (a *Aside) MakeRoom(ctx context.Context, d Driver, id string) error {
 	if err != nil {
 		return fmt.Errorf("move away what an interrupted operation left: %w", err)
 	}
-	a.leftover = leftover
+	a.trash = append(a.trash, leftover)
 	step.Reached(ctx, d.Name()+": leftover moved away")
+	return nil
+}
+
+// Place makes what was built the layer id: it renames Path to target and syncs the
+// directories in which Commit has changed names, unless that is left to somebody else. If
+// that fails the layer is deleted, since whether it would be there after a crash is
+// unknown.
+func (a *Aside) Place(ctx context.Context, d Driver, id, target string, dirs ...string) error {
+	if err := Rename(a.path, target); err != nil {
+		return err
+	}
+	err := a.temp.Leave()
+	a.temp = nil
+	step.Reached(ctx, d.Name()+": layer renamed in")
+	if err == nil && !a.unsynced {
+		err = SyncDirs(dirs...)
+	}
+	if err != nil {
+		return errors.Join(err, a.MakeRoom(context.WithoutCancel(ctx), d, id))
+	}
 	return nil
 }
 
@@ -102,15 +114,15 @@ func Exchange(a, b string) error {
 // Discard removes what is still aside, and what MakeRoom moved away. It can be called
 // twice.
 func (a *Aside) Discard() error {
-	if a.temp == nil {
-		return nil
+	var errs []error
+	if a.temp != nil {
+		errs = append(errs, a.temp.Close())
 	}
-	err := a.temp.Close()
-	a.temp = nil
-	if a.leftover != nil {
-		err = errors.Join(err, a.leftover.Empty(context.Background()))
+	for _, trash := range a.trash {
+		errs = append(errs, trash.Empty(context.Background()))
 	}
-	return err
+	a.temp, a.trash = nil, nil
+	return errors.Join(errs...)
 }
 
 // TrashIn is the Trash whose files lie in temporary directories.

@@ -57,15 +57,18 @@ func detached(s Spec, descriptors bool, mapped []int) (mnt int, err error) {
 	return mnt, nil
 }
 
-// moveTo attaches a detached mount. The target is opened first and without following a
-// symlink in its last component.
+// moveTo attaches a detached mount. A symlink in the last component of the target isn't
+// followed (that takes MOVE_MOUNT_T_SYMLINKS).
 func moveTo(mnt int, target string) error {
-	at, err := openPath(target, unix.O_NOFOLLOW)
-	if err != nil {
-		return err
+	err := unix.MoveMount(mnt, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	if err == unix.EINVAL { // so the kernel also says that the target is a link or a file
+		at, oerr := openPath(target, unix.O_NOFOLLOW)
+		if oerr != nil {
+			return oerr
+		}
+		unix.Close(at)
 	}
-	defer unix.Close(at)
-	if err := unix.MoveMount(mnt, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH); err != nil {
+	if err != nil {
 		return fmt.Errorf("move_mount: %w", err)
 	}
 	return nil

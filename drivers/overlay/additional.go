@@ -194,7 +194,7 @@ func (s *stagedAdditional) point() error {
 	if err := os.Symlink(filepath.Join(s.layer.dir, "diff"), s.staged.Content()); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(s.path, additionalFile), s.layer.dir); err != nil {
+	if err := writeFile(filepath.Join(s.Path(), additionalFile), s.layer.dir); err != nil {
 		return err
 	}
 	return s.layer.use()
@@ -202,7 +202,7 @@ func (s *stagedAdditional) point() error {
 
 // Content is where the staged layer itself lies: its files are in the store, and nothing
 // is to be filled.
-func (s *stagedAdditional) Content() string { return s.path }
+func (s *stagedAdditional) Content() string { return s.Path() }
 
 // Commit makes the staged layer a user of the additional one.
 func (s *stagedAdditional) Commit(ctx context.Context, id string) error {

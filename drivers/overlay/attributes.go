@@ -60,47 +60,39 @@ func (a attributes) override(path string) error {
 }
 
 // makeDir makes a directory with exactly these attributes, whatever the umask.
-func makeDir(path string, a attributes) error { return makeDirs(a, path) }
-
-// makeDirs is makeDir of several in the same place. When the first comes as it should be,
-// so do the others: what could change them, the umask, a default ACL and the directory's
-// group, is the same for all.
-func makeDirs(a attributes, paths ...string) error {
-	differs := false
-	for i, path := range paths {
-		if err := os.Mkdir(path, os.FileMode(a.mode&0o777)); err != nil {
-			return err
-		}
-		if i > 0 && !differs {
-			continue
-		}
-		var st unix.Stat_t
-		if err := unix.Lstat(path, &st); err != nil {
-			return &os.PathError{Op: "stat", Path: path, Err: err}
-		}
-		if st.Uid == a.uid && st.Gid == a.gid && st.Mode&0o7777 == a.mode {
-			continue
-		}
-		differs = true
-		if err := a.give(path, &st); err != nil {
-			return err
-		}
-	}
-	return nil
+func makeDir(path string, a attributes) error {
+	_, err := makeDirLike(path, a, false)
+	return err
 }
 
-// give gives a directory the attributes, of which it has others.
-func (a attributes) give(path string, st *unix.Stat_t) error {
+// makeDirLike is makeDir, and reports whether mkdir(2) alone has given the directory its
+// attributes. plain says that it did so for one with the same attributes beside or above
+// this one: what could change them, the umask, a default ACL and the directory's group, is
+// the same for both, and nobody has to look again.
+func makeDirLike(path string, a attributes, plain bool) (bool, error) {
+	if err := os.Mkdir(path, os.FileMode(a.mode&0o777)); err != nil || plain {
+		return plain, err
+	}
+	return a.settle(path)
+}
+
+// settle gives a new directory the attributes, and reports whether it has them already.
+func (a attributes) settle(path string) (plain bool, err error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return false, &os.PathError{Op: "stat", Path: path, Err: err}
+	}
 	chown := st.Uid != a.uid || st.Gid != a.gid
+	if !chown && st.Mode&0o7777 == a.mode {
+		return true, nil
+	}
 	if chown {
 		if err := os.Lchown(path, int(a.uid), int(a.gid)); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if chown || st.Mode&0o7777 != a.mode { // chown may have cleared setuid and setgid
-		if err := unix.Chmod(path, a.mode); err != nil {
-			return &os.PathError{Op: "chmod", Path: path, Err: err}
-		}
+	if err := unix.Chmod(path, a.mode); err != nil { // after chown, which may clear setuid and setgid
+		return false, &os.PathError{Op: "chmod", Path: path, Err: err}
 	}
-	return nil
+	return false, nil
 }

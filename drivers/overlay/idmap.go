@@ -137,7 +137,7 @@ func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) (err error
 		return err
 	}
 	step.Reached(ctx, "overlay: owners changed")
-	work := filepath.Join(s.path, "work")
+	work := filepath.Join(s.Path(), "work")
 	owner := ownerOf(work)
 	if err := fsat.RemoveAll(ctx, work); err != nil { // it may refer to the old upper, and is marked volatile
 		return err
@@ -145,7 +145,7 @@ func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) (err error
 	if owner.uid, owner.gid, err = to.RootPair(); err != nil {
 		return err
 	}
-	for _, dir := range []string{s.path, filepath.Join(s.path, "merged")} {
+	for _, dir := range []string{s.Path(), filepath.Join(s.Path(), "merged")} {
 		if err := os.Lchown(dir, int(owner.uid), int(owner.gid)); err != nil {
 			return err
 		}
@@ -168,7 +168,7 @@ func (s *staged) remapSpec(ctx context.Context) (mount.Spec, error) {
 	d := s.driver
 	spec := mount.Spec{
 		Type: "overlay", Source: "overlay",
-		Target: filepath.Join(s.path, "merged"), Upper: s.Content(), Work: filepath.Join(s.path, "work"),
+		Target: filepath.Join(s.Path(), "merged"), Upper: s.Content(), Work: filepath.Join(s.Path(), "work"),
 	}
 	if d.opts.ForceMask != nil && d.opts.MountProgram == "" {
 		return spec, fmt.Errorf("setting force_mask: %w together with another ID map than the parent has",
@@ -178,9 +178,9 @@ func (s *staged) remapSpec(ctx context.Context) (mount.Spec, error) {
 	if spec.Attr, spec.Data, err = d.options(ctx, drivers.MountOptions{Volatile: true}); err != nil {
 		return spec, err
 	}
-	spec.Lower, err = d.lowers(ctx, s.path)
+	spec.Lower, err = d.lowers(ctx, s.Path())
 	if len(spec.Lower) == 0 {
-		spec.Lower = []string{filepath.Join(s.path, "empty")}
+		spec.Lower = []string{filepath.Join(s.Path(), "empty")}
 	}
 	if d.opts.MountProgram != "" {
 		d.byProgram(&spec)

@@ -124,7 +124,7 @@ func (s *staged) project(ctx context.Context, replaces string) error {
 	if replaces != "" {
 		dir, _, err := s.driver.homes.FindOwn(replaces)
 		if err == nil {
-			s.joined, err = quota.Join(s.path, dir)
+			s.joined, err = quota.Join(s.Path(), dir)
 		}
 		if err != nil && !errors.Is(err, errdefs.ErrNotFound) && !errors.Is(err, errdefs.ErrReadOnly) {
 			return fmt.Errorf("project of layer %s: %w", replaces, err)
@@ -144,7 +144,7 @@ func (s *staged) project(ctx context.Context, replaces string) error {
 	if s.joined || s.quota == nil {
 		return nil
 	}
-	if err := s.quota.Assign(ctx, s.path, s.limits); err != nil {
+	if err := s.quota.Assign(ctx, s.Path(), s.limits); err != nil {
 		return err
 	}
 	s.ownProject = true
@@ -166,7 +166,7 @@ func (s *staged) beyondLimits(err error) error {
 			return err // the file system itself is full
 		}
 	} else if err == nil {
-		_, usage, qerr := s.quota.Read(s.path)
+		_, usage, qerr := s.quota.Read(s.Path())
 		if qerr != nil {
 			return qerr
 		}
@@ -189,7 +189,7 @@ func (s *staged) renewLimits() error {
 	if !s.joined || s.quota == nil {
 		return nil
 	}
-	return s.quota.Change(s.path, s.limits)
+	return s.quota.Change(s.Path(), s.limits)
 }
 
 // Discard also gives back the limits of a layer that never came to be.
@@ -202,7 +202,7 @@ func (s *staged) Discard() error {
 
 func (s *staged) liftLimits() {
 	s.ownProject = false
-	_ = s.quota.Lift(s.path) // whoever gets the project next, gets other limits with it
+	_ = s.quota.Lift(s.Path()) // whoever gets the project next, gets other limits with it
 }
 
 // makeDirWithin is makeDir in the directory of a layer of the home, which may be full:

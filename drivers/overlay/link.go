@@ -55,22 +55,45 @@ func readLink(dir string) (string, error) {
 // linkTarget is what the symlink of a layer points at.
 func linkTarget(id string) string { return "../" + id + "/diff" }
 
+// links is a home's directory of short names, open.
+type links struct {
+	path string
+	fd   int
+}
+
+func openLinks(home string) (links, error) {
+	fd, err := openat.Open(home, linkDir, unix.O_PATH|unix.O_DIRECTORY)
+	return links{filepath.Join(home, linkDir), fd}, err
+}
+
+func (l links) close() { unix.Close(l.fd) }
+
+// read returns what the symlink of a short name holds.
+func (l links) read(link string) (string, error) { return openat.ReadlinkIn(l.fd, l.path, link) }
+
+// leadsTo reports whether a short name is that of layer id.
+func (l links) leadsTo(link, id string) bool {
+	target, err := l.read(link)
+	return err == nil && target == linkTarget(id)
+}
+
+func (l links) make(link, id string) error {
+	if err := unix.Symlinkat(linkTarget(id), l.fd, link); err != nil {
+		return &os.PathError{Op: "symlink", Path: filepath.Join(l.path, link), Err: err}
+	}
+	return nil
+}
+
+func (l links) remove(link string) error {
+	if err := unix.Unlinkat(l.fd, link, 0); err != nil && err != unix.ENOENT {
+		return &os.PathError{Op: "remove", Path: filepath.Join(l.path, link), Err: err}
+	}
+	return nil
+}
+
 // readSymlink reads the symlink of a short name.
 func readSymlink(home, link string) (string, error) {
 	return openat.Readlink(home, filepath.Join(linkDir, link))
-}
-
-// makeSymlink makes it.
-func makeSymlink(home, link, id string) error {
-	dir, err := openat.Open(home, linkDir, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(dir)
-	if err := unix.Symlinkat(linkTarget(id), dir, link); err != nil {
-		return &os.PathError{Op: "symlink", Path: filepath.Join(home, linkDir, link), Err: err}
-	}
-	return nil
 }
 
 // resolveLink finds the layer that a short name stands for: by its symlink, or, when that

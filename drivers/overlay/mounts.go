@@ -41,11 +41,12 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	if err != nil {
 		return mount.Spec{}, err
 	}
-	shown, err := readAdditional(dir)
+	diff := filepath.Join(dir, "diff")
+	content, err := d.content(dir)
 	if err != nil {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 	}
-	opts.ReadOnly = opts.ReadOnly || shown != "" // nobody can write to another store's layer
+	opts.ReadOnly = opts.ReadOnly || content != diff // nobody can write to another store's layer
 	spec := mount.Spec{Type: "overlay", Source: "overlay", Target: d.mountPoint(dir, home)}
 	if spec.Attr, spec.Data, err = d.options(ctx, opts); err != nil {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
@@ -59,21 +60,14 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 		}
 		spec.Lower = []string{filepath.Join(dir, "empty")}
 	}
-	if _, err := d.content(dir); err != nil {
-		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
-	}
-	diff := filepath.Join(dir, "diff")
 	if spec.ReadOnly() {
 		spec.Lower = slices.Insert(spec.Lower, 0, diff)
 	} else {
 		spec.Upper, spec.Work = diff, filepath.Join(dir, "work")
-		if err := openat.IsDir(home, id+"/work"); err != nil {
-			return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
-		}
 		// overlayfs refuses to mount over what a volatile mount left when it wasn't
 		// unmounted, since its upper may be torn
 		// (Documentation/filesystems/overlayfs.rst, Volatile mount). The container asked
-		// for that risk.
+		// for that risk. The look for the mark also makes sure that work is no link.
 		if err := removeMark(ctx, spec.Work); err != nil {
 			return mount.Spec{}, err
 		}
@@ -102,7 +96,8 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 // removeMark removes the mark of a volatile mount from a work directory, a directory that
 // is missing as a rule, and empty otherwise.
 func removeMark(ctx context.Context, work string) error {
-	fd, err := openat.Open(work, "work/incompat", unix.O_PATH|unix.O_DIRECTORY)
+	home, id := filepath.Split(filepath.Dir(work))
+	fd, err := openat.Open(home, filepath.Join(id, "work/work/incompat"), unix.O_PATH|unix.O_DIRECTORY)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/shalestore/shale/drivers"
@@ -55,12 +54,13 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 func (d *Driver) bury(ctx context.Context, home, id, link string) (*tempdir.Dir, error) {
 	// The link file may be damaged or name what isn't this layer's; then the symlink
 	// stays, for Leftovers.
-	if link != "" {
-		symlink := filepath.Join(home, linkDir, link)
-		if target, err := readSymlink(home, link); err == nil && target == linkTarget(id) {
-			if err := unix.Unlink(symlink); err != nil && err != unix.ENOENT {
-				return nil, &os.PathError{Op: "remove", Path: symlink, Err: err}
-			}
+	if links, err := openLinks(home); err == nil && link != "" {
+		if links.leadsTo(link, id) {
+			err = links.remove(link)
+		}
+		links.close()
+		if err != nil {
+			return nil, err
 		}
 	}
 	step.Reached(ctx, "overlay: short name taken away")

@@ -50,9 +50,8 @@ func (d *Driver) stage(ctx context.Context, parent string, stagedParent *staged,
 	if err != nil {
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
-	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent, stagedParent: stagedParent,
-		link:  newLink(),
-		quota: quotas, limits: limits}
+	s := &staged{Aside: aside, driver: d, home: home, parent: parent, stagedParent: stagedParent,
+		link: newLink(), quota: quotas, limits: limits}
 	err = s.build(ctx, opts)
 	if err = s.beyondLimits(err); err != nil {
 		_ = s.Discard()
@@ -66,7 +65,6 @@ type staged struct {
 	*drivers.Aside
 	driver *Driver
 	home   string // where it is meant to go
-	path   string // the directory that becomes <home>/<id>
 	link   string
 
 	parent     string
@@ -83,7 +81,7 @@ type staged struct {
 }
 
 // Content is the staged diff.
-func (s *staged) Content() string { return filepath.Join(s.path, "diff") }
+func (s *staged) Content() string { return filepath.Join(s.Path(), "diff") }
 
 func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	uid, gid, err := opts.IDMap.RootPair()
@@ -116,7 +114,8 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 		onDisk = attributes{uid: outer.uid, gid: outer.gid, mode: uint32(mask.Perm())}
 	}
 
-	if err := makeDir(s.path, outer); err != nil {
+	plain, err := outer.settle(s.Path())
+	if err != nil {
 		return err
 	}
 	if err := s.project(ctx, opts.Replaces); err != nil {
@@ -137,13 +136,13 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	} else {
 		files["lower"], files["lower-layers"] = s.lower.lowerFile(), s.lower.lowerLayersFile()
 	}
-	for i, name := range dirs {
-		dirs[i] = filepath.Join(s.path, name)
+	plain = plain && private == outer
+	for _, name := range dirs {
+		if plain, err = makeDirLike(filepath.Join(s.Path(), name), private, plain); err != nil {
+			return err
+		}
 	}
-	if err := makeDirs(private, dirs...); err != nil {
-		return err
-	}
-	if err := writeFiles(s.path, files); err != nil {
+	if err := writeFiles(s.Path(), files); err != nil {
 		return err
 	}
 	if opts.Content != "" {
@@ -169,7 +168,7 @@ func (s *staged) copyContent(ctx context.Context, id string) error {
 	}
 	defer homes.close()
 	for _, from := range homes.appendGenerations([]string{filepath.Join(dir, "diff")}, homes.of(dir), id) {
-		to := filepath.Join(s.path, filepath.Base(from))
+		to := filepath.Join(s.Path(), filepath.Base(from))
 		if to != s.Content() {
 			if err := os.Mkdir(to, 0o700); err != nil {
 				return err
@@ -195,7 +194,12 @@ func (s *staged) Commit(ctx context.Context, id string) (err error) {
 	if err := s.ready(ctx, id); err != nil {
 		return err
 	}
-	if err := s.sameParent(); err != nil {
+	links, err := openLinks(s.home)
+	if err != nil {
+		return err
+	}
+	defer links.close()
+	if err := s.sameParent(links); err != nil {
 		return err
 	}
 	if s.driver.taken(id) {
@@ -206,22 +210,12 @@ func (s *staged) Commit(ctx context.Context, id string) (err error) {
 	if err := s.renewLimits(); err != nil {
 		return err
 	}
-	target := filepath.Join(s.home, id)
-	symlink := filepath.Join(s.home, linkDir, s.link)
-	if err := makeSymlink(s.home, s.link, id); err != nil {
+	if err := links.make(s.link, id); err != nil {
 		return err
 	}
 	step.Reached(ctx, "overlay: short name made")
-	if err := drivers.Rename(s.path, target); err != nil {
-		_ = os.Remove(symlink)
-		return err
-	}
-	step.Reached(ctx, "overlay: layer renamed in")
-	if err := s.SyncDirs(filepath.Dir(symlink), s.home); err != nil {
-		// Whether it would be there after a crash is unknown, so it isn't there at all.
-		_ = os.Rename(target, s.path)
-		_ = os.Remove(symlink)
-		return err
+	if err := s.Place(ctx, s.driver, id, filepath.Join(s.home, id), links.path, s.home); err != nil {
+		return errors.Join(err, links.remove(s.link))
 	}
 	s.ownProject = false // it is the layer's now
 	return nil
@@ -237,12 +231,11 @@ func (s *staged) ready(ctx context.Context, id string) error {
 
 // sameParent checks that the parent is the very layer that it was at Stage: a layer's
 // short name is never used twice.
-func (s *staged) sameParent() error {
+func (s *staged) sameParent(links links) error {
 	if s.parent == "" {
 		return nil
 	}
-	if target, err := readSymlink(s.home, s.parentLink); err == nil &&
-		target == linkTarget(s.parent) {
+	if links.leadsTo(s.parentLink, s.parent) {
 		return nil
 	}
 	// Its symlink is lost, or in another home.

@@ -10,7 +10,6 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/fsat"
-	"github.com/shalestore/shale/internal/step"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,7 +25,7 @@ func (d *Driver) Stage(ctx context.Context, parent string, opts drivers.StageOpt
 	if err != nil {
 		return nil, err
 	}
-	s := &staged{Aside: aside, driver: d, home: home, path: aside.Path(), parent: parent}
+	s := &staged{Aside: aside, driver: d, home: home, parent: parent}
 	if err := s.build(ctx, opts); err != nil {
 		_ = s.Discard()
 		return nil, fmt.Errorf("stage a layer: %w", err)
@@ -39,14 +38,13 @@ type staged struct {
 	*drivers.Aside
 	driver *Driver
 	home   string
-	path   string
 
 	parent   string
 	parentIs identity // proves at Commit that parent is still the same layer
 }
 
 // Content is the staged directory.
-func (s *staged) Content() string { return s.path }
+func (s *staged) Content() string { return s.Path() }
 
 func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	uid, gid, err := opts.IDMap.RootPair()
@@ -69,28 +67,22 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 			return fmt.Errorf("content of %w", err)
 		}
 	}
-	if err := os.Mkdir(s.path, 0o700); err != nil {
-		return err
-	}
-	if err := shareLabel(s.path); err != nil {
+	if err := shareLabel(s.Path()); err != nil {
 		return err
 	}
 	if from != "" {
-		return fsat.CopyTree(ctx, from, s.path)
+		return fsat.CopyTree(ctx, from, s.Path())
 	}
-	if err := os.Lchown(s.path, int(uid), int(gid)); err != nil {
+	if err := os.Lchown(s.Path(), int(uid), int(gid)); err != nil {
 		return err
 	}
-	return os.Chmod(s.path, 0o555)
+	return os.Chmod(s.Path(), 0o555)
 }
 
 // Remap changes the owners of the copy.
 func (s *staged) Remap(ctx context.Context, from, to idtools.Mapping) (err error) {
 	defer drivers.Describe(&err, Name)
-	if err := idtools.ChownTree(ctx, s.path, from, to); err != nil {
-		return err
-	}
-	return nil
+	return idtools.ChownTree(ctx, s.Path(), from, to)
 }
 
 // TakeRoot has nothing to do: the driver is no Stacker.
@@ -107,16 +99,7 @@ func (s *staged) Commit(ctx context.Context, id string) (err error) {
 		return err
 	}
 	layers := filepath.Join(s.home, layerDir)
-	target := filepath.Join(layers, id)
-	if err := drivers.Rename(s.path, target); err != nil {
-		return err
-	}
-	step.Reached(ctx, "vfs: layer renamed in")
-	if err := s.SyncDirs(layers); err != nil {
-		_ = os.Rename(target, s.path)
-		return err
-	}
-	return nil
+	return s.Place(ctx, s.driver, id, filepath.Join(layers, id), layers)
 }
 
 // ready refuses what can't be committed whatever is at the target.
@@ -153,7 +136,7 @@ func (s *staged) Replace(ctx context.Context, id string) (_ drivers.Trash, err e
 	if home != s.home {
 		return nil, fmt.Errorf("%w: the layer lies in %s and was staged for %s", errdefs.ErrInvalid, home, s.home)
 	}
-	return s.Exchange(ctx, s.driver, s.path, dir)
+	return s.Exchange(ctx, s.driver, s.Path(), dir)
 }
 
 // identity tells a directory from another one made later under its name. The file system

@@ -140,13 +140,19 @@ func Readlink(root, rel string) (string, error) {
 		return "", err
 	}
 	defer unix.Close(fd)
+	return ReadlinkIn(fd, filepath.Join(root, rel), "") // of the file itself: Linux 2.6.39
+}
+
+// ReadlinkIn is Readlink of a name in an open directory, whose path is for errors.
+func ReadlinkIn(dir int, path, name string) (string, error) {
 	var target [unix.PathMax]byte
-	n, err := unix.Readlinkat(fd, "", target[:]) // of the file itself: Linux 2.6.39
-	if err == unix.ENOENT || err == unix.EINVAL {
-		return "", Damaged(filepath.Join(root, rel), "it is no symbolic link")
+	n, err := unix.Readlinkat(dir, name, target[:])
+	path = filepath.Join(path, name)
+	if err == unix.EINVAL || err == unix.ENOENT && name == "" {
+		return "", Damaged(path, "it is no symbolic link")
 	}
 	if err != nil {
-		return "", &os.PathError{Op: "readlink", Path: filepath.Join(root, rel), Err: err}
+		return "", &os.PathError{Op: "readlink", Path: path, Err: err}
 	}
 	return string(target[:n]), nil
 }

@@ -126,6 +126,15 @@ func claim(root, n string, begun func(path string) error) (*Dir, error) {
 // Path is the directory itself.
 func (d *Dir) Path() string { return d.path }
 
+// Leave is Remove for a directory that was itself renamed to where it belongs. It comes
+// right after that: in between a crash leaves a lock file alone, which only Sweep removes.
+func (d *Dir) Leave() error {
+	if lock, _ := d.end(); lock != nil {
+		return unlock(lock, nil)
+	}
+	return nil
+}
+
 // Addition returns the path of the next member to be staged. Nothing is there yet; the
 // caller makes a file or a directory and renames it to where it belongs when it is
 // complete.
@@ -166,29 +175,35 @@ func (d *Dir) Remove(ctx context.Context) error {
 	if d == nil { // of Bury
 		return nil
 	}
-	d.mu.Lock()
-	lock, full := d.lock, d.full
-	d.lock = nil
-	d.mu.Unlock()
+	lock, full := d.end()
 	if lock == nil {
 		return nil
 	}
-	return remove(ctx, d.path, full, lock)
+	if !full && unix.Rmdir(d.path) == nil { // all that was built in it has found its place
+		return unlock(lock, nil)
+	}
+	return remove(ctx, d.path, lock)
+}
+
+// end hands the lock out, once.
+func (d *Dir) end() (lock *lockfile.Lock, full bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	lock, d.lock = d.lock, nil
+	return lock, d.full
 }
 
 // Close is Remove without a deadline, for defer.
 func (d *Dir) Close() error { return d.Remove(context.Background()) }
 
-// remove removes a directory whose lock is held; the lock file goes last, since without
-// it the directory is anyone's.
-func remove(ctx context.Context, path string, full bool, lock *lockfile.Lock) error {
-	err := error(unix.ENOTEMPTY)
-	if !full { // empty, when all that was built in it has found its place
-		err = unix.Rmdir(path)
-	}
-	if err != nil {
-		err = fsat.RemoveAll(ctx, path)
-	}
+// remove removes a directory whose lock is held.
+func remove(ctx context.Context, path string, lock *lockfile.Lock) error {
+	return unlock(lock, fsat.RemoveAll(ctx, path))
+}
+
+// unlock gives up a lock once its directory is gone. The lock file goes last, since
+// without it the directory is anyone's, and stays if err says that something is left.
+func unlock(lock *lockfile.Lock, err error) error {
 	if err == nil {
 		if err = unix.Unlink(lock.Path()); err != nil {
 			err = &os.PathError{Op: "remove", Path: lock.Path(), Err: err}
@@ -256,7 +271,7 @@ func recoverOne(ctx context.Context, root, n string) error {
 		lock.Release()
 		return err
 	}
-	return remove(ctx, filepath.Join(root, dirPrefix+n), true, lock)
+	return remove(ctx, filepath.Join(root, dirPrefix+n), lock)
 }
 
 // Stale returns the paths in root that Sweep would remove: directories and lock files
