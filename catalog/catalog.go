@@ -129,6 +129,9 @@ func (c *Catalog[R]) fresh(held locks) (*state, error) {
 		current := st.token == token && (c.tokenTells(token) || st.unchanged(c.files))
 		st.inUse.RUnlock()
 		if current {
+			if st.wroteToken {
+				held[0].Trust()
+			}
 			return st, nil
 		}
 	}

@@ -107,7 +107,7 @@ func (tx *WriteTx[R]) stage(s *save) error {
 	if err != nil {
 		return err
 	}
-	tx.st.token = token
+	tx.st.token, tx.st.wroteToken = token, true
 	step.Reached(tx.ctx, string(tx.c.schema.Kind)+" token written")
 	s.barrier.Gauge = &tx.c.gauge
 	for _, fs := range tx.after {
@@ -125,7 +125,8 @@ func (tx *WriteTx[R]) stage(s *save) error {
 		if !f.Volatile {
 			next.AddTo(&s.barrier)
 		}
-		s.files = append(s.files, nextFile{next, f, state, full || next.Stat().Size > state.stamp.size,
+		s.files = append(s.files, nextFile{next, f, state, full ||
+			next.Stat().Size > max(state.stamp.size, state.reserve),
 			func() { step.Reached(tx.ctx, string(tx.c.schema.Kind)+" records written") }})
 	}
 	return nil
@@ -181,7 +182,7 @@ func (s *save) publish() error {
 	}
 	for _, f := range s.files {
 		if f.reserve {
-			atomicfile.KeepReserve(f.file.Path, f.Stat().Size)
+			f.state.reserve = atomicfile.KeepReserve(f.file.Path, f.Stat().Size)
 		}
 	}
 	return nil

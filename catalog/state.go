@@ -20,9 +20,10 @@ import (
 // indexes; an Update changes it in place, and drops it if the change does not reach the
 // disk.
 type state struct {
-	token lockfile.Token
-	files []fileState
-	inUse sync.RWMutex
+	token      lockfile.Token
+	wroteToken bool // by this process
+	files      []fileState
+	inUse      sync.RWMutex
 
 	ids map[string]*element
 
@@ -36,6 +37,7 @@ type fileState struct {
 	elements []*element // without those that an earlier element with the same ID hides
 	hidden   []string   // the IDs of those that are hidden; they go with the next save
 	stamp    stamp
+	reserve  int64 // what size of the file has a reserve, as far as is known
 }
 
 // stamp tells one content of a file from the next without reading it.

@@ -67,8 +67,8 @@ func makeDir(path string, a attributes) error {
 
 // makeDirLike is makeDir, and reports whether mkdir(2) alone has given the directory its
 // attributes. plain says that it did so for one with the same attributes beside or above
-// this one: what could change them, the umask, a default ACL and the directory's group, is
-// the same for both, and nobody has to look again.
+// this one: what could change them, the umask, a default ACL and the directory's group,
+// is the same for both, and nobody has to look again.
 func makeDirLike(path string, a attributes, plain bool) (bool, error) {
 	if err := os.Mkdir(path, os.FileMode(a.mode&0o777)); err != nil || plain {
 		return plain, err

@@ -119,9 +119,7 @@ func cycleGates(ctx context.Context, kind, dir string) ([]gate, error) {
 	per := func(long, short int) float64 { return float64(long-short) / (many - few) }
 	return []gate{
 		{gateSyncs(kind), syncs, per(long.syncs, short.syncs)},
-		// 230 is what it must be again: the looks at lowers, which trust no link, take
-		// some 24.
-		{gateCycleCalls(kind), 250, per(long.all, short.all)},
+		{gateCycleCalls(kind), 230, per(long.all, short.all)},
 		{kind + " cycle: bytes written", 24 << 10, float64(out.Written) / many},
 	}, nil
 }

@@ -34,21 +34,24 @@ func reservePath(path string) (root, name string) {
 const reserveDir = "shale/reserve"
 
 // KeepReserve sees to it that the file at path, of so many bytes, has a reserve that
-// could take twice as much. That it fails is no reason not to go on.
-func KeepReserve(path string, size int64) {
+// could take twice as much. It returns what size the file can grow to before it has to be
+// asked again: 0 after a failure, which is no reason not to go on.
+func KeepReserve(path string, size int64) int64 {
 	const least = 64 << 10
 	root, name := reservePath(path)
-	enough := max(least, size+size/4)
 	var st unix.Stat_t
-	if unix.Lstat(filepath.Join(root, name), &st) == nil && st.Blocks*512 >= enough {
-		return
+	if unix.Lstat(filepath.Join(root, name), &st) == nil && st.Blocks*512 >= max(least, size+size/4) {
+		return st.Blocks * 512 / 5 * 4
 	}
 	fd, err := openReserve(root, name)
 	if err != nil {
-		return
+		return 0
 	}
 	defer unix.Close(fd)
-	_ = unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, max(least, 2*size))
+	if unix.Fallocate(fd, unix.FALLOC_FL_KEEP_SIZE, 0, max(least, 2*size)) != nil {
+		return 0
+	}
+	return max(least, 2*size) / 5 * 4
 }
 
 // openReserve opens a reserve, and makes it where it is missing. Links are not followed.

@@ -43,6 +43,7 @@ type Lock struct {
 	path          string
 	fd            int
 	mode          Mode
+	regular       bool  // the file is one
 	start, length int64 // of what is locked; a length of 0 reaches to the end, however the file grows
 }
 

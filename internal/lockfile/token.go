@@ -48,6 +48,10 @@ func (l *Lock) Token() (Token, error) {
 	return t, nil
 }
 
+// Trust says that the file holds a token that this process wrote: then it is the file
+// that Touch looked at, and needn't again.
+func (l *Lock) Trust() { l.regular = true }
+
 // Touch writes a new token and returns it. It comes before the change it announces: a
 // reader who finds the new token and the old data only loads once too often, while one
 // who finds the old token and new data would never know. The lock must be Exclusive,
@@ -58,12 +62,15 @@ func (l *Lock) Touch() (Token, error) {
 		return Token{}, fmt.Errorf("write token of lock %s: %w: the lock is only shared", l.path, errdefs.ErrInvalid)
 	}
 	// Only here, since a token is written: who locks something else does it no harm.
-	var st unix.Stat_t
-	if err := unix.Fstat(l.fd, &st); err != nil {
-		return Token{}, fmt.Errorf("lock %s: %w", l.path, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return Token{}, fmt.Errorf("lock: %w", openat.Damaged(l.path, openat.ErrNotRegular.Error()))
+	if !l.regular {
+		var st unix.Stat_t
+		if err := unix.Fstat(l.fd, &st); err != nil {
+			return Token{}, fmt.Errorf("lock %s: %w", l.path, err)
+		}
+		if st.Mode&unix.S_IFMT != unix.S_IFREG {
+			return Token{}, fmt.Errorf("lock: %w", openat.Damaged(l.path, openat.ErrNotRegular.Error()))
+		}
+		l.regular = true
 	}
 	t := newToken()
 	_, err := eintr.WriteAll(t[:], func(p []byte) (int, error) {

@@ -127,7 +127,8 @@ func claim(root, n string, begun func(path string) error) (*Dir, error) {
 func (d *Dir) Path() string { return d.path }
 
 // Leave is Remove for a directory that was itself renamed to where it belongs. It comes
-// right after that: in between a crash leaves a lock file alone, which only Sweep removes.
+// right after that: in between a crash leaves a lock file alone, which only Sweep
+// removes.
 func (d *Dir) Leave() error {
 	if lock, _ := d.end(); lock != nil {
 		return unlock(lock, nil)
