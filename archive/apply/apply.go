@@ -7,7 +7,6 @@ import (
 	"hash/maphash"
 	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -71,6 +70,8 @@ type applier struct {
 	limits   archive.Limits
 	ids      idtools.Mapping
 	proc     process
+	rootUID  uint32 // the host's IDs of the container's root
+	rootGID  uint32
 	tree     *tree
 	writers  writers
 	split    *tarsplit.Recorder
@@ -96,24 +97,15 @@ func newApplier(ctx context.Context, dir string, opts Options) (*applier, error)
 	if a.ids, err = opts.IDMap, opts.IDMap.Validate(); err != nil {
 		return nil, err
 	}
-	rootUID, rootGID, err := opts.IDMap.RootPair()
-	if err != nil {
+	if a.rootUID, a.rootGID, err = opts.IDMap.RootPair(); err != nil {
 		return nil, err
 	}
 	if a.proc, err = thisProcess(); err != nil {
 		return nil, err
 	}
-	if a.tree, err = newTree(dir); err != nil {
-		return nil, err
-	}
 	a.writers = writers{a: a, tasks: make(chan *fileTask, queued)}
-	a.tree.drain, a.tree.pending = a.writers.drain, a.writers.pending
-	a.tree.passed = func(d *directory, name string) { a.take(d, name) }
-	a.tree.revive = a.revive
-	a.tree.parent = func(d *directory, name string) error {
-		return a.makeParent(d, name, rootUID, rootGID)
-	}
-	return a, nil
+	a.tree, err = newTree(a, dir)
+	return a, err
 }
 
 // run sets the stages up, waits for all of them and fills in the result.
@@ -360,24 +352,4 @@ func shown(name string) string {
 		return strconv.Quote(name)
 	}
 	return strconv.Quote(name[:end]) + "..." + strconv.Quote(name[len(name)-end:])
-}
-
-// thisProcess reads what new files get from this process.
-func thisProcess() (process, error) {
-	p := process{uid: uint32(unix.Geteuid()), gid: uint32(unix.Getegid())}
-	// umask(2) can be read only by changing it, which other threads would feel.
-	status, err := os.ReadFile("/proc/thread-self/status")
-	if err != nil {
-		return p, fmt.Errorf("read the umask: %w", err)
-	}
-	_, rest, ok := strings.Cut(string(status), "\nUmask:")
-	line, _, _ := strings.Cut(rest, "\n")
-	mask, err := strconv.ParseUint(strings.TrimSpace(line), 8, 32)
-	if !ok || err != nil {
-		return p, fmt.Errorf("read the umask: /proc/thread-self/status has none")
-	}
-	p.umask = uint32(mask)
-	all, err := idtools.EveryIDMapped()
-	p.userns = err == nil && !all
-	return p, nil
 }

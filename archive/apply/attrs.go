@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"os"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -108,12 +109,32 @@ type process struct {
 	userns   bool // in a user namespace: some attributes and devices are refused, and may be missing
 }
 
+// thisProcess reads what new files get from this process.
+func thisProcess() (process, error) {
+	p := process{uid: uint32(unix.Geteuid()), gid: uint32(unix.Getegid())}
+	// umask(2) can be read only by changing it, which other threads would feel.
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return p, fmt.Errorf("read the umask: %w", err)
+	}
+	_, rest, ok := strings.Cut(string(status), "\nUmask:")
+	line, _, _ := strings.Cut(rest, "\n")
+	mask, err := strconv.ParseUint(strings.TrimSpace(line), 8, 32)
+	if !ok || err != nil {
+		return p, fmt.Errorf("read the umask: /proc/thread-self/status has none")
+	}
+	p.umask = uint32(mask)
+	all, err := idtools.EveryIDMapped()
+	p.userns = err == nil && !all
+	return p, nil
+}
+
 // setFile puts the attributes on the file fd that was just made in d with the permissions
 // of at.mode.
 func (a *applier) setFile(fd int, d *directory, at *attrs) error {
 	if a.opts.ForceMask == nil && (at.uid != a.proc.uid || at.gid != a.newGroup(d)) {
-		if err := unix.Fchown(fd, int(at.uid), int(at.gid)); err != nil && !a.opts.IgnoreChownErrors {
-			return ownerError(at, err)
+		if _, err := a.chown(fd, "", at.uid, at.gid); err != nil {
+			return err
 		}
 	}
 	if d.acl {
@@ -203,9 +224,8 @@ func (a *applier) setNamed(d *directory, name string, at *attrs) error {
 	}
 	symlink := st.Mode&unix.S_IFMT == unix.S_IFLNK
 	if a.opts.ForceMask == nil && (at.uid != st.Uid || at.gid != st.Gid) {
-		if err := unix.Fchownat(fd, "", int(at.uid), int(at.gid), unix.AT_EMPTY_PATH); err != nil &&
-			!a.opts.IgnoreChownErrors {
-			return ownerError(at, err)
+		if _, err := a.chown(fd, "", at.uid, at.gid); err != nil {
+			return err
 		}
 	}
 	// A symlink can't be reached through its own descriptor, only below its directory's.
@@ -227,8 +247,14 @@ func (a *applier) setNamed(d *directory, name string, at *attrs) error {
 	return nil
 }
 
-func ownerError(at *attrs, err error) error {
-	return fmt.Errorf("set owner %d:%d: %w", at.uid, at.gid, idtools.ExplainOwner(at.uid, at.gid, err))
+// chown gives a file its owner: name in the directory fd, or with "" what is open as fd.
+// It reports whether that could be done, if not is no error.
+func (a *applier) chown(fd int, name string, uid, gid uint32) (bool, error) {
+	err := unix.Fchownat(fd, name, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH)
+	if err == nil || a.opts.IgnoreChownErrors {
+		return err == nil, nil
+	}
+	return false, fmt.Errorf("set owner %d:%d: %w", uid, gid, idtools.ExplainOwner(uid, gid, err))
 }
 
 // futimens sets the times of an open file.

@@ -31,6 +31,7 @@ import (
 // descriptor; while the descriptor is open, or the directory exists, nobody else has that
 // number.
 type tree struct {
+	a        *applier
 	root     *directory
 	limit    int
 	open     map[uint64]*directory // by inode number
@@ -38,12 +39,7 @@ type tree struct {
 	aliases  map[string]*directory // by path with symlinks in it
 	recent   *list.List            // of *directory, the one used last in front
 	facts    map[uint64]dirFacts
-	reviving bool                                          // whether find makes directories in place of whiteouts
-	drain    func() error                                  // waits until no file is being written
-	pending  func(*directory, string) bool                 // whether that name is a file being written
-	passed   func(d *directory, name string)               // notes that entries lie below that name
-	parent   func(d *directory, name string) error         // makes a directory that no entry has announced
-	revive   func(d *directory, name string) (bool, error) // the same in place of a whiteout, if there is one
+	reviving bool // whether find makes directories in place of whiteouts
 }
 
 // directory is an open directory of the layer.
@@ -80,12 +76,13 @@ const maxSymlinks = 255
 // openDirs is how many directories are kept open at most.
 const openDirs = 256
 
-func newTree(path string) (*tree, error) {
+func newTree(a *applier, path string) (*tree, error) {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	t := &tree{
+		a:       a,
 		limit:   openDirs,
 		open:    make(map[uint64]*directory),
 		paths:   make(map[string]*directory),
@@ -191,15 +188,13 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 	if child := t.paths[path]; child != nil {
 		return t.touch(child), "", nil
 	}
-	if t.pending(d, name) {
-		if err := t.drain(); err != nil {
-			return nil, "", err
-		}
+	if err := t.a.writers.finish(d, name); err != nil {
+		return nil, "", err
 	}
 	fd, err := openat.Dir(d.fd, name)
 	made := false
 	if err == unix.ENOENT && create {
-		if err := t.parent(d, name); err != nil {
+		if err := t.a.makeParent(d, name); err != nil {
 			return nil, "", fmt.Errorf("make directory %s: %w", shown(path), err)
 		}
 		made = true
@@ -208,7 +203,7 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 	switch err {
 	case nil:
 		if create {
-			t.passed(d, name)
+			t.a.take(d, name)
 		}
 		child, err := t.adopt(fd, path, dirFacts{fresh: made}, made)
 		if err != nil {
@@ -217,7 +212,7 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 		return child.hold(), "", nil
 	case unix.ELOOP, unix.ENOTDIR:
 		if create && t.reviving {
-			if revived, err := t.revive(d, name); err != nil {
+			if revived, err := t.a.revive(d, name); err != nil {
 				return nil, "", fmt.Errorf("make directory %s: %w", shown(path), err)
 			} else if revived {
 				return t.step(d, name, create)
@@ -291,7 +286,7 @@ func (t *tree) makeRoom() error {
 			return nil // all of them are held by one walk; the limit is not a hard one
 		}
 		drained = true
-		if err := t.drain(); err != nil {
+		if err := t.a.writers.drain(); err != nil {
 			return err
 		}
 	}

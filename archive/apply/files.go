@@ -71,6 +71,14 @@ func (w *writers) pending(d *directory, name string) bool {
 	return false
 }
 
+// finish waits for name in d if that is being written.
+func (w *writers) finish(d *directory, name string) error {
+	if w.pending(d, name) {
+		return w.drain()
+	}
+	return nil
+}
+
 // drain waits until all tasks given are done.
 func (w *writers) drain() error {
 	w.work.Wait()

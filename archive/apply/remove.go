@@ -3,12 +3,76 @@ package apply
 import (
 	"fmt"
 
+	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/internal/dirent"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )
 
 // Removing what an earlier member, or an earlier apply, has left where a new one goes.
+
+// occupant is what was found at a name.
+type occupant int
+
+const (
+	nobody        occupant = iota
+	sameDirectory          // a directory where a directory is wanted: the two become one
+	removedHiding          // what has hidden a lower directory of the name, now gone
+	removedOther
+)
+
+// clearName makes sure that nothing is at base in d, and notes that something will be.
+// With merge a directory may stay.
+func (a *applier) clearName(d *directory, base string, merge bool) (occupant, error) {
+	first := a.take(d, base)
+	if first && d.fresh {
+		return nobody, nil
+	}
+	return a.remove(d, base, merge, !first)
+}
+
+// remove removes what is at base in d. ours says that it may be of this layer.
+func (a *applier) remove(d *directory, base string, keepDir, ours bool) (occupant, error) {
+	if err := a.writers.finish(d, base); err != nil {
+		return nobody, err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(d.fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		if err == unix.ENOENT {
+			return nobody, nil
+		}
+		return nobody, err
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		if keepDir {
+			return sameDirectory, nil
+		}
+		if err := a.writers.drain(); err != nil {
+			return nobody, err
+		}
+		a.tree.forgetPaths()
+		if err := a.removeTree(d, base); err != nil {
+			return nobody, fmt.Errorf("remove directory: %w", err)
+		}
+		return removedOther, nil
+	case unix.S_IFLNK:
+		a.tree.forgetPaths()
+	case unix.S_IFREG:
+		if ours {
+			if err := a.shadow(d.fd, base, &st); err != nil {
+				return nobody, err
+			}
+		}
+	}
+	if err := unix.Unlinkat(d.fd, base, 0); err != nil {
+		return nobody, fmt.Errorf("remove: %w", err)
+	}
+	if ours || layerdir.IsWhiteout(&st) {
+		return removedHiding, nil
+	}
+	return removedOther, nil
+}
 
 // removeTree removes the directory base in d with everything below. It holds two
 // descriptors at a time, however deep the tree is: it goes down by name and up by "..",

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"io"
 	"os"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/crc64"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,12 +62,12 @@ func (a *applier) shadow(dirfd int, name string, st *unix.Stat_t) error {
 	}
 	from := os.NewFile(uintptr(fd), name)
 	defer from.Close()
-	sum := crc64.New(crc64.MakeTable(crc64.ISO))
-	n, err := io.Copy(io.MultiWriter(a.shadowed.file, sum), from)
+	var sum crc64.Sum
+	n, err := io.Copy(io.MultiWriter(a.shadowed.file, &sum), from)
 	if err != nil {
 		return fmt.Errorf("put the replaced file's content aside: %w", err)
 	}
-	a.shadowed.known[shadowKey{sum.Sum64(), n}] = a.shadowed.size
+	a.shadowed.known[shadowKey{uint64(sum), n}] = a.shadowed.size
 	a.shadowed.size += n
 	return nil
 }

@@ -105,11 +105,8 @@ func (a *applier) applyWhiteout(d *directory, w whiteoutEntry, at *attrs) error 
 	if a.opts.ForceMask != nil || at.uid == a.proc.uid && at.gid == a.newGroup(d) {
 		return nil
 	}
-	if err := unix.Fchownat(d.fd, w.name, int(at.uid), int(at.gid), unix.AT_SYMLINK_NOFOLLOW); err != nil &&
-		!a.opts.IgnoreChownErrors {
-		return ownerError(at, err)
-	}
-	return nil
+	_, err := a.chown(d.fd, w.name, at.uid, at.gid)
+	return err
 }
 
 // keepOwn reports whether this layer has put something at name in d, and sees to it that
@@ -150,7 +147,7 @@ func (a *applier) revive(d *directory, name string) (bool, error) {
 	if err := unix.Unlinkat(d.fd, name, 0); err != nil {
 		return true, err
 	}
-	if err := a.tree.parent(d, name); err != nil {
+	if err := a.makeParent(d, name); err != nil {
 		return true, err
 	}
 	fd, err := openat.Dir(d.fd, name)

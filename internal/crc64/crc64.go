@@ -30,6 +30,14 @@ func Update(sum uint64, p []byte) uint64 {
 	return ^update(sum, p)
 }
 
+// Sum is the checksum of what is written to it.
+type Sum uint64
+
+func (s *Sum) Write(p []byte) (int, error) {
+	*s = Sum(Update(uint64(*s), p))
+	return len(p), nil
+}
+
 const (
 	word      = 8
 	remainder = 256 * word // bytes of what is left of a polynomial in y modulo y²⁵⁶+y¹⁶+y¹²+y⁴+1

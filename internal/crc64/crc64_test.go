@@ -22,6 +22,12 @@ func TestSameAsStandardLibrary(t *testing.T) {
 		if got, want := Update(Update(0, data[:cut]), data[cut:n]), crc64.Update(0, table, data[:n]); got != want {
 			t.Fatalf("%d and %d bytes: %x, want %x", cut, n-cut, got, want)
 		}
+		var sum Sum
+		sum.Write(data[:cut])
+		sum.Write(data[cut:n])
+		if want := crc64.Update(0, table, data[:n]); uint64(sum) != want {
+			t.Fatalf("%d and %d bytes written: %x, want %x", cut, n-cut, sum, want)
+		}
 	}
 }
 
