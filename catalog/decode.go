@@ -8,7 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/shalestore/shale/internal/jsonscan"
 )
 
 // decoder turns records into structs several times faster than encoding/json, by doing
@@ -58,8 +59,8 @@ func (d *decoder) decode(raw []byte, v any) error {
 // only once, or unknown.
 func (d *decoder) quick(raw []byte, s reflect.Value) bool {
 	var seen uint64
-	sc := scanner{data: raw}
-	end := sc.members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
+	sc := jsonscan.Scanner{Data: raw}
+	end := sc.Members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
 		if !plain {
 			return false
 		}
@@ -134,14 +135,8 @@ func setInt(v reflect.Value, raw []byte) bool {
 
 // plainString decodes a string that has no escapes.
 func plainString(raw []byte) (string, bool) {
-	if raw[0] != '"' {
-		return "", false
-	}
-	text := raw[1 : len(raw)-1]
-	if bytes.IndexByte(text, '\\') >= 0 || !utf8.Valid(text) {
-		return "", false
-	}
-	return string(text), true
+	text, ok := jsonscan.PlainText(raw)
+	return string(text), ok
 }
 
 // plainInt decodes a whole number of up to 18 digits.
@@ -174,9 +169,9 @@ func plainArray[T any](raw []byte, one func([]byte) (T, bool)) ([]T, bool) {
 		return nil, false
 	}
 	list := []T{}
-	sc := scanner{data: raw}
-	end := sc.array(0, 1, func(i, depth int) int {
-		end := sc.value(i, depth)
+	sc := jsonscan.Scanner{Data: raw}
+	end := sc.Array(0, 1, func(i, depth int) int {
+		end := sc.Value(i, depth)
 		if end < 0 {
 			return -1
 		}

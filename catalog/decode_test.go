@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"github.com/shalestore/shale/internal/jsonscan"
 )
 
 type kind int
@@ -47,8 +49,8 @@ var recordsToDecode = []string{
 }
 
 func compareDecoded(t *testing.T, raw []byte) {
-	s := scanner{data: raw}
-	if len(raw) == 0 || raw[0] != '{' || s.members(0, 2, nil) != len(raw) {
+	s := jsonscan.Scanner{Data: raw}
+	if len(raw) == 0 || raw[0] != '{' || s.Members(0, 2, nil) != len(raw) {
 		return // not a record
 	}
 	var got, want everyKind

@@ -59,7 +59,7 @@
 //
 // # Where is what
 //
-// scanner.go and scan.go find the records in a file's bytes, decode.go and encode.go turn
+// scan.go finds the records in a file's bytes, decode.go and encode.go turn
 // them into structs and back. state.go is what one process knows of the files, read.go
 // and write.go the transactions over it, names.go whose a name is, save.go the order of a
 // save, locks.go the locks, stack.go several stores, salvage.go damage, and

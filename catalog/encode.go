@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/jsonscan"
 )
 
 // memberNamesOf returns the names of the JSON members of a struct type. Fields of other
@@ -71,8 +72,8 @@ func (c *Catalog[R]) keepUnchanged(raw, before []byte) ([]byte, error) {
 	}
 	then, spelled := membersOf(again), membersOf(before)
 	kept := []byte{'{'}
-	s := scanner{data: raw}
-	s.members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
+	s := jsonscan.Scanner{Data: raw}
+	s.Members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
 		key, next := unquote(raw[name:nameEnd]), raw[value:valueEnd]
 		if old := spelled[key]; old != nil && bytes.Equal(next, then[key]) {
 			next = old
@@ -95,8 +96,8 @@ func (c *Catalog[R]) keepUnchanged(raw, before []byte) ([]byte, error) {
 // membersOf returns the values of an object's members; nil for one that comes twice.
 func membersOf(raw []byte) map[string][]byte {
 	all := map[string][]byte{}
-	s := scanner{data: raw}
-	s.members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
+	s := jsonscan.Scanner{Data: raw}
+	s.Members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
 		key := unquote(raw[name:nameEnd])
 		if _, twice := all[key]; twice {
 			all[key] = nil
@@ -110,8 +111,8 @@ func membersOf(raw []byte) map[string][]byte {
 
 // appendMembers adds the members of the object before that are wanted to the object raw.
 func appendMembers(raw, before []byte, wanted func(key string) bool) []byte {
-	s := scanner{data: before}
-	s.members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
+	s := jsonscan.Scanner{Data: before}
+	s.Members(0, 1, func(name, nameEnd int, plain bool, value, valueEnd int) bool {
 		if !wanted(unquote(before[name:nameEnd])) {
 			return true
 		}

@@ -20,8 +20,8 @@ type idAndNames struct {
 func compareWithJSON(t *testing.T, data []byte) {
 	elements, fault := scan(data)
 	if fault != nil {
-		if fault.offset < 0 || fault.offset > len(data) {
-			t.Fatalf("fault at %d of %d bytes", fault.offset, len(data))
+		if fault.Offset < 0 || fault.Offset > len(data) {
+			t.Fatalf("fault at %d of %d bytes", fault.Offset, len(data))
 		}
 		if err := damaged("f", data, fault); !errors.Is(err, errdefs.ErrCorrupt) {
 			t.Fatal(err)
@@ -101,7 +101,7 @@ func TestScanOfTruncatedFile(t *testing.T) {
 		if fault == nil {
 			t.Fatalf("%q passes", whole[:n])
 		}
-		if !fault.eof && !strings.HasPrefix(whole[fault.offset:], `\`) {
+		if !fault.EOF && !strings.HasPrefix(whole[fault.Offset:], `\`) {
 			t.Errorf("%q: fault %+v is not at the end", whole[:n], fault)
 		}
 	}

@@ -50,9 +50,5 @@ type File struct {
 	Lock string
 }
 
-const (
-	// maxFileSize bounds what is read and written, about a million records.
-	maxFileSize = 1 << 30
-	// maxDepth bounds how deep values nest, the array of records being the first level.
-	maxDepth = 1000
-)
+// maxFileSize bounds what is read and written, about a million records.
+const maxFileSize = 1 << 30

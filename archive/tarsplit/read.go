@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/jsonscan"
 )
 
 // lineMax bounds one line of a tar-split stream, in bytes. The largest hold, in
@@ -96,45 +97,44 @@ var errSyntax = errors.New("no tar-split entry")
 func (r *Reader) parse(line []byte) (Entry, error) {
 	e := Entry{}
 	var name, nameRaw []byte
-	p := jsonLine{rest: line}
-	if !p.take('{') {
+	var bad error
+	s := jsonscan.Scanner{Data: line}
+	start := s.Space(0)
+	if s.At(start) != '{' {
 		return e, errSyntax
 	}
-	for first := true; !p.take('}'); first = false {
-		if !first && !p.take(',') {
-			return e, errSyntax
-		}
-		key, ok := p.text()
-		if !ok || !p.take(':') {
-			return e, errSyntax
-		}
-		switch string(key) {
+	end := s.Members(start, 1, func(key, keyEnd int, _ bool, at, atEnd int) bool {
+		value, ok := line[at:atEnd], false
+		switch string(line[key+1 : keyEnd-1]) {
 		case "type":
-			e.Kind, ok = p.number()
+			e.Kind, ok = number(value)
 		case "size":
-			e.Size, ok = p.number()
+			e.Size, ok = number(value)
 		case "position":
-			_, ok = p.number()
+			_, ok = number(value)
 		case "name":
-			name, ok = p.text()
+			name, ok = text(value)
 		case "name_raw":
-			nameRaw, ok = p.base64(nil)
+			nameRaw, ok = decode64(nil, value)
 		case "payload":
-			if p.null() {
-				e.Payload = nil
-				break
+			e.Payload = nil
+			if ok = string(value) == "null"; !ok {
+				r.raw, ok = decode64(r.raw, value)
+				e.Payload = r.raw
 			}
-			r.raw, ok = p.base64(r.raw)
-			e.Payload = r.raw
-		default:
-			return e, fmt.Errorf("unknown key %.40q", key)
 		}
 		if !ok {
-			return e, fmt.Errorf("bad value of %q", key)
+			bad = fmt.Errorf("unknown key or bad value: %.40q", line[key+1:keyEnd-1])
 		}
+		return ok
+	})
+	if bad != nil {
+		return e, bad
 	}
-	if p.space(); len(p.rest) > 0 {
-		return e, errSyntax
+	if end < 0 || s.End(end, "the object") < 0 {
+		key := line[:max(bytes.LastIndex(line[:s.Fault.Offset], []byte(`":`)), 0)]
+		key = key[bytes.LastIndexByte(key, '"')+1:]
+		return e, fmt.Errorf("%w: expected %s, in or after %q", errSyntax, s.Fault.Want, key)
 	}
 	e.Name = string(name)
 	if len(nameRaw) > 0 {
@@ -151,111 +151,43 @@ func (r *Reader) parse(line []byte) (Entry, error) {
 	return e, nil
 }
 
-// jsonLine takes a flat JSON object apart. Decoding the lines of a layer with
-// encoding/json takes longer than reading its files.
-type jsonLine struct{ rest []byte }
+// Decoding the lines of a layer with encoding/json takes longer than reading its files.
+// So it decodes only strings that have escapes.
 
-func (p *jsonLine) space() {
-	for len(p.rest) > 0 && (p.rest[0] == ' ' || p.rest[0] == '\t' || p.rest[0] == '\r' || p.rest[0] == '\n') {
-		p.rest = p.rest[1:]
-	}
+func number(value []byte) (int64, bool) {
+	n, err := strconv.ParseInt(string(value), 10, 64)
+	return n, err == nil
 }
 
-func (p *jsonLine) take(c byte) bool {
-	p.space()
-	if len(p.rest) == 0 || p.rest[0] != c {
-		return false
+func text(value []byte) ([]byte, bool) {
+	if s, plain := jsonscan.PlainText(value); plain {
+		return s, true
 	}
-	p.rest = p.rest[1:]
-	return true
+	var s string
+	if value[0] != '"' || !utf8.Valid(value) || json.Unmarshal(value, &s) != nil {
+		return nil, false
+	}
+	return []byte(s), true
 }
 
-func (p *jsonLine) null() bool {
-	p.space()
-	if !bytes.HasPrefix(p.rest, []byte("null")) {
-		return false
-	}
-	p.rest = p.rest[4:]
-	return true
-}
-
-func (p *jsonLine) number() (int64, bool) {
-	p.space()
-	n := 0
-	for n < len(p.rest) && (p.rest[n] == '-' || (p.rest[n] >= '0' && p.rest[n] <= '9')) {
-		n++
-	}
-	digits := bytes.TrimPrefix(p.rest[:n], []byte("-"))
-	if len(digits) > 1 && digits[0] == '0' {
-		return 0, false
-	}
-	v, err := strconv.ParseInt(string(p.rest[:n]), 10, 64)
-	p.rest = p.rest[n:]
-	return v, err == nil
-}
-
-// plain reports whether the bytes of a string stand for themselves: printable ASCII
-// without escapes. Names of other alphabets take the longer way through encoding/json.
-func plain(s []byte) bool {
-	for _, c := range s {
-		if c < ' ' || c > '~' || c == '\\' {
-			return false
-		}
-	}
-	return true
-}
-
-// base64 takes a string of base64 and decodes it, into buf if it has the room.
-func (p *jsonLine) base64(buf []byte) ([]byte, bool) {
-	p.space()
-	if len(p.rest) == 0 || p.rest[0] != '"' {
+// decode64 decodes a string of base64, into buf if it has the room.
+func decode64(buf, value []byte) ([]byte, bool) {
+	if value[0] != '"' {
 		return buf, false
 	}
-	var text []byte
-	if end := bytes.IndexByte(p.rest[1:], '"'); end >= 0 && bytes.IndexByte(p.rest[1:1+end], '\\') < 0 {
-		text, p.rest = p.rest[1:1+end], p.rest[end+2:]
-	} else {
-		var ok bool
-		if text, ok = p.text(); !ok {
-			return buf, false
-		}
+	s := value[1 : len(value)-1]
+	if bytes.IndexByte(s, '\\') >= 0 {
+		s, _ = text(value)
 	}
-	want := base64.StdEncoding.DecodedLen(len(text))
+	if len(s)%4 != 0 {
+		return buf, false
+	}
+	want := base64.StdEncoding.DecodedLen(len(s))
 	if cap(buf) < want {
 		buf = make([]byte, want)
 	}
-	n, err := base64.StdEncoding.Decode(buf[:cap(buf)], text)
-	want -= len(text) - len(bytes.TrimRight(text, "="))
+	n, err := base64.StdEncoding.Decode(buf[:cap(buf)], s)
+	want -= len(s) - len(bytes.TrimRight(s, "="))
 	// it would pass over line ends, which no JSON string has
-	return buf[:n], err == nil && n == want && len(text)%4 == 0
-}
-
-// text takes a string. Most have no escapes and come back as they lie in the line.
-func (p *jsonLine) text() ([]byte, bool) {
-	if !p.take('"') {
-		return nil, false
-	}
-	end := bytes.IndexByte(p.rest, '"')
-	if end < 0 {
-		return nil, false
-	}
-	if plain(p.rest[:end]) {
-		s := p.rest[:end]
-		p.rest = p.rest[end+1:]
-		return s, true
-	}
-	for end = 0; end < len(p.rest) && p.rest[end] != '"'; end++ {
-		if p.rest[end] == '\\' {
-			end++
-		}
-	}
-	if end >= len(p.rest) {
-		return nil, false
-	}
-	var s string
-	if !utf8.Valid(p.rest[:end]) || json.Unmarshal(append(append([]byte{'"'}, p.rest[:end]...), '"'), &s) != nil {
-		return nil, false
-	}
-	p.rest = p.rest[end+1:]
-	return []byte(s), true
+	return buf[:n], err == nil && n == want
 }
