@@ -120,7 +120,7 @@ func (a *applier) run(r io.Reader, tarSplit io.Writer) error {
 	defer stopReading(nil)
 	interruptible, _ := r.(interface{ SetReadDeadline(time.Time) error })
 	if interruptible != nil {
-		stop := context.AfterFunc(reading, func() { interruptible.SetReadDeadline(time.Unix(1, 0)) })
+		stop := context.AfterFunc(reading, func() { _ = interruptible.SetReadDeadline(time.Unix(1, 0)) })
 		defer stop()
 	}
 
@@ -175,7 +175,7 @@ func (a *applier) members(tr *tarstream.Reader) error {
 			return err
 		}
 		h, err := tr.Next()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // one that is wrapped is a failure of the source, not the archive's end
 			return tr.Drain()
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package apply
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math"
@@ -181,7 +182,7 @@ func (a *applier) setXattrs(at *attrs, file xattr.File) error {
 			continue
 		}
 		err := file.Set(x.Name, []byte(x.Value), 0)
-		if err == unix.ENOTSUP || err == unix.EPERM && a.proc.userns {
+		if errors.Is(err, unix.ENOTSUP) || errors.Is(err, unix.EPERM) && a.proc.userns {
 			continue // the file system or the namespace can't hold it: a file without it is better than no layer
 		}
 		if a.tooLarge(err) {
@@ -202,11 +203,11 @@ func (a *applier) setXattrs(at *attrs, file xattr.File) error {
 // tooLarge reports whether an error of setxattr(2) speaks of the attribute's size. ext4
 // says ENOSPC for that as well as for a full disk.
 func (a *applier) tooLarge(err error) bool {
-	if err == unix.E2BIG {
+	if errors.Is(err, unix.E2BIG) {
 		return true
 	}
 	var fs unix.Statfs_t
-	return err == unix.ENOSPC && unix.Fstatfs(a.tree.root.fd, &fs) == nil && fs.Bavail > 0
+	return errors.Is(err, unix.ENOSPC) && unix.Fstatfs(a.tree.root.fd, &fs) == nil && fs.Bavail > 0
 }
 
 // setNamed puts the attributes on name in d, which can't be opened like a file: a

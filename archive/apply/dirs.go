@@ -193,15 +193,15 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 	}
 	fd, err := openat.Dir(d.fd, name)
 	made := false
-	if err == unix.ENOENT && create {
+	if errors.Is(err, unix.ENOENT) && create {
 		if err := t.a.makeParent(d, name); err != nil {
 			return nil, "", fmt.Errorf("make directory %s: %w", shown(path), err)
 		}
 		made = true
 		fd, err = openat.Dir(d.fd, name)
 	}
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		if create {
 			t.a.take(d, name)
 		}
@@ -210,7 +210,7 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 			return nil, "", err
 		}
 		return child.hold(), "", nil
-	case unix.ELOOP, unix.ENOTDIR:
+	case errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
 		if create && t.reviving {
 			if revived, err := t.a.revive(d, name); err != nil {
 				return nil, "", fmt.Errorf("make directory %s: %w", shown(path), err)
@@ -219,7 +219,7 @@ func (t *tree) step(d *directory, name string, create bool) (*directory, string,
 			}
 		}
 		target, err := layerdir.ReadlinkAt(d.fd, name)
-		if err == unix.EINVAL {
+		if errors.Is(err, unix.EINVAL) {
 			err = unix.ENOTDIR
 		}
 		if err != nil {

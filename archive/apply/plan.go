@@ -118,7 +118,7 @@ func (a *applier) create(h *tarstream.Header, d *directory, base string, at *att
 			return nil, fmt.Errorf("%w: device number %d:%d", errdefs.ErrInvalid, h.DevMajor, h.DevMinor)
 		}
 		err := a.makeNode(d, base, kind, unix.Mkdev(uint32(h.DevMajor), uint32(h.DevMinor)), at)
-		if err == unix.EPERM && a.proc.userns {
+		if errors.Is(err, unix.EPERM) && a.proc.userns {
 			// a user namespace can make no devices; images do without, since engines
 			// mount their own /dev
 			return nil, nil

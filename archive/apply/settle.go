@@ -2,6 +2,7 @@ package apply
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -52,7 +53,7 @@ func hideRoot(root int, low *layerdir.Lowers, opaque string) error {
 	return keepTimes(root, func() error {
 		for _, name := range names {
 			err := unix.Mknodat(root, name, unix.S_IFCHR, 0)
-			if err == unix.EEXIST { // what this layer has hides it, if it is no directory
+			if errors.Is(err, unix.EEXIST) { // what this layer has hides it, if it is no directory
 				var fd int
 				if fd, err = openat.Dir(root, name); layerdir.Absent(err) {
 					continue

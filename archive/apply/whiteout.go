@@ -2,6 +2,7 @@ package apply
 
 import (
 	"archive/tar"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -116,7 +117,7 @@ func (a *applier) keepOwn(d *directory, name string) (found bool, err error) {
 		return true, nil
 	}
 	fd, err := openat.Dir(d.fd, name)
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
 	if err != nil {

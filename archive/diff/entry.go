@@ -57,7 +57,8 @@ func (p *packer) Fill(ctx context.Context, e entry, out *readahead.ChunkWriter) 
 }
 
 func (p *packer) packFile(ctx context.Context, e entry, out *readahead.ChunkWriter) error {
-	file, fd := xattr.File{}, -1
+	var file xattr.File
+	fd := -1
 	if e.as == asFile && e.st.Mode&unix.S_IFMT == unix.S_IFREG && e.st.Size > 0 {
 		var err error
 		if fd, err = layerdir.OpenFileAt(e.dir.FD, e.name, &e.st); err != nil {

@@ -181,7 +181,7 @@ func (m *merged) find(w *layerdir.Walk) (*found, error) {
 	}
 	if err = layerdir.StatAt(f.dir.FD, w.Name, &f.st); layerdir.Absent(err) {
 		return m.hidden(w, f)
-	} else if err == unix.EPERM {
+	} else if errors.Is(err, unix.EPERM) {
 		// The kernel answers this to a metacopy in a mount that isn't to follow any.
 		return nil,
 			fmt.Errorf("look it up in the mount: %w: the layer was written with mount option metacopy=on, which "+

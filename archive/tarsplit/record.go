@@ -18,8 +18,11 @@ import (
 // A tar-split file (github.com/vbatts/tar-split) is what is left of a tar when the files'
 // contents are taken out: gzip'd JSON, a record a line.
 //
-//	{"type":2,"payload":"<base64>","position":0}                                 bytes of the tar as they are: headers, padding, the end
-//	{"type":1,"name":"a","size":6,"payload":"<base64 of CRC-64>","position":1}   here goes the content of the file "a"
+//	{"type":2,"payload":"<base64>","position":0}
+//	{"type":1,"name":"a","size":6,"payload":"<base64 of CRC-64>","position":1}
+//
+// Type 2 has bytes of the tar as they are: headers, padding, the end. Type 1 says that
+// here goes the content of the file "a".
 //
 // Together with the layer's files it gives the tar back, byte for byte. Every tool that
 // shares the store reads and writes this form, so the records are the very ones that

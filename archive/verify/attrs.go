@@ -2,6 +2,7 @@ package verify
 
 import (
 	"archive/tar"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -124,7 +125,7 @@ func (c *treeCheck) attribute(file xattr.File, name string) (value string, there
 		return string(got), there, true, err
 	}
 	_, err = file.Size(name)
-	return "", false, err == unix.ENODATA, nil
+	return "", false, errors.Is(err, unix.ENODATA), nil
 }
 
 // sameAttribute compares values. The kernel gives a capability the form, and the user

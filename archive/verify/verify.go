@@ -248,7 +248,7 @@ func cleanName(name string) string { return strings.TrimPrefix(path.Clean("/"+na
 func (v *verifier) members(tr *tarstream.Reader, recorded func(name string) (uint64, bool)) error {
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if err == io.EOF { //nolint:errorlint // one that is wrapped is a failure of the source, not the archive's end
 			return tr.Drain()
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package layerdir
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -134,7 +135,7 @@ func (l *Lowers) Merged(dir, opaque string) ([]int, error) {
 	}
 	for _, i := range above {
 		fd, err := openat.Beneath(l.FDs[i], dir, unix.O_RDONLY|unix.O_DIRECTORY)
-		if err == unix.ENOENT {
+		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if Absent(err) { // a whiteout, or a file: nothing deeper counts
