@@ -62,7 +62,7 @@ func openReserve(root, name string) (int, error) {
 	}
 	defer unix.Close(at)
 	dir, err := openat.Beneath(at, reserveDir, unix.O_PATH|unix.O_DIRECTORY)
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		_ = unix.Mkdirat(at, filepath.Dir(reserveDir), 0o700)
 		if shale, err := openat.Beneath(at, filepath.Dir(reserveDir), unix.O_PATH|unix.O_DIRECTORY); err == nil {
 			_ = unix.Mkdirat(shale, filepath.Base(reserveDir), 0o700)
@@ -75,7 +75,7 @@ func openReserve(root, name string) (int, error) {
 	}
 	defer unix.Close(dir)
 	fd, err := openat.Create(dir, filepath.Base(name), unix.O_RDWR, 0o600)
-	if err == unix.EEXIST {
+	if errors.Is(err, unix.EEXIST) {
 		var st unix.Stat_t
 		fd, err = openat.Regular(dir, filepath.Base(name), unix.O_RDWR, &st)
 		if err == nil && st.Nlink != 1 { // it must not be the file that it stands by for

@@ -135,7 +135,8 @@ func TestSourceErrorIsPassedOn(t *testing.T) {
 	broken := errors.New("broken")
 	packed := pack(t, 6, samples()["text"])
 	for _, n := range []int{0, 5, 5000, len(packed)} {
-		if _, err := unpack(io.MultiReader(bytes.NewReader(packed[:n]), iotest.ErrReader(broken))); err != broken {
+		_, err := unpack(io.MultiReader(bytes.NewReader(packed[:n]), iotest.ErrReader(broken)))
+		if err != broken { //nolint:errorlint // it must not be wrapped
 			t.Errorf("after %d bytes of %d: %v", n, len(packed), err)
 		}
 	}

@@ -7,7 +7,7 @@
 // each function's name.
 //
 // Descriptors are closed on execve(2). Errors of the functions that take a descriptor are
-// the kernel's, to be compared with ==; the caller knows what the path was relative to,
+// the kernel's own; the caller knows what the path was relative to,
 // and names it.
 package openat
 

@@ -38,7 +38,7 @@ func open(root, rel string, flags int, perm uint32) (int, error) {
 		how.Mode = uint64(perm)
 	}
 	fd, err := openat2(unix.AT_FDCWD, path, &how)
-	if err == unix.ELOOP { // on the way to root, most likely
+	if errors.Is(err, unix.ELOOP) { // on the way to root, most likely
 		dir, rerr := At(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY)
 		if rerr != nil {
 			return -1, &os.PathError{Op: "open", Path: root, Err: rerr}
@@ -47,12 +47,12 @@ func open(root, rel string, flags int, perm uint32) (int, error) {
 		fd, err = openat2(dir, rel, &how)
 		unix.Close(dir)
 	}
-	switch err {
-	case nil:
+	switch {
+	case err == nil:
 		return fd, nil
-	case unix.ELOOP:
+	case errors.Is(err, unix.ELOOP):
 		return -1, Damaged(path, "a symbolic link is in its place")
-	case unix.ENOTDIR:
+	case errors.Is(err, unix.ENOTDIR):
 		return -1, Damaged(path, "it is no directory, or not in one")
 	}
 	return -1, &os.PathError{Op: "open", Path: path, Err: err}
@@ -148,7 +148,7 @@ func ReadlinkIn(dir int, path, name string) (string, error) {
 	var target [unix.PathMax]byte
 	n, err := unix.Readlinkat(dir, name, target[:])
 	path = filepath.Join(path, name)
-	if err == unix.EINVAL || err == unix.ENOENT && name == "" {
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) && name == "" {
 		return "", Damaged(path, "it is no symbolic link")
 	}
 	if err != nil {

@@ -6,6 +6,7 @@ package xattr
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"iter"
 	"unsafe"
@@ -83,7 +84,7 @@ func (f File) Remove(name string) error {
 		}
 		return unix.Fremovexattr(f.fd, name)
 	})
-	if err == unix.ENODATA || err == unix.ENOTSUP {
+	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
 		return nil
 	}
 	return err
@@ -131,12 +132,12 @@ func (r *Reader) List(f File) ([]byte, error) {
 		switch {
 		case err == nil:
 			return r.names[:n], nil
-		case err == unix.EINTR:
-		case err == unix.ENOSYS && !r.old:
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ENOSYS) && !r.old:
 			r.old = true
-		case err == unix.ERANGE && len(r.names) < sizeMax:
+		case errors.Is(err, unix.ERANGE) && len(r.names) < sizeMax:
 			r.names = make([]byte, sizeMax)
-		case err == unix.ENOTSUP:
+		case errors.Is(err, unix.ENOTSUP):
 			return nil, nil
 		default:
 			return nil, fmt.Errorf("list attributes: %w", err)
@@ -193,9 +194,9 @@ func (r *Reader) Get(f File, name string) ([]byte, bool, error) {
 		switch {
 		case err == nil:
 			return r.value[:n], true, nil
-		case err == unix.ERANGE && len(r.value) < sizeMax:
+		case errors.Is(err, unix.ERANGE) && len(r.value) < sizeMax:
 			r.value = make([]byte, sizeMax)
-		case err == unix.ENODATA || err == unix.ENOTSUP:
+		case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP):
 			return nil, false, nil
 		default:
 			return nil, false, fmt.Errorf("read attribute %q: %w", name, err)
