@@ -417,7 +417,7 @@ func (d *Draft) SyncOrPostpone(ctx context.Context) error {
 // not be called within a transaction. It pays no heed to the context that the draft was
 // made with, and can be called again.
 func (d *Draft) Close() error {
-	d.behind.wait() // whose error has been told by Sync, or matters no longer
+	_ = d.behind.wait() // whose error has been told by Sync, or matters no longer
 	err := errors.Join(d.withdraw(), d.staged.Discard())
 	if d.aside != nil {
 		err = errors.Join(err, d.aside.Close())

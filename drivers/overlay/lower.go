@@ -204,7 +204,7 @@ func (d *Driver) openHomes() (openHomes, error) {
 	var homes openHomes
 	for i, path := range d.homes.All() {
 		fd, err := openat.At(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
-		if err == unix.ENOENT && i >= len(d.homes.Own) {
+		if errors.Is(err, unix.ENOENT) && i >= len(d.homes.Own) {
 			continue // a read-only store without layers of this driver
 		}
 		if err != nil {

@@ -237,7 +237,7 @@ func (d *Driver) Unmounted(ctx context.Context, id string) (err error) {
 		return fmt.Errorf("layer %s: %w", id, err)
 	}
 	err = unix.Rename(fresh, merged)
-	if err == unix.ENOTEMPTY || err == unix.EEXIST || err == unix.ENOTDIR {
+	if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTDIR) {
 		if terr := throwAway(ctx, home, merged); terr != nil {
 			return fmt.Errorf("layer %s: %w", id, terr)
 		}
@@ -245,7 +245,7 @@ func (d *Driver) Unmounted(ctx context.Context, id string) (err error) {
 	}
 	if err != nil {
 		_ = unix.Rmdir(fresh)
-		if err == unix.EBUSY {
+		if errors.Is(err, unix.EBUSY) {
 			err = fmt.Errorf("%w: still mounted: %w", errdefs.ErrBusy, err)
 		}
 		return fmt.Errorf("renew the mount point %s: %w", merged, err)
