@@ -190,14 +190,14 @@ func (s *save) publish() error {
 
 // splice writes the file's array from the elements' own bytes.
 func (f *fileState) splice(w *bufio.Writer) error {
-	w.WriteByte('[')
+	_ = w.WriteByte('[') // bufio keeps the first error
 	for i, e := range f.elements {
 		if i > 0 {
-			w.WriteByte(',')
+			_ = w.WriteByte(',')
 		}
-		w.Write(e.raw)
+		_, _ = w.Write(e.raw)
 	}
-	return w.WriteByte(']') // bufio keeps the first error
+	return w.WriteByte(']')
 }
 
 func (f *fileState) size() int {

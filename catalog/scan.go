@@ -94,6 +94,6 @@ func takeID(s *jsonscan.Scanner, e *element, i, end int) bool {
 // unquote decodes a string that the scanner has accepted.
 func unquote(quoted []byte) string {
 	var s string
-	json.Unmarshal(quoted, &s) // can't fail: it is a valid string
+	_ = json.Unmarshal(quoted, &s) // can't fail: it is a valid string
 	return s
 }

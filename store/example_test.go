@@ -109,7 +109,7 @@ func Example_build() {
 
 	container, err := s.CreateContainer(ctx, store.ContainerOptions{Names: []string{"step"}, Image: from.ID})
 	check(err)
-	defer s.DeleteContainer(ctx, container.ID, store.DeleteOptions{})
+	defer func() { check(s.DeleteContainer(ctx, container.ID, store.DeleteOptions{})) }()
 	path, err := s.Mount(ctx, container.ID, store.MountOptions{})
 	check(err)
 	check(os.WriteFile(filepath.Join(path, "greeting"), []byte("good day"), 0o644)) // the step

@@ -156,7 +156,7 @@ func TestUpdateIsSavedOrDropped(t *testing.T) {
 				t.Error("no panic")
 			}
 		}()
-		set("three", func() error { panic("three") })
+		_ = set("three", func() error { panic("three") })
 	}()
 	if got := metadata(); !slices.Equal(got, want) {
 		t.Errorf("after errors there is %q, want %q", got, want)

@@ -149,7 +149,8 @@ func (l *loader) nameDriver(name string, at Origin) error {
 
 // setRoots finds GraphRoot and RunRoot: the command line, the files, the defaults.
 func (l *loader) setRoots() error {
-	c, err := &l.cfg, error(nil)
+	c := &l.cfg
+	var err error
 	if l.over.GraphRoot != "" {
 		if c.GraphRoot, err = filepath.Abs(l.over.GraphRoot); err != nil {
 			return err

@@ -39,7 +39,7 @@ root-auto-userns-user = "pool"
 auto-userns-min-size = 2048
 auto-userns-max-size = 1_000_000
 disable-volatile = true
-pull_options = {enable_partial_images = "true", use_hard_links = "false", convert_images = "True", ostree_repos = "/a:/b"}
+pull_options = {enable_partial_images="true", use_hard_links="false", convert_images="True", ostree_repos="/a:/b"}
 
 [storage.options.pull_options]
 insecure_allow_unpredictable_image_contents = "true"

@@ -214,7 +214,7 @@ func (c *checker) examine(ctx context.Context, l *layers.ReadTx, layer layers.La
 		}
 	}
 	for _, key := range layer.BigDataNames {
-		what := ""
+		var what string
 		switch _, err := bigdata.Size(c.Layers.Items(layer), key); {
 		case err == nil, shared && errors.Is(err, errdefs.ErrNotFound):
 			continue

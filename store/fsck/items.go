@@ -108,7 +108,7 @@ func (c *checker) or(remedy Remedy, o Object) Remedy {
 
 // checkItem judges the size of a data item.
 func (c *checker) checkItem(o Object, readOnly bool, key string, size int64, recorded map[string]int64, err error) {
-	what := ""
+	var what string
 	want, known := recorded[key]
 	switch {
 	case errors.Is(err, errdefs.ErrNotFound):
