@@ -11,10 +11,13 @@
 // containers/storage would use there (section 9 of the storage format), so both can have
 // limits in one home:
 //
-//	home, err := quota.Open("/var/lib/containers/storage/overlay")  // errdefs.ErrUnsupported says what to mount or to format otherwise
-//	err = home.Assign(ctx, dir, quota.Limits{Bytes: 10 << 30})       // dir is an empty directory
+//	home, err := quota.Open("/var/lib/containers/storage/overlay")
+//	err = home.Assign(ctx, dir, quota.Limits{Bytes: 10 << 30}) // dir is an empty directory
 //	limits, usage, err := home.Read(dir)
-//	err = home.Lift(dir)                                             // before its files are removed
+//	err = home.Lift(dir) // before its files are removed
+//
+// Where there are no quotas, Open's errdefs.ErrUnsupported says what to mount or to
+// format.
 //
 // An ID is in use as long as the file system counts an inode with it. That is all there
 // is to know: an ID becomes free when the last file is gone, whoever removed it, and no

@@ -43,15 +43,19 @@ func TestOutsideMap(t *testing.T) {
 				!strings.Contains(err.Error(), tt.says+" ") {
 			t.Errorf("%d:%d: %v", tt.uid, tt.gid, err)
 		}
-		if got := userns.Usermod(err.(idtools.OutsideMap), files); got != tt.cure {
+		var outside idtools.OutsideMap
+		if !errors.As(err, &outside) {
+			t.Fatalf("%d:%d: %T", tt.uid, tt.gid, err)
+		}
+		if got := userns.Usermod(outside, files); got != tt.cure {
 			t.Errorf("%d:%d: %q, want %q", tt.uid, tt.gid, got, tt.cure)
 		}
 	}
 	// In the initial namespace every ID is one, and another error stays what it is.
-	if err := idtools.ExplainOwner(0, 0, unix.EINVAL); err != unix.EINVAL {
+	if err := idtools.ExplainOwner(0, 0, unix.EINVAL); err != unix.EINVAL { //nolint:errorlint // unwrapped it must be
 		t.Errorf("a mapped owner: %v", err)
 	}
-	if err := idtools.ExplainOwner(1<<31, 0, unix.EPERM); err != unix.EPERM {
+	if err := idtools.ExplainOwner(1<<31, 0, unix.EPERM); err != unix.EPERM { //nolint:errorlint // unwrapped it must be
 		t.Errorf("another error: %v", err)
 	}
 }

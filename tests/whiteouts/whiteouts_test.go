@@ -123,7 +123,7 @@ func try(ctx context.Context, stores map[string]*store.Store, made [][]member, d
 		for _, id := range slices.Backward(ids) {
 			for _, s := range stores {
 				s.Unmount(ctx, id, true)
-				s.DeleteLayer(ctx, id, store.DeleteOptions{})
+				_ = s.DeleteLayer(ctx, id, store.DeleteOptions{}) // the other store doesn't have it
 			}
 		}
 		if err != nil {
@@ -182,16 +182,16 @@ func tryMounted(ctx context.Context, s *store.Store, parent string, lower tree, 
 	}
 	for i, a := range done {
 		name, to := filepath.Join(root, a.name), filepath.Join(root, a.to)
-		switch a.what { // what can't be done isn't
+		switch a.what { // what can't be done isn't, and what comes is compared
 		case "write":
-			os.MkdirAll(filepath.Dir(name), 0o755)
-			os.WriteFile(name, bytes.Repeat([]byte{'w'}, 20000+i), 0o644)
+			_ = os.MkdirAll(filepath.Dir(name), 0o755)
+			_ = os.WriteFile(name, bytes.Repeat([]byte{'w'}, 20000+i), 0o644)
 		case "mkdir":
-			os.MkdirAll(name, 0o755)
+			_ = os.MkdirAll(name, 0o755)
 		case "remove":
-			os.RemoveAll(name)
+			_ = os.RemoveAll(name)
 		case "rename":
-			os.Rename(name, to)
+			_ = os.Rename(name, to)
 		}
 	}
 	shown, err := read(root)
@@ -217,7 +217,7 @@ func again(ctx context.Context, s *store.Store, parent string, diff []byte, want
 	if err != nil {
 		return fmt.Errorf("its diff, imported again: %w", err)
 	}
-	defer s.DeleteLayer(ctx, layer.ID, store.DeleteOptions{})
+	defer func() { _ = s.DeleteLayer(ctx, layer.ID, store.DeleteOptions{}) }()
 	if err := shows(ctx, s, layer.ID, want); err != nil {
 		return fmt.Errorf("its diff, imported again: %w", err)
 	}
