@@ -97,7 +97,7 @@ func mountsBesideImport(ctx context.Context, s *session, in input, mib int) erro
 		return err
 	}
 	stop()
-	<-ended // killed
+	<-ended //nolint:errcheck // it was killed
 	return nil
 }
 

@@ -93,13 +93,13 @@ func (l testLayer) file(ctx context.Context, ext string) (string, error) {
 func cache() string { return filepath.Join(testutil.CacheDir(), "bench") }
 
 // once makes a file that is not there yet, aside and renamed.
-func once(path string, make func(aside string) error) error {
+func once(path string, create func(aside string) error) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
 	aside := path + ".new"
 	defer os.Remove(aside)
-	if err := make(aside); err != nil {
+	if err := create(aside); err != nil {
 		return fmt.Errorf("make %s: %w", path, err)
 	}
 	return os.Rename(aside, path)

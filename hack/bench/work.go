@@ -53,7 +53,7 @@ func (s *session) applyOnce(ctx context.Context, l testLayer, ext string, compar
 			out, err := s.do(ctx, "apply", c, input{Dir: dir, Archive: path},
 				map[string]string{"apply": "apply " + l.name + ext})
 			if err == nil && compare {
-				trees[c], err = comparable(out.Tree)
+				trees[c], err = comparableTree(out.Tree)
 			}
 			return err
 		}))
@@ -77,8 +77,9 @@ func (s *session) largest() int {
 	return mib
 }
 
-// comparable reads a tree, but for its root, which each contestant makes in its own way.
-func comparable(dir string) (map[string]string, error) {
+// comparableTree reads a tree, but for its root, which each contestant makes in its own
+// way.
+func comparableTree(dir string) (map[string]string, error) {
 	tree, err := testutil.ReadTree(dir)
 	delete(tree, ".")
 	return tree, err

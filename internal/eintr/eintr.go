@@ -3,12 +3,16 @@
 // answer EINTR all the same (signal(7)).
 package eintr
 
-import "golang.org/x/sys/unix"
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
 
 // Again calls until the error is another one than EINTR, and returns that.
 func Again(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
@@ -33,7 +37,7 @@ func ReadFull(fd int, buf []byte) (n int, err error) {
 func WriteAll(data []byte, write func([]byte) (int, error)) (n int, err error) {
 	for n < len(data) {
 		m, err := write(data[n:])
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

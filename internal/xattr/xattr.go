@@ -1,7 +1,7 @@
 // Package xattr reads and writes extended attributes, whatever way a file is held: by an
 // open descriptor, by one of O_PATH, or by a name in an open directory.
 //
-// Errors of Set and Remove are the kernel's, to be compared with ==.
+// Errors of Set and Remove are the kernel's own.
 package xattr
 
 import (
