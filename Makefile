@@ -14,7 +14,7 @@ OURTAGS = exclude_graphdriver_overlay exclude_graphdriver_btrfs exclude_graphdri
 
 # What runs in the virtual machine: tests that say in their names what they need of it, in these packages.
 VMTESTS = Quota|Verity|SELinux|InVM
-VMPACKAGES = ./tests/vm/kernel ./tests/selinux ./mount ./quota ./drivers/overlay ./store
+VMPACKAGES = ./tests/vm/kernel ./tests/selinux ./mount ./quota ./drivers/overlay ./store ./store/usage
 
 GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 

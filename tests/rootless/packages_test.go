@@ -27,6 +27,7 @@ func TestPackages(t *testing.T) {
 		{"drivers/vfs", "", true},
 		{"mount", "", true},
 		{"store", "AdditionalLayer$|TestReadOnlyStore|ImageStore|StoreThatChanges|FromTar|Mount", false},
+		{"store/fsck", "ImageStore|Mounted", false},
 	} {
 		t.Run(strings.ReplaceAll(c.pkg, "/", "-"), func(t *testing.T) {
 			if c.oneID {

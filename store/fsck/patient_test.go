@@ -1,7 +1,6 @@
-package store_test
+package fsck_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -13,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/config"
@@ -21,6 +19,8 @@ import (
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/store"
 	"golang.org/x/sys/unix"
+
+	"github.com/shalestore/shale/tests/storetest"
 )
 
 // patient is a store with a bit of everything, for damaging.
@@ -34,59 +34,18 @@ type patient struct {
 	dir string // graph root
 }
 
-// richTar has a file of each kind that a layer can have.
-func richTar(t *testing.T, word string) []byte {
-	t.Helper()
-	at := time.Unix(1_600_000_000, 0)
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	put := func(h tar.Header, content string) {
-		h.ModTime, h.Size, h.Format = at, int64(len(content)), tar.FormatPAX
-		if h.Mode == 0 {
-			h.Mode = 0o644
-		}
-		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
-		}
-		io.WriteString(w, content)
-	}
-	put(tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755}, "")
-	put(tar.Header{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755}, "")
-	put(tar.Header{Name: "etc/" + word, Uid: 7, Gid: 8}, "the content of "+word)
-	put(tar.Header{Name: "etc/twin"}, "the other file's own")
-	put(tar.Header{Name: "etc/empty"}, "")
-	put(tar.Header{Name: "etc/name", Typeflag: tar.TypeLink, Linkname: "etc/" + word, Uid: 7, Gid: 8}, "")
-	put(tar.Header{Name: "etc/link", Typeflag: tar.TypeSymlink, Linkname: word, Mode: 0o777}, "")
-	put(tar.Header{Name: "etc/cap", Mode: 0o755, PAXRecords: map[string]string{
-		"SCHILY.xattr.user.note": "kept",
-		"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20" +
-			"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}}, "ping")
-	put(tar.Header{Name: "etc/null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}, "")
-	if word == "base" {
-		put(tar.Header{Name: "etc/gone"}, "")
-	} else {
-		put(tar.Header{Name: "etc/.wh.gone"}, "")
-	}
-	put(tar.Header{Name: "opaque/", Typeflag: tar.TypeDir, Mode: 0o755}, "")
-	put(tar.Header{Name: "opaque/.wh..wh..opq"}, "")
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
-
 func newPatient(t *testing.T, driver string) *patient {
 	ctx := context.Background()
 	cfg := roots(t)
 	cfg.Driver = driver
 	p := &patient{t, cfg, cfg.GraphRoot}
 	s := p.open()
-	same := richTar(t, "pair")
-	base := importLayer(t, s, id("base"), "", richTar(t, "base"), "base").DiffID
-	app := importLayer(t, s, id("app"), "base", richTar(t, "app"), "app").DiffID
+	same := storetest.RichTar(t, "pair")
+	base := importLayer(t, s, id("base"), "", storetest.RichTar(t, "base"), "base").DiffID
+	app := importLayer(t, s, id("app"), "base", storetest.RichTar(t, "app"), "app").DiffID
 	pair := importLayer(t, s, id("pair1"), "", same).DiffID
 	importLayer(t, s, id("pair2"), "", same)
-	other := importLayer(t, s, id("other"), "", richTar(t, "other"), "other").DiffID
+	other := importLayer(t, s, id("other"), "", storetest.RichTar(t, "other"), "other").DiffID
 	chains := map[string][]digest.Digest{"app": {base, app}, "base": {base}, "pair1": {pair}, "pair2": {pair},
 		"other": {other}}
 	if err := s.SetLayerBigData(ctx, id("app"), "some-Item", strings.NewReader("of the layer")); err != nil {

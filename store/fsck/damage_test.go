@@ -1,4 +1,4 @@
-package store_test
+package fsck_test
 
 import (
 	"bytes"
@@ -152,6 +152,7 @@ func TestRecipeIsMadeAnewFromTheFiles(t *testing.T) {
 			if err != nil || !done.Left.Empty() {
 				t.Fatalf("left %+v, %v", done.Left, err)
 			}
+			t.Logf("done: %v", done.Done)
 			if got := export(t, s, id("commit")); !bytes.Equal(got, committed) {
 				t.Errorf("%d bytes come out, of %d", len(got), len(committed))
 			}

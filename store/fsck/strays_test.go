@@ -1,4 +1,4 @@
-package store_test
+package fsck_test
 
 import (
 	"bytes"
@@ -111,3 +111,7 @@ func TestStraysOfImagesAndContainers(t *testing.T) {
 		t.Errorf("collected %v, %v\nwant %v", got, err, want)
 	}
 }
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

@@ -1,4 +1,4 @@
-package store_test
+package fsck_test
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/shalestore/shale/store"
 	"github.com/shalestore/shale/store/fsck"
+	"github.com/shalestore/shale/tests/storetest"
 )
 
 // repairWork is what a child is told to do to repair a store.
@@ -50,11 +51,11 @@ func TestRepairKilledAtEachStep(t *testing.T) {
 				return p, before
 			}
 			p, _ := wounded(t)
-			steps, _ := child(t, p.cfg, repairWork, 0)
+			steps, _ := storetest.Child(t, p.cfg, repairWork, 0)
 			t.Logf("%d steps: %s", len(steps), strings.Join(steps, ", "))
 			for at := range steps {
 				p, before := wounded(t)
-				if _, dead := child(t, p.cfg, repairWork, at+1); !dead {
+				if _, dead := storetest.Child(t, p.cfg, repairWork, at+1); !dead {
 					t.Fatal("the child lived on")
 				}
 				s := p.open()

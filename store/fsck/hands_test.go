@@ -1,4 +1,4 @@
-package store_test
+package fsck_test
 
 import (
 	"context"
@@ -15,6 +15,7 @@ import (
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 	"github.com/shalestore/shale/store/fsck"
+	"github.com/shalestore/shale/tests/storetest"
 	"golang.org/x/sys/unix"
 )
 
@@ -168,7 +169,7 @@ func TestAnotherStoreLostALayer(t *testing.T) {
 	cfg := roots(t)
 	cfg.AdditionalImageStores = []string{theirs.GraphRoot}
 	s := open(t, cfg)
-	importLayer(t, s, id("mine"), id("app"), richTar(t, "mine"))
+	importLayer(t, s, id("mine"), id("app"), storetest.RichTar(t, "mine"))
 	if _, err := s.CreateImage(ctx, store.ImageOptions{ID: id("new"), TopLayer: id("mine")}); err != nil {
 		t.Fatal(err)
 	}

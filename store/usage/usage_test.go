@@ -1,4 +1,4 @@
-package store_test
+package usage_test
 
 import (
 	"bytes"
@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/shalestore/shale/config"
+	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/internal/diskusage"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/store"
 	"github.com/shalestore/shale/store/usage"
+	"github.com/shalestore/shale/tests/harness"
 	"golang.org/x/sys/unix"
 )
 
@@ -126,8 +128,13 @@ func TestUsageTellsWhatDeletingFrees(t *testing.T) {
 					t.Errorf("deleting the %s freed %d bytes of disk, said was %d", what, got, want.Bytes)
 				}
 			}
-			freed("image", one.Freed, func() error { _, err := s.DeleteImage(ctx, id("image1"), plainly); return err })
-			freed("layer", nobody.Freed, func() error { return s.DeleteLayer(ctx, id("nobody"), byForce) })
+			freed("image", one.Freed, func() error {
+				_, err := s.DeleteImage(ctx, id("image1"), store.DeleteOptions{})
+				return err
+			})
+			freed("layer", nobody.Freed, func() error {
+				return s.DeleteLayer(ctx, id("nobody"), store.DeleteOptions{Force: true})
+			})
 			freed("container", find(t, r.Containers, id("container")).Freed,
 				func() error { return s.DeleteContainer(ctx, id("container"), store.DeleteOptions{Force: true}) })
 			two = find(t, usageOf(t, s).Images, id("image2"))
@@ -279,7 +286,12 @@ func TestUsageNoticesThePeer(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			cfg := roots(t)
 			cfg.Driver = driver
-			peer := peerHand{t, testutil.Peer(t), cfg}
+			root := harness.Root{Graph: cfg.GraphRoot, Run: cfg.RunRoot, Driver: driver}
+			tool := harness.Peer(t)
+			peer := func(args ...string) string {
+				t.Helper()
+				return root.Must(t, tool, args...)
+			}
 			tars := t.TempDir()
 			tarFile := func(name string) string {
 				path := filepath.Join(tars, name)
@@ -288,7 +300,7 @@ func TestUsageNoticesThePeer(t *testing.T) {
 				}
 				return path
 			}
-			peer.importLayer(id("layer"), "", tarFile("first"), "layer")
+			peer("import-layer", "-i", id("layer"), "-f", tarFile("first"), "-n", "layer")
 			s := open(t, cfg)
 			measured := func(want usage.Basis) int64 {
 				t.Helper()
@@ -310,14 +322,14 @@ func TestUsageNoticesThePeer(t *testing.T) {
 			if again := measured(usage.BasisCache); again != size {
 				t.Errorf("%d bytes, then %d", size, again)
 			}
-			peer.applyDiff(id("layer"), tarFile("second"))
+			peer("apply-diff", "-f", tarFile("second"), id("layer"))
 			grown("its diff")
 			measured(usage.BasisCache)
-			path := peer.mount(id("layer"))
+			path := peer("mount", id("layer"))
 			testutil.Tree(t, path, "dir/third*70000")
 			grown("writing through its mount")
 			testutil.Tree(t, path, "dir/fourth*70000")
-			peer.unmount(id("layer"))
+			peer("unmount", id("layer"))
 			if driver == "overlay" { // plain copies keep no trace of it
 				grown("its unmounting")
 			}
@@ -330,9 +342,13 @@ func TestUsageNoticesThePeer(t *testing.T) {
 				t.Fatal(err)
 			}
 			grown("writing through our own mount")
-			peer.setData("layer", id("layer"), "key", strings.Repeat("x", 70_000))
+			item := filepath.Join(tars, "item")
+			if err := os.WriteFile(item, []byte(strings.Repeat("x", 70_000)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			peer("set-layer-data", "-f", item, id("layer"), "key")
 			size = measured(usage.BasisWalk)
-			peer.deleteLayer(id("layer"))
+			peer("delete-layer", id("layer"))
 			if r := usageOf(t, s); len(r.Layers) != 0 || r.Total.Bytes != 0 {
 				t.Errorf("after its deletion: %+v", r)
 			}
@@ -353,7 +369,9 @@ func TestQuotaInUsage(t *testing.T) {
 				TopLayer: id("base")}); err != nil {
 				t.Fatal(err)
 			}
-			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "image", Limits: limits(50<<20, 1000)})
+			bytes, inodes := uint64(50<<20), uint64(1000)
+			c, err := s.CreateContainer(ctx, store.ContainerOptions{Image: "image", Limits: drivers.Limits{
+				Bytes: &bytes, Inodes: &inodes}})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,4 @@
-package store_test
+package usage_test
 
 import (
 	"context"

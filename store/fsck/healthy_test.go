@@ -1,4 +1,4 @@
-package store_test
+package fsck_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 	"github.com/shalestore/shale/store/fsck"
+	"github.com/shalestore/shale/tests/storetest"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,9 +52,9 @@ func TestSoundStores(t *testing.T) {
 			cfg := roots(t)
 			set(t, &cfg)
 			s := open(t, cfg)
-			importLayer(t, s, id("base"), "", richTar(t, "base"), "base")
-			importLayer(t, s, id("app"), "base", richTar(t, "app"), "app")
-			importLayer(t, s, id("copy"), "", richTar(t, "base"))
+			importLayer(t, s, id("base"), "", storetest.RichTar(t, "base"), "base")
+			importLayer(t, s, id("app"), "base", storetest.RichTar(t, "app"), "app")
+			importLayer(t, s, id("copy"), "", storetest.RichTar(t, "base"))
 			// Whiteouts of what is beneath, and directories that no entry describes.
 			importLayer(t, s, id("top"), "app", layerTar(t, "etc/.wh.twin", "opaque/.wh..wh..opq", "opaque/new",
 				"etc/sub/dir/file", "etc/name"), "top")
@@ -167,8 +168,8 @@ func TestDamagesWithCopies(t *testing.T) {
 			cfg := roots(t)
 			cfg.Driver = "vfs"
 			s := open(t, cfg)
-			importLayer(t, s, id("base"), "", richTar(t, "base"), "base")
-			importLayer(t, s, id("app"), "base", richTar(t, "app"), "app")
+			importLayer(t, s, id("base"), "", storetest.RichTar(t, "base"), "base")
+			importLayer(t, s, id("app"), "base", storetest.RichTar(t, "app"), "app")
 			before := export(t, s, id("app"))
 			if err := damage(filepath.Join(cfg.GraphRoot, "vfs/dir", id("app"))); err != nil {
 				t.Fatal(err)

@@ -1,4 +1,4 @@
-package store_test
+package fsck_test
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
 	"github.com/shalestore/shale/store/fsck"
+	"github.com/shalestore/shale/tests/storetest"
 )
 
 // A layer that is damaged beyond its own repair is fetched from an additional store,
@@ -75,7 +76,7 @@ func TestRepairFromAnotherStore(t *testing.T) {
 			whole(t, open(t, alone), []string{id("base"), id("app"), id("alone")})
 
 			// Now the other store has a layer of its own that is damaged.
-			importLayer(t, open(t, theirs), id("lib"), "", richTar(t, "lib"))
+			importLayer(t, open(t, theirs), id("lib"), "", storetest.RichTar(t, "lib"))
 			edit(filepath.Join(content(theirs, "lib"), "etc/lib"))
 			s = open(t, cfg)
 			if report, err = fsck.Check(ctx, s, fsck.CheckOptions{}); err != nil || len(report.Objects()) != 1 ||
@@ -93,9 +94,9 @@ func TestRepairFromAnotherStore(t *testing.T) {
 
 func fill(t *testing.T, cfg config.Config) {
 	s := open(t, cfg)
-	importLayer(t, s, id("base"), "", richTar(t, "base"))
-	importLayer(t, s, id("app"), id("base"), richTar(t, "app"))
-	importLayer(t, s, id("alone"), "", richTar(t, "alone"))
+	importLayer(t, s, id("base"), "", storetest.RichTar(t, "base"))
+	importLayer(t, s, id("app"), id("base"), storetest.RichTar(t, "app"))
+	importLayer(t, s, id("alone"), "", storetest.RichTar(t, "alone"))
 	for name, top := range map[string]string{"img": "app", "one": "alone"} {
 		if _, err := s.CreateImage(context.Background(),
 			store.ImageOptions{ID: id(name), TopLayer: id(top)}); err != nil {
@@ -113,7 +114,7 @@ func TestLeftoverOfAnothersLayer(t *testing.T) {
 	cfg := roots(t)
 	cfg.AdditionalImageStores = []string{theirs.GraphRoot}
 	s := open(t, cfg)
-	importLayer(t, s, id("mine"), id("app"), richTar(t, "mine"))
+	importLayer(t, s, id("mine"), id("app"), storetest.RichTar(t, "mine"))
 	noGarbage(t, s)
 	stray := filepath.Join(cfg.GraphRoot, "overlay", id("app"))
 	if err := os.MkdirAll(filepath.Join(stray, "diff"), 0o700); err != nil {

@@ -1,4 +1,4 @@
-package store_test
+package fsck_test
 
 import (
 	"bytes"
@@ -38,8 +38,8 @@ func TestCheckKeepsNobodyWaiting(t *testing.T) {
 			p.must(lock.Release())
 		}
 		s := p.open()
-		_, err := s.ImportLayer(ctx, layers.CreateOptions{ID: id("new"), Parent: "base"}, bytes.NewReader(killTar()),
-			nil)
+		_, err := s.ImportLayer(ctx, layers.CreateOptions{ID: id("new"), Parent: "base"},
+			bytes.NewReader(layerTar(t, "etc/", "etc/hosts", "new")), nil)
 		p.must(err)
 		_, err = s.DeleteImage(ctx, id("two"), store.DeleteOptions{}) // with its layer, which is perhaps being read
 		p.must(err)
