@@ -129,7 +129,10 @@ func checkOut(t *testing.T, upper string, lowers []string) {
 		}
 		seen[c.Path] = true
 		parent, base := filepath.Split(c.Path)
-		opaque := inTar[c.Path+"/.wh..wh..opq"]
+		opaque := false // it, or a directory above it, hides all that lowers have there
+		for up := c.Path; up != "/"; up = filepath.Dir(up) {
+			opaque = opaque || inTar[up+"/.wh..wh..opq"]
+		}
 		if c.Kind == diff.Deleted && !inTar[parent+".wh."+base] && !opaque {
 			t.Errorf("%s is deleted without a whiteout", c.Path)
 		}

@@ -58,7 +58,24 @@ func createContainer(ctx context.Context, r *roots.Roots, opts ContainerOptions)
 		return containers.Container{}, fmt.Errorf("new container: %w", err)
 	}
 	defer draft.Close() // what can't be removed is stale, and goes with the next writer
-	return plan.record(ctx, r, opts, draft)
+	created, err := plan.record(ctx, r, opts, draft)
+	if err != nil && created.ID != "" {
+		err = errors.Join(err, withdraw(ctx, r, created))
+	}
+	return created, err
+}
+
+// withdraw removes a container whose save has failed. Its record may be there or not, and
+// would have lost its layer, which goes with the draft.
+func withdraw(ctx context.Context, r *roots.Roots, failed containers.Container) error {
+	ctx, cancel := roots.UndoContext(ctx)
+	defer cancel()
+	return r.UpdateContainers(ctx, func(l *layers.WriteTx, _ *images.ReadTx, c *containers.WriteTx) error {
+		if now, err := c.Get(failed.ID); err == nil && now.LayerID == failed.LayerID {
+			return roots.DeleteContainer(ctx, now, l, c)
+		}
+		return nil
+	})
 }
 
 // settleContainer completes the options, and refuses what is wrong about them whatever

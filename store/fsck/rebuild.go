@@ -12,6 +12,7 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/layers"
+	"golang.org/x/sys/unix"
 )
 
 // rebuild unpacks layers anew whose content is damaged, and deletes those for which there
@@ -26,8 +27,8 @@ func (r *repair) rebuild(ctx context.Context, findings []Finding) {
 			r.did(f.Object, "unpacked anew from %s", from)
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, errdefs.ErrInUse):
-			r.failed(f.Object, err) // it may well be rebuilt once it is unmounted
+		case passing(err):
+			r.failed(f.Object, err)
 		default:
 			lost = append(lost, f)
 		}
@@ -45,15 +46,26 @@ func (r *repair) rebuildLayer(ctx context.Context, id string, exact bool) (from 
 		return "", err
 	}
 	for _, source := range sources {
-		err := r.rebuildFrom(ctx, id, source.write)
-		if err == nil {
+		failed := r.rebuildFrom(ctx, id, source.write)
+		if failed == nil {
 			return source.name, nil
 		}
-		if ctx.Err() != nil || errors.Is(err, errdefs.ErrInUse) || errors.Is(err, errdefs.ErrUnsupported) {
-			return "", fmt.Errorf("layer %s: rebuild: %w", id, err)
+		if passing(failed) || ctx.Err() != nil || errors.Is(failed, errdefs.ErrUnsupported) {
+			err = fmt.Errorf("layer %s: rebuild: %w", id, failed)
+		}
+		if errors.Is(failed, errdefs.ErrInUse) || err != nil && !passing(err) {
+			break
 		}
 	}
-	return "", nil
+	return "", err
+}
+
+// passing reports whether an error says nothing of what is to be repaired: the disk is
+// full or broken, too much is open, or the object is in use. It may well be over the next
+// time, and is no reason to delete anything.
+func passing(err error) bool {
+	return slices.ContainsFunc([]error{errdefs.ErrInUse, errdefs.ErrBusy, unix.ENOSPC, unix.EDQUOT, unix.EIO,
+		unix.EROFS, unix.EMFILE, unix.ENFILE, unix.ENOMEM}, func(class error) bool { return errors.Is(err, class) })
 }
 
 // source is where a layer's uncompressed tar may be had.

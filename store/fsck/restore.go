@@ -95,15 +95,20 @@ func findItem(want digest.Digest, i *images.WriteTx, c *containers.WriteTx) ([]b
 	for _, container := range allContainers {
 		owners = append(owners, owner{Object{KindContainer, container.ID}, container.BigDataDigests, c.BigData})
 	}
+	var unread error
 	for _, o := range owners {
 		for key, d := range o.digests {
 			if d != want {
 				continue
 			}
-			if data, err := o.read(o.ID, key); err == nil && want.Algorithm().FromBytes(data) == want {
+			data, err := o.read(o.ID, key)
+			if err == nil && want.Algorithm().FromBytes(data) == want {
 				return data, fmt.Sprintf("%q of %s", key, o.Object), nil
+			}
+			if passing(err) {
+				unread = err
 			}
 		}
 	}
-	return nil, "", nil
+	return nil, "", unread
 }

@@ -14,7 +14,12 @@ import (
 	"github.com/shalestore/shale/store"
 )
 
-func TestMain(m *testing.M) { testutil.Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(shimVariable) != "" {
+		shim()
+	}
+	testutil.Main(m)
+}
 
 // recordFiles are what is read as records, below the directory of graph and run root.
 var recordFiles = []string{"root/overlay-images/images.json", "root/overlay-containers/containers.json",

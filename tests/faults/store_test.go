@@ -54,10 +54,11 @@ func newVictim(tb testing.TB) *victim {
 	s, err := store.Open(tb.Context(), v.cfg)
 	must(tb, err)
 	_, err = s.ImportLayer(tb.Context(), layers.CreateOptions{ID: base, Names: []string{"base"}},
-		bytes.NewReader(smallTar(tb)), nil)
+		bytes.NewReader(smallTar(tb, "hosts")), nil)
 	must(tb, err)
 	must(tb, s.SetLayerBigData(tb.Context(), base, "key", strings.NewReader("data")))
-	_, err = s.ImportLayer(tb.Context(), layers.CreateOptions{ID: top, Parent: base}, bytes.NewReader(smallTar(tb)),
+	_, err = s.ImportLayer(tb.Context(), layers.CreateOptions{ID: top, Parent: base},
+		bytes.NewReader(smallTar(tb, "hosts")),
 		nil)
 	must(tb, err)
 	_, err = s.CreateImage(tb.Context(), store.ImageOptions{ID: image, Names: []string{"image"}, TopLayer: top,
@@ -81,7 +82,8 @@ func must(tb testing.TB, err error) {
 	}
 }
 
-func smallTar(tb testing.TB) []byte {
+// smallTar has two files of one content, five bytes.
+func smallTar(tb testing.TB, content string) []byte {
 	tb.Helper()
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -91,7 +93,7 @@ func smallTar(tb testing.TB) []byte {
 			h.Size, h.Typeflag = 0, tar.TypeDir
 		}
 		must(tb, w.WriteHeader(&h))
-		_, err := w.Write([]byte("hosts")[:h.Size])
+		_, err := w.Write([]byte(content)[:h.Size])
 		must(tb, err)
 	}
 	must(tb, w.Close())

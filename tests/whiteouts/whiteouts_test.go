@@ -67,6 +67,8 @@ func TestKnownCases(t *testing.T) {
 		{"a whiteout in an opaque directory", [][]member{{file("d/b")}, {name("d/"), name("d/.wh..wh..opq"),
 			name("d/.wh.b")}}, nil},
 		{"a file, then a directory of the name", [][]member{{file("c/b")}, {file("c"), name("c/")}}, nil},
+		{"a directory in an opaque one, of the same looks", [][]member{{name("d/"), name("d/s/"), file("d/s/t")},
+			{name("d/"), name("d/.wh..wh..opq"), name("d/s/"), file("d/s/u")}}, nil},
 		{"a whiteout beneath a whiteout", [][]member{{file("d/x")}, {name(".wh.d"), name("d/.wh.x")}}, nil},
 		{"a directory made again", [][]member{{file("d/a"), file("d/b"), file("d/s/t")}},
 			[]act{{what: "remove", name: "d"}, {what: "write", name: "d/b"}}},
@@ -116,7 +118,12 @@ func open(t *testing.T) map[string]*store.Store {
 
 // try makes the layers with both drivers, and compares what comes of them with the
 // specification.
-func try(ctx context.Context, stores map[string]*store.Store, made [][]member, done []act) error {
+func try(ctx context.Context, stores map[string]*store.Store, made [][]member, done []act) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // so that it is shrunk like any other failure
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
 	for _, driver := range []string{"overlay", "vfs"} {
 		var ids []string
 		err := tryOn(ctx, stores, driver, made, done, &ids)
