@@ -12,6 +12,7 @@ const (
 	Container Kind = "container"
 	DataItem  Kind = "data item"
 	Mount     Kind = "mount"
+	Store     Kind = "store"
 	SubIDs    Kind = "subordinate IDs of user"
 	AnyObject Kind = "layer, image or container"
 )

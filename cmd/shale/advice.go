@@ -95,6 +95,8 @@ func cure(err error) string {
 
 func cureMissing(missing errdefs.Missing) string {
 	switch missing.Kind {
+	case errdefs.Store:
+		return "`shale config` shows where it is looked for; the first layer, image or container makes it"
 	case errdefs.Layer:
 		return "`shale layers` lists what there is"
 	case errdefs.Image:

@@ -86,6 +86,9 @@ func TestConfigWarns(t *testing.T) {
 	// Who asks about layers isn't told.
 	dir := t.TempDir()
 	confFile(t, "[storage]\ndriver = \"vfs\"\ngraphroot = \""+dir+"/g\"\nrunroot = \""+dir+"/r\"\nnovelty = 1\n")
+	if err := os.MkdirAll(dir+"/g/vfs", 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if got := in(t, "", "layers"); got.status != 0 || got.stderr != "" {
 		t.Errorf("layers: status %d, %q", got.status, got.stderr)
 	}

@@ -12,6 +12,7 @@ import (
 // Whatever is asked for in JSON is one JSON value, and an empty list is [].
 func TestJSONIsOneValue(t *testing.T) {
 	s := newStore(t)
+	s.must("delete-layer", s.id("create-layer"))
 	for _, args := range []string{"layers", "images", "containers", "storage-layers",
 		"images-by-digest sha256:" + digits("a")} {
 		if got := s.must(append(strings.Fields(args), "--json")...); got != "[]\n" {

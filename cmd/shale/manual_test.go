@@ -148,6 +148,9 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"docs"}, "--man"},
 	} {
 		dir := t.TempDir()
+		if err := os.MkdirAll(dir+"/root/vfs", 0o700); err != nil {
+			t.Fatal(err)
+		}
 		got := in(t, "", append([]string{"-g", dir + "/root", "-R", dir + "/run", "-s", "vfs"}, c.args...)...)
 		want := statusUsage
 		if len(c.args) > 0 && c.args[0] == storageVerb {

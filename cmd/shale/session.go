@@ -25,7 +25,12 @@ func (p *program) withStore(work func(ctx context.Context, s *store.Store, args 
 			return err
 		}
 		defer func() { err = errors.Join(err, s.Wait(command.Context()), s.Close()) }()
-		err = work(command.Context(), s, args)
+		if p.settings.Existing { // what isn't there is said before anything else
+			_, err = s.DriverName(command.Context())
+		}
+		if err == nil {
+			err = work(command.Context(), s, args)
+		}
 		if errors.Is(err, fs.ErrPermission) {
 			if where := p.settings.CheckRoots(); where != nil {
 				err = advised{err, where.Error()}
@@ -56,6 +61,9 @@ func (p *program) openStore(command *cobra.Command) (*store.Store, error) {
 	p.log.Debugf("Driver Name: %s", settings.Driver)
 	p.log.Debugf("Driver Options: %s", settings.DriverOptions())
 	settings.Overlay.StartMountProgram = urgent.Start
+	// A user whose own store is still to come may look at what additional ones hold.
+	settings.Existing = !speaksPeer(command) && !p.peer && !makes[command.Name()] &&
+		(p.global.graphRoot != "" || len(settings.AdditionalImageStores) == 0)
 	p.settings = settings
 	return store.Open(command.Context(), settings.Config)
 }

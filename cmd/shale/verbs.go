@@ -16,6 +16,10 @@ type verb struct {
 	build func(*program) *cobra.Command
 }
 
+// makes are the commands that make a store where there is none.
+var makes = map[string]bool{"create-layer": true, "import-layer": true, "create-image": true,
+	"create-container": true, "create-storage-layer": true}
+
 type grammars int
 
 const (

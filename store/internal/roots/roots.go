@@ -7,12 +7,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/layers"
 )
@@ -30,9 +34,12 @@ type Roots struct {
 	Containers *containers.Store
 }
 
-// Open makes the roots that cfg names where they are missing, and settles which driver's
-// directories are worked in.
+// Open makes the roots that cfg names where they are missing and may be made, and settles
+// which driver's directories are worked in.
 func Open(ctx context.Context, cfg config.Config) (*Roots, error) {
+	if cfg.Existing && !holdsStore(cfg.GraphRoot) && (cfg.ImageStore == "" || !holdsStore(cfg.ImageStore)) {
+		return nil, errdefs.Missing{Kind: errdefs.Store, Ref: cfg.GraphRoot, Why: "there is no store there"}
+	}
 	for _, root := range []string{cfg.GraphRoot, cfg.RunRoot, cfg.ImageStore} {
 		if root == "" {
 			continue
@@ -79,6 +86,20 @@ func Open(ctx context.Context, cfg config.Config) (*Roots, error) {
 		Transient: cfg.TransientStore,
 	})
 	return r, nil
+}
+
+// holdsStore reports whether a directory has something of a store, whatever its driver.
+// What can't be read is left to whoever opens it to speak of.
+func holdsStore(root string) bool {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return slices.ContainsFunc(entries, func(entry fs.DirEntry) bool {
+		driver, kind, _ := strings.Cut(entry.Name(), "-")
+		return slices.Contains([]string{"", "layers", "images", "containers"}, kind) &&
+			slices.Contains([]string{"overlay", "overlay2", "vfs", "btrfs", "zfs"}, driver)
+	})
 }
 
 // dir is where a root has its records of a kind.
