@@ -32,6 +32,7 @@ var floors = [][]string{
 	{"cmd"},
 	{"compat"},
 	{"store/fsck", "store/usage", "store/dedup"},
+	{"store/manifest"},
 	{"store"},
 	{"store/internal/roots"},
 	{"layers", "images", "containers"},

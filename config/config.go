@@ -22,8 +22,8 @@ type Config struct {
 	// GraphRoot holds layers, images and containers; RunRoot what may be lost at a
 	// reboot, such as the list of mounts.
 	GraphRoot, RunRoot string
-	// Existing takes only a store that is there: errdefs.ErrNotFound, and nothing is made,
-	// where the roots hold none. A mistyped path is told so.
+	// Existing takes only a store that is there: errdefs.ErrNotFound, and nothing is
+	// made, where the roots hold none. A mistyped path is told so.
 	Existing bool
 	// ImageStore is where layers and images go when they are kept apart from those of
 	// containers; "" keeps all in GraphRoot.

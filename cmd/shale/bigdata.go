@@ -10,6 +10,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/store"
+	"github.com/shalestore/shale/store/manifest"
 	"github.com/spf13/cobra"
 )
 
@@ -161,6 +162,16 @@ func (d bigData) set(p *program) *cobra.Command {
 			return err
 		}
 		defer in.Close()
+		if d.kind == "image" && manifest.IsKey(args[1]) && !p.peer {
+			data, err := readUpTo(in, dataLimit)
+			if err != nil {
+				return err
+			}
+			if err := manifest.Check(data, nil); err != nil {
+				return fmt.Errorf("data item %q: %w", args[1], err)
+			}
+			return d.keep(s, ctx, args[0], args[1], bytes.NewReader(data))
+		}
 		return d.keep(s, ctx, args[0], args[1], in)
 	})
 	return command

@@ -29,9 +29,11 @@ func (c *checker) checkContent(ctx context.Context) error {
 			bad, err := item.damaged(ctx)
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			if err == nil && !bad && item.owner.Kind == KindImage && isManifest(item.key) && item.isNoJSON() {
-				c.note(KindImage, item.owner.ID, "its data item %q is no JSON, without which Podman can't list images",
-					item.key)
+			if err == nil && !bad && item.owner.Kind == KindImage && isManifest(item.key) {
+				if why := item.noManifest(); why != nil {
+					c.note(KindImage, item.owner.ID, "its data item %q keeps Podman from listing images: %v",
+						item.key, why)
+				}
 			}
 			if bad {
 				c.badItem(item.owner, item.readOnly, item.key, string(item.owner.Kind)+

@@ -20,6 +20,7 @@ import (
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/store/manifest"
 )
 
 // checkImages reports layers and data items that images have lost.
@@ -47,8 +48,8 @@ func (c *checker) checkImages(i *images.ReadTx) {
 					return rewriteDigests(i, image.ID)
 				})
 		}
-		if !slices.ContainsFunc(image.BigDataNames, isManifest) {
-			c.note(KindImage, image.ID, "it has no manifest, without which Podman can't list images")
+		if why := c.unlistable(image); why != "" {
+			c.note(KindImage, image.ID, "%s, so Podman can't list images", why)
 		}
 		for _, key := range image.BigDataNames {
 			size, err := i.ItemSize(image, key)
@@ -57,7 +58,25 @@ func (c *checker) checkImages(i *images.ReadTx) {
 	}
 }
 
-func isManifest(key string) bool { return strings.HasPrefix(key, "manifest") }
+func isManifest(key string) bool { return strings.HasPrefix(key, manifest.Key) }
+
+// unlistable says what of an image keeps Podman from listing any, or "".
+func (c *checker) unlistable(image images.Image) string {
+	if !slices.ContainsFunc(image.BigDataNames, isManifest) {
+		return "it has no manifest"
+	}
+	layer := c.byID[image.TopLayer]
+	for range c.byID { // parents may go in a circle
+		if layer == nil {
+			break
+		}
+		if layer.Size() < 0 {
+			return fmt.Sprintf("its layer %s has no digest, since it was written in place", layer.ID)
+		}
+		layer = c.byID[layer.Parent]
+	}
+	return ""
+}
 
 // invalidDigest says which of an image's digests breaks the grammar, which keeps
 // containers/storage from reading any image; "" when none does.
@@ -264,10 +283,14 @@ func (i item) differs() (bool, error) {
 	return i.digest.Algorithm().FromBytes(data) != i.digest && !ownDigest(i.key, data), nil
 }
 
-// isNoJSON reports whether the item is there and other programs can't parse it.
-func (i item) isNoJSON() bool {
+// noManifest says why other programs can't read the item as a manifest, or nil. A lost
+// item is a finding of its own.
+func (i item) noManifest() error {
 	data, err := readItem(i.path)
-	return err == nil && data != nil && json.Unmarshal(data, &map[string]any{}) != nil
+	if err != nil || data == nil {
+		return nil
+	}
+	return manifest.Check(data, nil)
 }
 
 // readItem reads a data item; nil for one that isn't there, is no file or is larger than
