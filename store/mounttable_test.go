@@ -63,7 +63,7 @@ func TestForeignPathInTheTableOfMounts(t *testing.T) {
 		"unmount": func() error { _, err := s.Unmount(ctx, box.ID, false); return err },
 		"force":   func() error { _, err := s.Unmount(ctx, box.ID, true); return err },
 		"mount":   func() error { _, err := s.Mount(ctx, box.ID, store.MountOptions{}); return err },
-		"delete":  func() error { return s.DeleteContainer(ctx, box.ID, store.DeleteOptions{}) },
+		"delete":  func() error { return s.DeleteContainer(ctx, box.ID, byForce) },
 	} {
 		for _, path := range []string{foreign, filepath.Dir(own), "/", "relative", filepath.Join(own, "..", "work")} {
 			list(path)

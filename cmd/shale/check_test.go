@@ -28,7 +28,7 @@ func TestCheckAndGC(t *testing.T) {
 		!strings.Contains(got.stdout, want) {
 		t.Errorf("%+v", got)
 	}
-	image := strings.TrimSpace(s.must("create-image", "--name", "app", layer))
+	image := strings.TrimSpace(s.must("create-image", "--bare", "--name", "app", layer))
 	stray := strings.TrimSpace(s.must("create-storage-layer"))
 	testutil.WriteFile(t, filepath.Join(s.dir, "item"), []byte("item"), 0o600)
 	s.must("set-image-data", "-f", filepath.Join(s.dir, "item"), image, "item")

@@ -77,3 +77,27 @@ func TestStoresAreMadeByWhatMakes(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// The roots may be links themselves, from the first command on.
+func TestRootsMayBeLinks(t *testing.T) {
+	s := newStore(t)
+	for _, root := range []string{"root", "run"} {
+		if err := os.Mkdir(filepath.Join(s.dir, "real-"+root), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink("real-"+root, filepath.Join(s.dir, root)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := s.try("layers"); got.status != statusNotFound {
+		t.Errorf("%+v", got)
+	}
+	s.must("create-layer", "--name", "first")
+	s.must("mount", "first")
+	s.must("unmount", "first")
+	if got := s.must("check"); got != "" {
+		t.Errorf("check: %q", got)
+	}
+	s.must("gc")
+	s.must("delete-layer", "first")
+}

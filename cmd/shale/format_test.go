@@ -21,13 +21,13 @@ func TestJSONIsOneValue(t *testing.T) {
 	}
 	base := s.id("create-layer", "--name", "base")
 	s.id("create-layer", "--name", "work", "base")
-	image := s.id("create-image", "--name", "image:1", "base")
+	image := s.id("create-image", "--bare", "--name", "image:1", "base")
 	s.id("create-container", "--name", "web", "image:1")
 	for _, args := range []string{
 		"layers", "images", "containers", "layer base", "image image:1", "container web", "exists base", "metadata web",
 		"get-names base", "list-layer-data base", "list-image-data image:1", "list-container-data web", "changes work",
 		"mount work", "mount work", "mounted work base", "unmount work", "unmount work base", "unmount work",
-		"layer-parent-owners base", "container-parent-owners web", "create-layer", "create-image base",
+		"layer-parent-owners base", "container-parent-owners web", "create-layer", "create-image --bare base",
 		"create-container --name web2 image:1", "add-names --name more base", "status", "version", "config", "usage",
 		"check",
 		"gc", "gc --dry-run", "storage-layers", "create-storage-layer", "delete-layer work",

@@ -336,7 +336,7 @@ func TestErrorsNameTheObject(t *testing.T) {
 func TestCompletionOfNames(t *testing.T) {
 	s := newStore(t)
 	id := s.id("create-layer", "--name", "base", "--name", "bottom")
-	s.must("create-image", "--name", "based", "base")
+	s.must("create-image", "--bare", "--name", "based", "base")
 	for _, c := range []struct {
 		args []string
 		want []string

@@ -37,14 +37,17 @@ func open(root, rel string, flags int, perm uint32) (int, error) {
 	if flags&unix.O_CREAT != 0 {
 		how.Mode = uint64(perm)
 	}
-	fd, err := openat2(unix.AT_FDCWD, path, &how)
-	if errors.Is(err, unix.ELOOP) { // on the way to root, most likely
+	fd, err := -1, error(unix.ELOOP)
+	if path != filepath.Clean(root) {
+		fd, err = openat2(unix.AT_FDCWD, path, &how)
+	}
+	if errors.Is(err, unix.ELOOP) { // root itself, or on the way to it, most likely
 		dir, rerr := At(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY)
 		if rerr != nil {
 			return -1, &os.PathError{Op: "open", Path: root, Err: rerr}
 		}
 		how.Resolve |= unix.RESOLVE_BENEATH
-		fd, err = openat2(dir, rel, &how)
+		fd, err = openat2(dir, filepath.Clean(rel), &how)
 		unix.Close(dir)
 	}
 	switch {

@@ -18,6 +18,8 @@ import (
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/internal/dirent"
+	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/layers"
 )
 
@@ -91,12 +93,12 @@ func Open(ctx context.Context, cfg config.Config) (*Roots, error) {
 // holdsStore reports whether a directory has something of a store, whatever its driver.
 // What can't be read is left to whoever opens it to speak of.
 func holdsStore(root string) bool {
-	entries, err := os.ReadDir(root)
+	entries, err := openat.List(root, ".")
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
-	return slices.ContainsFunc(entries, func(entry fs.DirEntry) bool {
-		driver, kind, _ := strings.Cut(entry.Name(), "-")
+	return slices.ContainsFunc(entries, func(entry dirent.Entry) bool {
+		driver, kind, _ := strings.Cut(entry.Name, "-")
 		return slices.Contains([]string{"", "layers", "images", "containers"}, kind) &&
 			slices.Contains([]string{"overlay", "overlay2", "vfs", "btrfs", "zfs"}, driver)
 	})
