@@ -5,7 +5,8 @@
 // It cuts CHANGELOG.md's section of what is unreleased into one for the version, writes
 // into every go.mod that asks for a module of ours that it asks for this version,
 // commits, and tags: v1.2.3 for the library, cmd/v1.2.3 for the programs, and so on. It
-// pushes nothing, and says how.
+// pushes nothing, and says how. It refuses a version that isn't newer than all others,
+// and a working tree that isn't committed.
 //
 // All of this happens in a clone, which comes home only when everything went well, and
 // with -dry-run not at all. With -proxy the modules are written into a directory as a Go
@@ -61,6 +62,9 @@ func release(version, proxy string, dryRun bool) (err error) {
 	if _, err := run(top, "git", "clone", "-q", top, clone); err != nil {
 		return err
 	}
+	if err := newest(clone, version); err != nil {
+		return err
+	}
 	if proxy == "" {
 		proxy = filepath.Join(work, "proxy")
 	} else if proxy, err = filepath.Abs(proxy); err != nil {
@@ -91,6 +95,22 @@ func release(version, proxy string, dryRun bool) (err error) {
 	}
 	fmt.Printf("git push --atomic origin HEAD %s\n", strings.Join(tags, " "))
 	return nil
+}
+
+// newest refuses a version that is there already, or older than another.
+func newest(clone, version string) error {
+	if _, err := run(clone, "git", "tag", version); err != nil {
+		return err
+	}
+	tags, err := run(clone, "git", "-c", "versionsort.suffix=-", "tag", "--list", "--sort=-version:refname", "v*")
+	if err != nil {
+		return err
+	}
+	if first, _, _ := strings.Cut(tags, "\n"); first != version {
+		return fmt.Errorf("%s comes before %s, which is there already", version, first)
+	}
+	_, err = run(clone, "git", "tag", "-d", version)
+	return err
 }
 
 // prepare makes of a clone what is to be committed, publishes it, and returns the tags.
