@@ -6,11 +6,13 @@
 //	vulncheck [MODULE DIRECTORY...]
 //
 // It exits with 1 when a module calls a function that a report is about. Reports about
-// other systems than Linux are left out.
+// other systems than Linux are left out. Where the reports or govulncheck can't be
+// downloaded it says so and exits with 0: a network that is away is no vulnerability.
 package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -25,8 +27,13 @@ const (
 	checker  = "golang.org/x/vuln/cmd/govulncheck@v1.6.0"
 )
 
+// errAway says that something couldn't be downloaded.
+var errAway = errors.New("no download")
+
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	if err := run(os.Args[1:]); errors.Is(err, errAway) {
+		fmt.Println("vulncheck: nothing was checked:", err)
+	} else if err != nil {
 		fmt.Fprintln(os.Stderr, "vulncheck:", err)
 		os.Exit(1)
 	}
@@ -42,18 +49,29 @@ func run(modules []string) error {
 	if err != nil {
 		return err
 	}
+	fmt.Println("reports of", date.Format(time.DateOnly))
+	if len(modules) == 0 {
+		modules = []string{"."}
+	}
+	return check(work, reports, modules)
+}
+
+// check runs govulncheck, which it builds in work, on modules by the reports of a
+// directory.
+func check(work, reports string, modules []string) error {
 	db := filepath.Join(work, "db")
 	n, err := index(reports, db)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d reports of %s\n", n, date.Format(time.DateOnly))
-	if len(modules) == 0 {
-		modules = []string{"."}
+	install := exec.Command("go", "install", checker)
+	install.Env = append(install.Environ(), "GOBIN="+work, "GOFLAGS=", "GOWORK=off")
+	if out, err := install.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: install %s: %w: %s", errAway, checker, err, out)
 	}
 	for _, dir := range modules {
-		fmt.Printf("%s:\n", dir)
-		cmd := exec.Command("go", "run", checker, "-db", "file://"+db, "-C", dir, "./...")
+		fmt.Printf("%s, by %d reports:\n", dir, n)
+		cmd := exec.Command(filepath.Join(work, "govulncheck"), "-db", "file://"+db, "-C", dir, "./...")
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Run(); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
@@ -72,7 +90,7 @@ func download(work string) (reports string, published time.Time, err error) {
 	cmd.Env = append(cmd.Environ(), "GOWORK=off")
 	out, err := cmd.Output()
 	if err != nil {
-		return "", published, fmt.Errorf("download %s: %w", database, err)
+		return "", published, fmt.Errorf("%w: %s: %w", errAway, database, err)
 	}
 	var module struct{ Dir, Info string }
 	if err := json.Unmarshal(out, &module); err != nil {
