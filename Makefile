@@ -20,7 +20,7 @@ GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 FUZZTIME = 30s
 
-.PHONY: build run test test-vm test-long fuzz test-arm64 lint bench peer-suite vulncheck sbom reproducible docs clean
+.PHONY: build run test test-workspace test-apart test-vm test-long fuzz test-arm64 lint bench peer-suite vulncheck sbom reproducible docs clean
 
 build: # one static binary, bin/shale
 	go build -trimpath -ldflags "-s -w -X main.workingCopy=$$(git describe --tags --always --dirty 2>/dev/null || true)" -o bin/ ./cmd/...
@@ -29,8 +29,13 @@ run: build # the main job on real input, from a tar to a mounted layer and back
 	go run ./hack/demo -shale bin/shale
 
 test: # everything, in a few minutes; as root more of it than otherwise
-	hack/scratch go run ./hack/test -timeout 15m -tags '$(OURTAGS)' $(TESTFLAGS) $(WORKSPACE)
-	cd tests/graphdriver && GOWORK=off ../../hack/scratch go test -tags '$(OURTAGS)' -bench . -benchtime 1x $(TESTFLAGS) ./...
+	@$(MAKE) --no-print-directory -j2 test-workspace test-apart
+
+test-workspace: # most tests wait for the disk or another process, so four packages at once
+	hack/scratch go run ./hack/test -p 4 -timeout 15m -tags '$(OURTAGS)' $(TESTFLAGS) $(WORKSPACE)
+
+test-apart: # the modules outside of go.work
+	cd tests/graphdriver && GOWORK=off ../../hack/scratch go test -tags '$(OURTAGS)' $(TESTFLAGS) ./...
 	cd tests/layerstore && GOWORK=off ../../hack/scratch go test $(TESTFLAGS) ./...
 	cd hack/bench && GOWORK=off go test -tags '$(PEERTAGS)' $(TESTFLAGS) .
 
@@ -42,6 +47,7 @@ test-vm: build # tests of quotas, fs-verity and SELinux in a virtual machine who
 
 test-long: # the same with all cases, as many crashes and as long a storm as a release wants, and everything again with the race detector
 	SHALE_LONG=1 hack/scratch go run ./hack/test -count=1 -timeout 180m -tags '$(OURTAGS)' $(TESTFLAGS) $(WORKSPACE)
+	cd tests/graphdriver && GOWORK=off ../../hack/scratch go test -count=1 -tags '$(OURTAGS)' -bench . -benchtime 1x $(TESTFLAGS) ./...
 	CGO_ENABLED=1 hack/scratch go run ./hack/test -race -count=1 -timeout 60m -tags '$(OURTAGS)' $(TESTFLAGS) $(WORKSPACE)
 
 fuzz: # every fuzz target, each for FUZZTIME

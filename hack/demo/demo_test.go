@@ -51,17 +51,6 @@ func demoCommand(t *testing.T, shale string, args ...string) (command *exec.Cmd,
 	return command, directory
 }
 
-func shaleBinary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "shale")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", path, "github.com/shalestore/shale/cmd/shale")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, output)
-	}
-	return path
-}
-
 func nothingLeft(t *testing.T, directory string) {
 	t.Helper()
 	left, err := os.ReadDir(directory)
@@ -75,7 +64,7 @@ func nothingLeft(t *testing.T, directory string) {
 
 func TestDemo(t *testing.T) {
 	testutil.Root(t)
-	shale, source := shaleBinary(t), smallSource(t)
+	shale, source := testutil.Shale(t), smallSource(t)
 	for _, driver := range []string{"overlay", "vfs"} {
 		t.Run(driver, func(t *testing.T) {
 			command, directory := demoCommand(t, shale, "--source", source, "--driver", driver)
@@ -96,7 +85,7 @@ func TestDemo(t *testing.T) {
 
 func TestDemoCleansUpAfterAnInterrupt(t *testing.T) {
 	testutil.Root(t)
-	shale, source := shaleBinary(t), smallSource(t)
+	shale, source := testutil.Shale(t), smallSource(t)
 	for _, moment := range []string{"input", "import", "change", "apply"} {
 		t.Run(moment, func(t *testing.T) {
 			command, directory := demoCommand(t, shale, "--source", source)

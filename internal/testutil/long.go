@@ -51,3 +51,14 @@ func Seed(t testing.TB) uint64 {
 	t.Logf("SHALE_SEED=%d", seed)
 	return seed
 }
+
+// Sample chooses among many cases that are alike: in a long run it takes all, and
+// otherwise each third, beginning with another one each time.
+func Sample(t testing.TB) func(n int) bool {
+	t.Helper()
+	if Long() {
+		return func(int) bool { return true }
+	}
+	first := int(Seed(t) % 3)
+	return func(n int) bool { return n%3 == first }
+}
