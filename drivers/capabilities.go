@@ -74,14 +74,6 @@ type Recoverer interface {
 	// Recover removes staged and deleted layers whose process is gone. It skips those of
 	// living processes.
 	Recover(ctx context.Context) error
-	// Leftovers returns the paths of what harms nobody and costs too much to look for at
-	// every start, each a file of its own on the driver's file system, for the caller to
-	// remove. The caller holds the layer lock.
-	Leftovers(ctx context.Context) ([]string, error)
-	// Probes returns the directories in which other programs try out the kernel and that
-	// look like layers, those in use among them. A dead process may have left a mount in
-	// one.
-	Probes(ctx context.Context) ([]string, error)
 }
 
 // PullStager is a driver in which partial pulls are staged: trees that somebody else puts
@@ -91,10 +83,6 @@ type PullStager interface {
 	// StagePull makes an empty place for one. opts.IDMap is for the owner of its root
 	// directory, and opts.Writable tells where the layer lies.
 	StagePull(ctx context.Context, opts StageOptions) (Pull, error)
-	// StalePulls returns the directories of those whose process is gone, and SweepPulls
-	// removes them. No lock is needed: each has its own.
-	StalePulls(ctx context.Context) ([]string, error)
-	SweepPulls(ctx context.Context) error
 }
 
 // Pull is a partial pull in the making. It is this process's as long as that lives, and
@@ -127,20 +115,10 @@ type Limiter interface {
 	Quota(ctx context.Context, id string) (quota.Limits, quota.Usage, error)
 }
 
-// Examiner is a driver that can tell what it keeps of a layer: where, how much, whether
-// it changed, whether it is as it must be; and put that right. Without it only a layer's
-// existence can be judged, it takes what Driver.Usage says, and of several stores that
-// have a layer only the first can be read.
-type Examiner interface {
-	// Examine lists what is wrong with a layer. lower holds the lists of IDs, nearest
-	// first, of which one may rightly lie beneath it; there is at least one, which is
-	// empty for a base layer. The caller holds the layer lock, shared at least. Errors
-	// are those of looking only.
-	Examine(ctx context.Context, id string, lower [][]string) ([]Flaw, error)
-	// Rewrite makes anew what Examine finds wrong, except what is Lost, for a layer that
-	// has the layers of the list beneath it. These must be sound. What it does is
-	// durable. The caller holds the layer lock exclusively.
-	Rewrite(ctx context.Context, id string, lower []string) error
+// Measurer is a driver that can tell what it keeps of a layer: where, how much, and
+// whether it changed. Without it a layer takes what Driver.Usage says, and of several
+// stores that have a layer only the first can be read.
+type Measurer interface {
 	// Footprint measures everything that the driver keeps of a layer and that goes with
 	// it: its content, which a walk or a quota tells, copies of what is beneath it, the
 	// driver's own files. Content that only lies elsewhere, in an additional layer store,
@@ -153,19 +131,6 @@ type Examiner interface {
 	// ContentIn is the directory for a layer with this ID in the store with this graph
 	// root. It needn't exist.
 	ContentIn(root, id string) string
-}
-
-// Flaw is one thing that is wrong with a layer's directory.
-type Flaw struct {
-	// Path is absolute.
-	Path string
-	What string
-	// Lost: the layer's own files are gone, or can't be reached, and Rewrite can't help.
-	Lost bool
-	// Lower is set when everything that the driver keeps agrees on one list of layers
-	// beneath, which exist, and it is none of those that were asked for: then the one who
-	// asked may be wrong.
-	Lower []string
 }
 
 // AdditionalLayers is a driver that can show layers of additional layer stores: file

@@ -86,9 +86,9 @@ func (s *Store) Apply(ctx context.Context, ref string, r io.Reader, progress fun
 }
 
 // filesStamp is another one after a layer's content was replaced, or it was mounted to be
-// written to: see drivers.Examiner. It is "" where the driver can't tell.
+// written to: see drivers.Measurer. It is "" where the driver can't tell.
 func (s *Store) filesStamp(ctx context.Context, id string) (string, error) {
-	if f, ok := s.driver.(drivers.Examiner); ok {
+	if f, ok := s.driver.(drivers.Measurer); ok {
 		return f.Stamp(ctx, id)
 	}
 	return "", nil

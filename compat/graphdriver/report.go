@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/examine"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/dedupe"
 	graphdriver "go.podman.io/storage/drivers"
@@ -62,10 +63,8 @@ func (d *driver[Cleanup, Staged]) ReadWriteDiskUsage(id string) (*directory.Disk
 // whatever process, stays as it is.
 func (d *driver[Cleanup, Staged]) Cleanup() error {
 	ctx := context.Background()
-	if stager, ok := d.own.(drivers.PullStager); ok {
-		if err := stager.SweepPulls(ctx); err != nil {
-			return translate(err)
-		}
+	if err := examine.Of(d.own).SweepPulls(ctx); err != nil {
+		return translate(err)
 	}
 	if homer, ok := d.own.(drivers.MountHome); ok {
 		if err := homer.ReleaseHome(ctx); err != nil && !errors.Is(err, errdefs.ErrInUse) {

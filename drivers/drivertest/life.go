@@ -295,7 +295,7 @@ func usage(b *bench) {
 // A footprint is what deleting the layer gives back, and the stamp tells of what may have
 // changed it.
 func footprint(b *bench) {
-	f, ok := b.driver.(drivers.Examiner)
+	f, ok := b.driver.(drivers.Measurer)
 	if !ok {
 		b.Skip("the driver measures no footprints")
 	}

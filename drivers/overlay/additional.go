@@ -6,15 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync/atomic"
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
@@ -30,10 +28,6 @@ type LayerStore struct {
 	// image's reference>/<TOC digest> instead of <path>/<TOC digest>.
 	WithReference bool
 }
-
-// additionalFile is a file in the directory of a layer that shows one of an additional
-// layer store; it holds the path of that one.
-const additionalFile = "additionallayer"
 
 // LookupAdditional asks the layer stores one after the other. A store that doesn't answer
 // as it should counts as one that doesn't have the layer.
@@ -66,7 +60,7 @@ func (d *Driver) AdditionalOf(_ context.Context, id string) (_ drivers.Additiona
 	if err != nil {
 		return nil, err
 	}
-	shown, err := readAdditional(dir)
+	shown, err := files.ReadAdditional(dir)
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w", id, err)
 	}
@@ -75,47 +69,6 @@ func (d *Driver) AdditionalOf(_ context.Context, id string) (_ drivers.Additiona
 	}
 	layer := &additionalLayer{driver: d, dir: shown}
 	return layer, layer.use()
-}
-
-// readAdditional returns the path in a layer's additionallayer file, "" for layers
-// without one.
-func readAdditional(dir string) (string, error) {
-	path, err := readSmall(filepath.Join(dir, additionalFile), unix.PathMax)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
-	}
-	if err == nil && (!filepath.IsAbs(string(path)) || filepath.Clean(string(path)) != string(path)) {
-		err = openat.Damaged(filepath.Join(dir, additionalFile), fmt.Sprintf("%q is no absolute path", path))
-	}
-	return string(path), err
-}
-
-// content is the directory with the files of the layer in dir. For a layer of an
-// additional layer store it lies there, and diff is a symlink to it; any other symlink is
-// errdefs.ErrCorrupt. What is written in the layer's directory is compared with where the
-// stores are and never followed elsewhere.
-func (d *Driver) content(dir string) (string, error) {
-	home, id := filepath.Split(dir)
-	rel := filepath.Join(id, "diff")
-	err := openat.IsDir(home, rel)
-	if err == nil || errors.Is(err, fs.ErrNotExist) { // who needs a missing one will see
-		return filepath.Join(dir, "diff"), nil
-	}
-	shown, aerr := readAdditional(dir)
-	if aerr != nil || shown == "" {
-		return "", err
-	}
-	target, terr := openat.Readlink(home, rel)
-	if terr != nil || target != filepath.Join(shown, "diff") {
-		return "", err
-	}
-	if !slices.ContainsFunc(d.opts.AdditionalLayerStores, func(s LayerStore) bool {
-		return strings.HasPrefix(shown, filepath.Clean(s.Path)+"/")
-	}) {
-		return "", openat.Damaged(filepath.Join(dir, "diff"),
-			fmt.Sprintf("it leads to %s, which is in no additional layer store of the configuration", target))
-	}
-	return target, nil
 }
 
 // additionalLayer is a layer in use, until Release.
@@ -194,7 +147,7 @@ func (s *stagedAdditional) point() error {
 	if err := os.Symlink(filepath.Join(s.layer.dir, "diff"), s.staged.Content()); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(s.Path(), additionalFile), s.layer.dir); err != nil {
+	if err := writeFile(filepath.Join(s.Path(), files.AdditionalFile), s.layer.dir); err != nil {
 		return err
 	}
 	return s.layer.use()

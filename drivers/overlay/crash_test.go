@@ -13,6 +13,7 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/drivers/overlay"
+	"github.com/shalestore/shale/drivers/overlay/examine"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/testutil"
 )
@@ -173,9 +174,9 @@ func afterCrash(t *testing.T, root string, d *overlay.Driver) {
 	if left, err := os.ReadDir(filepath.Join(root, "overlay/tempdirs")); err != nil || len(left) > 0 {
 		t.Errorf("left in tempdirs after recovery: %v (%v)", left, err)
 	}
-	stale, err := d.StalePulls(ctx)
+	stale, err := examine.Of(d).StalePulls(ctx)
 	must(t, err)
-	must(t, d.SweepPulls(ctx))
+	must(t, examine.Of(d).SweepPulls(ctx))
 	if left, err := os.ReadDir(filepath.Join(root, "overlay/staging")); err == nil && len(left) > 0 {
 		t.Errorf("of %q is left in staging: %v", stale, left)
 	}
@@ -205,7 +206,7 @@ func afterCrash(t *testing.T, root string, d *overlay.Driver) {
 	}
 	must(t, create(ctx, d, "child", "base"))
 	must(t, create(ctx, d, "new", "child"))
-	left, err := d.Leftovers(ctx)
+	left, err := examine.Of(d).Leftovers(ctx)
 	must(t, err)
 	for _, path := range left {
 		must(t, os.Remove(path))

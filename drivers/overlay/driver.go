@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/quota"
@@ -20,12 +21,6 @@ import (
 
 // Name is the driver's name in storage.conf and of its directory in the graph root.
 const Name = "overlay"
-
-// Names in the home that are no layers.
-const (
-	linkDir     = "l"
-	stagingDirs = "staging"
-)
 
 // Options are the driver's settings, decoded from storage.conf's
 // [storage.options.overlay].
@@ -68,7 +63,7 @@ type Options struct {
 // of its capabilities, and may be used by several goroutines at once.
 type Driver struct {
 	opts         Options
-	homes        drivers.Homes
+	homes        files.Homes
 	facts        facts
 	network      bool // an ordinary user's mount program works on a network file system
 	homePrepared atomic.Bool
@@ -94,11 +89,14 @@ func Factory(opts Options) drivers.Factory {
 // what fails says so when it is used.
 func Open(ctx context.Context, opts Options) (_ *Driver, err error) {
 	defer drivers.Describe(&err, Name)
-	homes, err := drivers.NewHomes(Name, "", opts.Place)
+	var stores []string
+	for _, store := range opts.AdditionalLayerStores {
+		stores = append(stores, store.Path)
+	}
+	homes, err := files.NewHomes(Name, opts.Place, stores)
 	if err != nil {
 		return nil, err
 	}
-	homes.Reserved = reserved
 	if opts.RunRoot != "" && !filepath.IsAbs(opts.RunRoot) {
 		return nil, fmt.Errorf("%s: %w: the path is not absolute", opts.RunRoot, errdefs.ErrInvalid)
 	}
@@ -120,7 +118,7 @@ func Open(ctx context.Context, opts Options) (_ *Driver, err error) {
 		}
 		if err != nil {
 			_ = os.Remove(filepath.Join(home, drivers.TempDirs))
-			_ = os.Remove(filepath.Join(home, linkDir))
+			_ = os.Remove(filepath.Join(home, files.LinkDir))
 			_ = os.Remove(home) // a home left behind would look like a store of this driver
 			return nil, err
 		}
@@ -135,7 +133,7 @@ func Open(ctx context.Context, opts Options) (_ *Driver, err error) {
 // makeHome makes a home with its l directory, which keeps it from being removed as empty,
 // and reports whether it wasn't there before.
 func makeHome(home string) (fresh bool, err error) {
-	links := filepath.Join(home, linkDir)
+	links := filepath.Join(home, files.LinkDir)
 	if _, err := os.Lstat(links); err == nil {
 		return false, nil
 	}
@@ -149,6 +147,9 @@ func makeHome(home string) (fresh bool, err error) {
 // Name is "overlay".
 func (d *Driver) Name() string { return Name }
 
+// Files are where the driver's layers are, for package examine.
+func (d *Driver) Files() files.Homes { return d.homes }
+
 // Close has nothing to give back.
 func (d *Driver) Close() error { return nil }
 
@@ -159,10 +160,3 @@ func (d *Driver) taken(id string) bool {
 		return unix.Access(filepath.Join(home, id), unix.F_OK) != unix.ENOENT
 	})
 }
-
-// reserved are the names that mean something else in the home.
-func reserved(name string) bool {
-	return name == linkDir || name == drivers.TempDirs || name == stagingDirs
-}
-
-func isID(name string) bool { return !reserved(name) && drivers.ValidateID(name) == nil }

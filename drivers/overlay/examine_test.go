@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shalestore/shale/drivers/overlay/examine"
 	"github.com/shalestore/shale/internal/testutil"
 )
 
@@ -49,10 +50,10 @@ func TestExamineAndRewrite(t *testing.T) {
 			must(t, damage(root))
 			beneath := map[string][]string{"base": nil, "child": {"base"}}
 			flaws := 0
-			examine := func() (text string) {
+			look := func() (text string) {
 				flaws = 0
 				for _, id := range []string{"base", "child"} {
-					found, err := d.Examine(t.Context(), id, [][]string{beneath[id]})
+					found, err := examine.Of(d).Examine(t.Context(), id, [][]string{beneath[id]})
 					must(t, err)
 					for _, f := range found {
 						flaws++
@@ -64,20 +65,20 @@ func TestExamineAndRewrite(t *testing.T) {
 				}
 				return text
 			}
-			if text := examine(); (flaws == 0) != (name == "nothing") {
+			if text := look(); (flaws == 0) != (name == "nothing") {
 				t.Errorf("found:\n%s", text)
 			}
 			for _, id := range []string{"base", "child"} {
-				must(t, d.Rewrite(t.Context(), id, beneath[id]))
+				must(t, examine.Of(d).Rewrite(t.Context(), id, beneath[id]))
 			}
-			if text := examine(); flaws > 0 {
+			if text := look(); flaws > 0 {
 				t.Errorf("after rewriting:\n%s", text)
 			}
 			info, err := d.Stat(t.Context(), "child")
 			if err != nil || len(info.Lower) != 1 || info.Lower[0] != filepath.Join(root, "overlay/base/diff") {
 				t.Errorf("%+v, %v", info, err)
 			}
-			if left, err := d.Leftovers(t.Context()); err != nil || len(left) > 0 {
+			if left, err := examine.Of(d).Leftovers(t.Context()); err != nil || len(left) > 0 {
 				t.Errorf("left: %v, %v", left, err)
 			}
 		})
@@ -97,17 +98,17 @@ func firstError(errs ...error) error {
 func TestExamineTellsTheRest(t *testing.T) {
 	testutil.Root(t)
 	root, d := freshStore(t)
-	found, err := d.Examine(t.Context(), "child", [][]string{{"other"}})
+	found, err := examine.Of(d).Examine(t.Context(), "child", [][]string{{"other"}})
 	if err != nil || len(found) != 1 || len(found[0].Lower) != 1 || found[0].Lower[0] != "base" {
 		t.Errorf("%+v, %v", found, err)
 	}
-	found, err = d.Examine(t.Context(), "base", [][]string{{"child"}})
+	found, err = examine.Of(d).Examine(t.Context(), "base", [][]string{{"child"}})
 	if err != nil || len(found) != 1 || found[0].Lower == nil || len(found[0].Lower) != 0 {
 		t.Errorf("%+v, %v", found, err)
 	}
 	must(t, os.RemoveAll(filepath.Join(root, "overlay/child/diff")))
 	for _, id := range []string{"child", "nothing"} {
-		found, err = d.Examine(t.Context(), id, [][]string{{"base"}})
+		found, err = examine.Of(d).Examine(t.Context(), id, [][]string{{"base"}})
 		if err != nil || len(found) != 1 || !found[0].Lost {
 			t.Errorf("%s: %+v, %v", id, found, err)
 		}

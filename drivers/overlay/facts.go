@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/internal/openat"
 )
 
@@ -62,7 +63,7 @@ func (d *Driver) recorded(feature string) (yes bool, why string, known bool) {
 		return false, "", false
 	}
 	for _, yes := range []bool{true, false} {
-		data, err := readSmall(d.factPath(feature, yes), 1<<16)
+		data, err := files.ReadSmall(d.factPath(feature, yes), 1<<16)
 		if err == nil {
 			return yes, string(data), true
 		}

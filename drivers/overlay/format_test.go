@@ -12,6 +12,7 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/drivers/overlay"
+	"github.com/shalestore/shale/drivers/overlay/examine"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 	"github.com/shalestore/shale/mount"
@@ -116,7 +117,7 @@ func TestThePeersLayers(t *testing.T) {
 		}
 	}
 	must(t, mount.Unmount(target))
-	if left, err := d.Leftovers(t.Context()); err != nil || len(left) > 0 {
+	if left, err := examine.Of(d).Leftovers(t.Context()); err != nil || len(left) > 0 {
 		t.Errorf("leftovers %v in a sound store (%v)", left, err)
 	}
 	trash, err := d.Delete(t.Context(), "ours")
@@ -364,7 +365,7 @@ func TestDeleteTakesOnlyItsOwnShortName(t *testing.T) {
 	if _, err := os.Readlink(filepath.Join(root, "overlay/l", string(base))); err != nil {
 		t.Error(err)
 	}
-	left, err := d.Leftovers(t.Context())
+	left, err := examine.Of(d).Leftovers(t.Context())
 	must(t, err)
 	if len(left) != 1 {
 		t.Errorf("the deleted layer's own short name was to be left: %v", left)

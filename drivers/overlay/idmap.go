@@ -41,7 +41,7 @@ func (d *Driver) ShiftsLayer(ctx context.Context, id string) (_ bool, err error)
 	if err != nil {
 		return false, err
 	}
-	parents, err := d.parents(ctx, dir)
+	parents, err := d.homes.Parents(ctx, dir)
 	if err != nil {
 		return false, err
 	}
@@ -178,7 +178,7 @@ func (s *staged) remapSpec(ctx context.Context) (mount.Spec, error) {
 	if spec.Attr, spec.Data, err = d.options(ctx, drivers.MountOptions{Volatile: true}); err != nil {
 		return spec, err
 	}
-	spec.Lower, err = d.lowers(ctx, s.Path())
+	spec.Lower, err = d.homes.Lowers(ctx, s.Path())
 	if len(spec.Lower) == 0 {
 		spec.Lower = []string{filepath.Join(s.Path(), "empty")}
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/drivers/overlay"
+	"github.com/shalestore/shale/drivers/overlay/examine"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/testutil"
@@ -262,7 +263,7 @@ func TestQuotaOfReplacedContent(t *testing.T) {
 			must(t, os.Remove(filepath.Join(dir, name)))
 		}
 		must(t, os.RemoveAll(info.Work))
-		must(t, d.Rewrite(t.Context(), "limited", []string{"base"}))
+		must(t, examine.Of(d).Rewrite(t.Context(), "limited", []string{"base"}))
 		check("rewritten")
 
 		s, err = d.Stage(t.Context(), "base", drivers.StageOptions{Writable: true, Content: "limited",

@@ -42,7 +42,7 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 		return mount.Spec{}, err
 	}
 	diff := filepath.Join(dir, "diff")
-	content, err := d.content(dir)
+	content, err := d.homes.Content(dir)
 	if err != nil {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 	}
@@ -51,7 +51,7 @@ func (d *Driver) mountSpec(ctx context.Context, id string, opts drivers.MountOpt
 	if spec.Attr, spec.Data, err = d.options(ctx, opts); err != nil {
 		return mount.Spec{}, fmt.Errorf("layer %s: %w", id, err)
 	}
-	if spec.Lower, err = d.lowers(ctx, dir); err != nil {
+	if spec.Lower, err = d.homes.Lowers(ctx, dir); err != nil {
 		return mount.Spec{}, err
 	}
 	if len(spec.Lower) == 0 {

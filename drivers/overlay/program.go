@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/atomicfile"
 	"github.com/shalestore/shale/mount"
@@ -76,7 +77,7 @@ func (d *Driver) maskOnNetwork() {
 // refuses to read such layers without one.
 func (d *Driver) rememberProgram() error {
 	path := filepath.Join(d.homes.Own[0], programFlag)
-	said, err := readSmall(path, 16)
+	said, err := files.ReadSmall(path, 16)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/lockfile"
@@ -56,12 +57,12 @@ func (d *Driver) StagePull(ctx context.Context, opts drivers.StageOptions) (_ dr
 	if err := makeDir(filepath.Join(built, pullContent), root); err != nil {
 		return nil, err
 	}
-	lock, err := lockfile.TryAcquire(filepath.Join(built, stagingLock), lockfile.Exclusive)
+	lock, err := lockfile.TryAcquire(filepath.Join(built, files.StagingLock), lockfile.Exclusive)
 	if err != nil {
 		return nil, err
 	}
-	staging := filepath.Join(home, stagingDirs)
-	dir := filepath.Join(staging, newLink())
+	staging := filepath.Join(home, files.StagingDirs)
+	dir := filepath.Join(staging, files.NewLink())
 	err = os.Mkdir(staging, 0o700)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		err = drivers.Rename(built, dir)
@@ -93,7 +94,7 @@ func (p *pull) Install(ctx context.Context, id string, ownRoot bool) (_ drivers.
 	}
 	diff := filepath.Join(dir, "diff")
 	if !ownRoot && p.driver.opts.ForceMask == nil {
-		parents, err := p.driver.parents(ctx, dir)
+		parents, err := p.driver.homes.Parents(ctx, dir)
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/examine"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/testutil"
 )
@@ -22,8 +23,8 @@ func TestPartialPull(t *testing.T) {
 	p, err := d.StagePull(ctx, drivers.StageOptions{})
 	must(t, err)
 	testutil.Tree(t, p.Content(), "pulled=1")
-	stale, err := open(t, place(root)).(drivers.PullStager).StalePulls(ctx)
-	must(t, errors.Join(err, d.SweepPulls(ctx)))
+	stale, err := examine.Of(open(t, place(root))).StalePulls(ctx)
+	must(t, errors.Join(err, examine.Of(d).SweepPulls(ctx)))
 	if len(stale) > 0 || filepath.Dir(p.Content()) != p.Scratch() || filepath.Dir(p.Scratch()) != staging {
 		t.Errorf("stale: %q; content %s, scratch %s", stale, p.Content(), p.Scratch())
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
@@ -27,11 +28,11 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 	var shown []string
 	for _, home := range d.homes.Own {
 		dir := filepath.Join(home, id)
-		link, err := readLink(dir)
+		link, err := files.ReadLink(dir)
 		if err != nil && unix.Access(dir, unix.F_OK) == unix.ENOENT {
 			continue
 		}
-		if path, err := readAdditional(dir); err == nil && path != "" {
+		if path, err := files.ReadAdditional(dir); err == nil && path != "" {
 			shown = append(shown, path)
 		}
 		if err == nil || openat.IsDir(home, id) == nil { // a link in its place goes, and nothing else
@@ -54,11 +55,11 @@ func (d *Driver) Delete(ctx context.Context, id string) (drivers.Trash, error) {
 func (d *Driver) bury(ctx context.Context, home, id, link string) (*tempdir.Dir, error) {
 	// The link file may be damaged or name what isn't this layer's; then the symlink
 	// stays, for Leftovers.
-	if links, err := openLinks(home); err == nil && link != "" {
-		if links.leadsTo(link, id) {
-			err = links.remove(link)
+	if links, err := files.OpenLinks(home); err == nil && link != "" {
+		if links.LeadsTo(link, id) {
+			err = links.Remove(link)
 		}
-		links.close()
+		links.Close()
 		if err != nil {
 			return nil, err
 		}

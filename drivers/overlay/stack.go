@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
 )
@@ -32,18 +33,18 @@ func (d *Driver) StageOn(ctx context.Context, lower drivers.Staged, parent strin
 // findLower learns what the layer lies on, and returns the parent's root directory.
 func (s *staged) findLower(ctx context.Context) (root string, err error) {
 	if p := s.stagedParent; p != nil {
-		s.lower = chain{ids: append([]string{s.parent}, p.lower.ids...),
-			links: append([]string{p.link}, p.lower.links...)}
+		s.lower = files.Chain{IDs: append([]string{s.parent}, p.lower.IDs...),
+			Links: append([]string{p.link}, p.lower.Links...)}
 		return p.Content(), nil
 	}
 	dir, _, err := s.driver.homes.Find(s.parent)
 	if err != nil {
 		return "", fmt.Errorf("parent %w", err)
 	}
-	if s.lower, err = s.driver.chainOf(ctx, s.parent, dir); err != nil {
+	if s.lower, err = s.driver.homes.ChainOf(ctx, s.parent, dir); err != nil {
 		return "", err
 	}
-	return s.driver.content(dir)
+	return s.driver.homes.Content(dir)
 }
 
 // TakeRoot gives the root directory the owner and mode of the staged parent's.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/openat"
@@ -51,7 +52,7 @@ func (d *Driver) stage(ctx context.Context, parent string, stagedParent *staged,
 		return nil, fmt.Errorf("overlay: %w", err)
 	}
 	s := &staged{Aside: aside, driver: d, home: home, parent: parent, stagedParent: stagedParent,
-		link: newLink(), quota: quotas, limits: limits}
+		link: files.NewLink(), quota: quotas, limits: limits}
 	err = s.build(ctx, opts)
 	if err = s.beyondLimits(err); err != nil {
 		_ = s.Discard()
@@ -69,7 +70,7 @@ type staged struct {
 
 	parent     string
 	parentLink string // proves at Commit that parent is still the same layer
-	lower      chain
+	lower      files.Chain
 	// stagedParent is the parent while it isn't in place; nil for one that was at Stage.
 	stagedParent *staged
 
@@ -95,11 +96,11 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 		if err != nil {
 			return err
 		}
-		if len(s.lower.ids) > mount.MaxLower {
+		if len(s.lower.IDs) > mount.MaxLower {
 			return fmt.Errorf("on top of %s: %w: it has %d layers beneath it, and the kernel mounts at most %d",
-				s.parent, errdefs.ErrInvalid, len(s.lower.ids)-1, mount.MaxLower)
+				s.parent, errdefs.ErrInvalid, len(s.lower.IDs)-1, mount.MaxLower)
 		}
-		s.parentLink = s.lower.links[0]
+		s.parentLink = s.lower.Links[0]
 		if root, err = rootAttributes(parentRoot); err != nil {
 			return err
 		}
@@ -134,7 +135,7 @@ func (s *staged) build(ctx context.Context, opts drivers.StageOptions) error {
 	if s.parent == "" {
 		dirs = append(dirs, "empty")
 	} else {
-		files["lower"], files["lower-layers"] = s.lower.lowerFile(), s.lower.lowerLayersFile()
+		files["lower"], files["lower-layers"] = s.lower.LowerFile(), s.lower.LowerLayersFile()
 	}
 	plain = plain && private == outer
 	for _, name := range dirs {
@@ -158,16 +159,15 @@ func (s *staged) copyContent(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("content of %w", err)
 	}
-	if shown, err := readAdditional(dir); err != nil || shown != "" {
+	if shown, err := files.ReadAdditional(dir); err != nil || shown != "" {
 		return errors.Join(errdefs.OtherStore{Kind: errdefs.Layer, ID: id, Store: shown,
 			Why: "an additional layer store"}, err)
 	}
-	homes, err := s.driver.openHomes()
+	generations, err := s.driver.homes.Generations(dir)
 	if err != nil {
 		return err
 	}
-	defer homes.close()
-	for _, from := range homes.appendGenerations([]string{filepath.Join(dir, "diff")}, homes.of(dir), id) {
+	for _, from := range generations {
 		to := filepath.Join(s.Path(), filepath.Base(from))
 		if to != s.Content() {
 			if err := os.Mkdir(to, 0o700); err != nil {
@@ -194,11 +194,11 @@ func (s *staged) Commit(ctx context.Context, id string) (err error) {
 	if err := s.ready(ctx, id); err != nil {
 		return err
 	}
-	links, err := openLinks(s.home)
+	links, err := files.OpenLinks(s.home)
 	if err != nil {
 		return err
 	}
-	defer links.close()
+	defer links.Close()
 	if err := s.sameParent(links); err != nil {
 		return err
 	}
@@ -210,12 +210,12 @@ func (s *staged) Commit(ctx context.Context, id string) (err error) {
 	if err := s.renewLimits(); err != nil {
 		return err
 	}
-	if err := links.make(s.link, id); err != nil {
+	if err := links.Make(s.link, id); err != nil {
 		return err
 	}
 	step.Reached(ctx, "overlay: short name made")
-	if err := s.Place(ctx, s.driver, id, filepath.Join(s.home, id), links.path, s.home); err != nil {
-		return errors.Join(err, links.remove(s.link))
+	if err := s.Place(ctx, s.driver, id, filepath.Join(s.home, id), links.Path, s.home); err != nil {
+		return errors.Join(err, links.Remove(s.link))
 	}
 	s.ownProject = false // it is the layer's now
 	return nil
@@ -231,11 +231,11 @@ func (s *staged) ready(ctx context.Context, id string) error {
 
 // sameParent checks that the parent is the very layer that it was at Stage: a layer's
 // short name is never used twice.
-func (s *staged) sameParent(links links) error {
+func (s *staged) sameParent(links files.Links) error {
 	if s.parent == "" {
 		return nil
 	}
-	if links.leadsTo(s.parentLink, s.parent) {
+	if links.LeadsTo(s.parentLink, s.parent) {
 		return nil
 	}
 	// Its symlink is lost, or in another home.
@@ -243,7 +243,7 @@ func (s *staged) sameParent(links links) error {
 	if err != nil {
 		return fmt.Errorf("parent %w", err)
 	}
-	if link, err := readLink(dir); err != nil || link != s.parentLink {
+	if link, err := files.ReadLink(dir); err != nil || link != s.parentLink {
 		return fmt.Errorf("parent layer %s: %w: it was deleted and made anew meanwhile", s.parent, errdefs.ErrNotFound)
 	}
 	return nil
@@ -259,7 +259,7 @@ func (s *staged) Replace(ctx context.Context, id string) (_ drivers.Trash, err e
 	if err != nil {
 		return nil, err
 	}
-	if shown, err := readAdditional(dir); err != nil || shown != "" {
+	if shown, err := files.ReadAdditional(dir); err != nil || shown != "" {
 		return nil, errors.Join(errdefs.OtherStore{Kind: errdefs.Layer, ID: id, Store: shown,
 			Why: "an additional layer store"}, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/internal/diskusage"
 	"golang.org/x/sys/unix"
 )
@@ -22,15 +23,15 @@ func (d *Driver) Stat(ctx context.Context, id string) (_ drivers.Info, err error
 	if err != nil {
 		return drivers.Info{}, err
 	}
-	parents, err := d.parents(ctx, dir)
+	parents, err := d.homes.Parents(ctx, dir)
 	if err != nil {
 		return drivers.Info{}, err
 	}
-	lowers, err := d.lowersOf(dir, parents)
+	lowers, err := d.homes.LowersOf(dir, parents)
 	if err != nil {
 		return drivers.Info{}, err
 	}
-	own, err := d.content(dir)
+	own, err := d.homes.Content(dir)
 	if err != nil {
 		return drivers.Info{}, fmt.Errorf("layer %s: %w", id, err)
 	}
@@ -68,7 +69,7 @@ func (d *Driver) Usage(ctx context.Context, id string) (_ drivers.Usage, err err
 	if err != nil {
 		return drivers.Usage{}, err
 	}
-	own, err := d.content(dir)
+	own, err := d.homes.Content(dir)
 	if err != nil {
 		return drivers.Usage{}, fmt.Errorf("layer %s: %w", id, err)
 	}
@@ -82,7 +83,7 @@ func (d *Driver) Usage(ctx context.Context, id string) (_ drivers.Usage, err err
 // List returns the directories of the homes that can be layers.
 func (d *Driver) List(ctx context.Context) ([]string, error) {
 	ids, err := d.homes.List(ctx)
-	return slices.DeleteFunc(ids, isProbe), err
+	return slices.DeleteFunc(ids, files.IsProbe), err
 }
 
 // Status gives the lines that `podman info` shows under graphStatus. What can't be found

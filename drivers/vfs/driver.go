@@ -34,7 +34,7 @@ type Options struct {
 }
 
 // Driver is the vfs driver of one store. It implements drivers.Driver, Recoverer and
-// Examiner, and may be used by several goroutines at once.
+// Measurer, and may be used by several goroutines at once.
 type Driver struct{ homes drivers.Homes }
 
 // Factory makes the driver known to a registry, with its settings; the place comes from
@@ -169,22 +169,6 @@ func (d *Driver) Stamp(_ context.Context, id string) (_ string, err error) {
 	return stamp, nil
 }
 
-// Examine tells whether the layer is there; there is nothing else to it.
-func (d *Driver) Examine(ctx context.Context, id string, _ [][]string) ([]drivers.Flaw, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	_, _, err := d.homes.Find(id)
-	if errors.Is(err, errdefs.ErrNotFound) {
-		return []drivers.Flaw{{Path: d.homes.Dir(d.homes.Own[0], id), What: "the layer's directory is missing",
-			Lost: true}}, nil
-	}
-	return nil, err
-}
-
-// Rewrite has nothing that it could rewrite.
-func (d *Driver) Rewrite(context.Context, string, []string) error { return nil }
-
 // List returns the directories that can be layers.
 func (d *Driver) List(ctx context.Context) ([]string, error) { return d.homes.List(ctx) }
 
@@ -210,9 +194,3 @@ func (d *Driver) Delete(ctx context.Context, id string) (_ drivers.Trash, err er
 
 // Recover removes what dead processes left in tempdirs.
 func (d *Driver) Recover(ctx context.Context) error { return d.homes.Recover(ctx) }
-
-// Leftovers has nothing to find: what processes leave behind is in tempdirs.
-func (d *Driver) Leftovers(context.Context) ([]string, error) { return nil, nil }
-
-// Probes has nothing to find: nobody tries anything out here.
-func (d *Driver) Probes(context.Context) ([]string, error) { return nil, nil }

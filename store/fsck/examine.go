@@ -9,6 +9,7 @@ import (
 
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/examine"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/bigdata"
@@ -104,8 +105,12 @@ func (c *checker) layerFlaw(layer layers.Layer, flaw flaw, misled map[string]boo
 	}
 	f := c.add(KindLayer, layer.ID, remedy, "%s", what)
 	f.Path = flaw.path
-	if e, ok := c.Driver.(drivers.Examiner); ok && layer.ReadOnly && flaw.kind == noContent {
-		f.Path = e.ContentIn(layer.Store(), layer.ID) // the driver has looked everywhere
+	if e, ok := c.Driver.(drivers.Measurer); ok && flaw.kind == noContent && (layer.ReadOnly || flaw.path == "") {
+		root := layer.Store() // the driver has looked everywhere
+		if root == "" {
+			root = filepath.Dir(c.Layers.Config().Dir)
+		}
+		f.Path = e.ContentIn(root, layer.ID)
 	}
 	f.inOther(layer.ReadOnly)
 	switch f.Remedy {
@@ -170,25 +175,23 @@ func (c *checker) examine(ctx context.Context, l *layers.ReadTx, layer layers.La
 	case !whole:
 		flaws = append(flaws, flaw{kind: brokenChain, what: "its parents go in a circle"})
 	}
-	if e, ok := c.Driver.(drivers.Examiner); ok {
-		beneath := [][]string{ids(chain[1:])}
-		if !whole {
-			beneath[0] = []string{layer.Parent}
-		}
-		found, err := e.Examine(ctx, layer.ID, beneath)
-		if err != nil {
+	beneath := [][]string{ids(chain[1:])}
+	if !whole {
+		beneath[0] = []string{layer.Parent}
+	}
+	found, err := examine.Of(c.Driver).Examine(ctx, layer.ID, beneath)
+	if err != nil {
+		return nil, err
+	}
+	if whole && len(found) > 0 { // it may be a copy, which is rare and takes a look at all records
+		if beneath, err = mayLieBeneath(l, chain); err != nil {
 			return nil, err
 		}
-		if whole && len(found) > 0 { // it may be a copy, which is rare and takes a look at all records
-			if beneath, err = mayLieBeneath(l, chain); err != nil {
-				return nil, err
-			}
-			if found, err = e.Examine(ctx, layer.ID, beneath); err != nil {
-				return nil, err
-			}
+		if found, err = examine.Of(c.Driver).Examine(ctx, layer.ID, beneath); err != nil {
+			return nil, err
 		}
-		flaws = append(flaws, sorted(found, layer.Parent, whole)...)
 	}
+	flaws = append(flaws, sorted(found, layer.Parent, whole)...)
 	lost := slices.ContainsFunc(flaws, func(f flaw) bool { return f.kind == noContent })
 	if !lost && !layer.ReadOnly && c.elsewhere(layer.ID) {
 		lost = true
@@ -233,7 +236,7 @@ func (c *checker) examine(ctx context.Context, l *layers.ReadTx, layer layers.La
 // elsewhere reports whether the driver knows a layer with this ID, and only in read-only
 // stores.
 func (c *checker) elsewhere(id string) bool {
-	examiner, ok := c.Driver.(drivers.Examiner)
+	examiner, ok := c.Driver.(drivers.Measurer)
 	places := c.Layers.Config()
 	if !ok || len(places.ReadOnly) == 0 {
 		return false
@@ -250,7 +253,7 @@ func (c *checker) elsewhere(id string) bool {
 
 // sorted gives the driver's flaws their kinds. While the records don't say what lies
 // beneath, nothing can be said about lists of that.
-func sorted(found []drivers.Flaw, parent string, chainKnown bool) (flaws []flaw) {
+func sorted(found []examine.Flaw, parent string, chainKnown bool) (flaws []flaw) {
 	for _, f := range found {
 		flaw := flaw{kind: smallFiles, path: f.Path, what: f.What, parents: f.Lower}
 		switch {
@@ -308,7 +311,7 @@ func ids(all []layers.Layer) []string {
 
 // mend has the driver make the small files of a layer anew. Layers beneath go first.
 func (c *checker) mend(ctx context.Context, l *layers.ReadTx, id string) error {
-	e := c.Driver.(drivers.Examiner) // which has found what is to be mended
+	e := examine.Of(c.Driver)
 	chain, err := l.Chain(id)
 	if err != nil {
 		return err

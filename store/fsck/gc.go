@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/shalestore/shale/containers"
-	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/examine"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/diskusage"
@@ -86,9 +86,7 @@ func (c *checker) discard(ctx context.Context, findings []Finding) error {
 	for _, root := range c.Layers.TempRoots() {
 		errs = append(errs, tempdir.Sweep(ctx, root))
 	}
-	if p, ok := c.Driver.(drivers.PullStager); ok {
-		errs = append(errs, p.SweepPulls(ctx))
-	}
+	errs = append(errs, examine.Of(c.Driver).SweepPulls(ctx))
 	probes, err := c.probes(ctx)
 	errs = append(errs, err)
 	for _, dir := range probes {

@@ -113,7 +113,7 @@ func (r *repair) sources(ctx context.Context, id string, exact bool) (all []sour
 // has its ID, from its tar-split file only.
 func (r *repair) otherTar(layer layers.Layer) func(context.Context, io.Writer) error {
 	return func(ctx context.Context, w io.Writer) error {
-		examiner, ok := r.Driver.(drivers.Examiner)
+		examiner, ok := r.Driver.(drivers.Measurer)
 		if !ok {
 			return fmt.Errorf("layer %s: reading it in another store: %w by the driver", layer.ID,
 				errdefs.ErrUnsupported)

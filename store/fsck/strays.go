@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/shalestore/shale/catalog"
-	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/examine"
 	"github.com/shalestore/shale/internal/bigdata"
 	"github.com/shalestore/shale/internal/ident"
 	"github.com/shalestore/shale/internal/tempdir"
@@ -82,10 +82,8 @@ func (c *checker) strays(ctx context.Context, l *layers.ReadTx) (s strays, err e
 	}
 	slices.Sort(s.files)
 	slices.Sort(s.spared)
-	if p, ok := c.Driver.(drivers.Recoverer); ok {
-		left, err := p.Leftovers(ctx)
-		s.files, errs = append(s.files, left...), append(errs, err)
-	}
+	left, err := examine.Of(c.Driver).Leftovers(ctx)
+	s.files, errs = append(s.files, left...), append(errs, err)
 	return s, errors.Join(errs...)
 }
 
@@ -269,11 +267,8 @@ func (c *checker) stale(ctx context.Context) (all []string, err error) {
 		}
 		all = append(all, stale...)
 	}
-	if p, ok := c.Driver.(drivers.PullStager); ok {
-		stale, err := p.StalePulls(ctx)
-		return append(all, stale...), err
-	}
-	return all, nil
+	stale, err := examine.Of(c.Driver).StalePulls(ctx)
+	return append(all, stale...), err
 }
 
 // checkStale reports what processes that are gone have staged: what was stale before and
@@ -305,11 +300,7 @@ const probeAge = time.Minute
 // one that asks for ID-mapped mounts is made under no lock at all, when a layer is first
 // created, so only age tells that it was left.
 func (c *checker) probes(ctx context.Context) ([]string, error) {
-	recoverer, ok := c.Driver.(drivers.Recoverer)
-	if !ok {
-		return nil, nil
-	}
-	probes, err := recoverer.Probes(ctx)
+	probes, err := examine.Of(c.Driver).Probes(ctx)
 	old := time.Now().Add(-probeAge)
 	return slices.DeleteFunc(probes, func(dir string) bool {
 		info, err := os.Lstat(dir)

@@ -111,7 +111,7 @@ func inParallel(ctx context.Context, n int, fn func(int)) {
 
 // stamp tells everything of a layer from what it was, or is "".
 func (m meter) stamp(ctx context.Context, layer layers.Layer) (string, error) {
-	f, ok := m.Driver.(drivers.Examiner)
+	f, ok := m.Driver.(drivers.Measurer)
 	if !ok {
 		return "", nil
 	}
@@ -161,7 +161,7 @@ func (m meter) measure(ctx context.Context, layer layers.Layer) (footprint, erro
 
 // files measures what the driver keeps of a layer.
 func (m meter) files(ctx context.Context, id string) (drivers.Footprint, error) {
-	if f, ok := m.Driver.(drivers.Examiner); ok {
+	if f, ok := m.Driver.(drivers.Measurer); ok {
 		return f.Footprint(ctx, id)
 	}
 	usage, err := m.Driver.Usage(ctx, id)

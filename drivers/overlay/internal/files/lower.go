@@ -1,4 +1,4 @@
-package overlay
+package files
 
 import (
 	"context"
@@ -17,16 +17,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxLowerFile bounds what is read of lower and lower-layers: as many of the longest IDs
+// MaxLowerFile bounds what is read of lower and lower-layers: as many of the longest IDs
 // as can be stacked.
-const maxLowerFile = (mount.MaxLower + 1) * (drivers.MaxIDLength + 1)
+const MaxLowerFile = (mount.MaxLower + 1) * (drivers.MaxIDLength + 1)
 
-// parents returns the IDs of all layers beneath the one in dir, nearest first: from
+// Parents returns the IDs of all layers beneath the one in dir, nearest first: from
 // lower-layers, or for layers made by containers/storage before 1.63 from lower.
-func (d *Driver) parents(ctx context.Context, dir string) ([]string, error) {
+func (h Homes) Parents(ctx context.Context, dir string) ([]string, error) {
 	ids, err := readLowerLayers(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return d.parentsByLink(ctx, dir)
+		return h.ParentsByLink(ctx, dir)
 	}
 	return ids, err
 }
@@ -34,43 +34,44 @@ func (d *Driver) parents(ctx context.Context, dir string) ([]string, error) {
 // readLowerLayers returns the IDs in the lower-layers file.
 func readLowerLayers(dir string) ([]string, error) {
 	path := filepath.Join(dir, "lower-layers")
-	data, err := readSmall(path, maxLowerFile)
+	data, err := ReadSmall(path, MaxLowerFile)
 	if err != nil {
 		return nil, err
 	}
 	ids := strings.Split(string(data), ":")
 	for _, id := range ids {
-		if !isID(id) {
+		if !IsID(id) {
 			return nil, fmt.Errorf("%s: %w: %q is no layer ID", path, errdefs.ErrCorrupt, id)
 		}
 	}
 	return ids, nil
 }
 
-func (d *Driver) parentsByLink(ctx context.Context, dir string) ([]string, error) {
-	links, err := readLower(dir)
+// ParentsByLink is Parents from lower alone.
+func (h Homes) ParentsByLink(ctx context.Context, dir string) ([]string, error) {
+	links, err := ReadLower(dir)
 	if err != nil {
 		return nil, err
 	}
-	return d.resolveLinks(ctx, dir, links)
+	return h.resolveLinks(ctx, dir, links)
 }
 
 // resolveLinks finds the layers that the short names in the lower file of the layer in
 // dir stand for.
-func (d *Driver) resolveLinks(ctx context.Context, dir string, links []string) (ids []string, err error) {
+func (h Homes) resolveLinks(ctx context.Context, dir string, links []string) (ids []string, err error) {
 	ids = make([]string, len(links))
 	for i, link := range links {
-		if ids[i], err = d.resolveLink(ctx, link); err != nil {
+		if ids[i], err = h.resolveLink(ctx, link); err != nil {
 			return nil, fmt.Errorf("%s: %w", filepath.Join(dir, "lower"), err)
 		}
 	}
 	return ids, nil
 }
 
-// readLower returns the short names in the lower file; a layer without one has no parent.
-func readLower(dir string) ([]string, error) {
+// ReadLower returns the short names in the lower file; a layer without one has no parent.
+func ReadLower(dir string) ([]string, error) {
 	path := filepath.Join(dir, "lower")
-	data, err := readSmall(path, maxLowerFile)
+	data, err := ReadSmall(path, MaxLowerFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -79,8 +80,8 @@ func readLower(dir string) ([]string, error) {
 	}
 	links := strings.Split(string(data), ":")
 	for i, entry := range links {
-		link, ok := strings.CutPrefix(entry, linkDir+"/")
-		if !ok || !validLink(link) {
+		link, ok := strings.CutPrefix(entry, LinkDir+"/")
+		if !ok || !ValidLink(link) {
 			return nil, fmt.Errorf("%s: %w: %q is no link name", path, errdefs.ErrCorrupt, entry)
 		}
 		links[i] = link
@@ -88,89 +89,89 @@ func readLower(dir string) ([]string, error) {
 	return links, nil
 }
 
-// chain is what a child of a layer has beneath it, in both forms that are written down.
+// Chain is what a child of a layer has beneath it, in both forms that are written down.
 // The slices start with the layer itself.
-type chain struct {
-	ids   []string
-	links []string
+type Chain struct {
+	IDs   []string
+	Links []string
 }
 
-// chainOf describes the layer id, which lies in dir, and everything beneath it.
-func (d *Driver) chainOf(ctx context.Context, id, dir string) (chain, error) {
-	link, err := readLink(dir)
+// ChainOf describes the layer id, which lies in dir, and everything beneath it.
+func (h Homes) ChainOf(ctx context.Context, id, dir string) (Chain, error) {
+	link, err := ReadLink(dir)
 	if err != nil {
-		return chain{}, err
+		return Chain{}, err
 	}
-	links, err := readLower(dir)
+	links, err := ReadLower(dir)
 	if err != nil {
-		return chain{}, err
+		return Chain{}, err
 	}
 	ids, err := readLowerLayers(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		ids, err = d.resolveLinks(ctx, dir, links)
+		ids, err = h.resolveLinks(ctx, dir, links)
 	}
 	if err != nil {
-		return chain{}, err
+		return Chain{}, err
 	}
 	if len(links) != len(ids) {
 		// Only one of the two files is there, or they disagree; IDs are what the layers
 		// are known by.
-		if links, err = d.linksOf(ids); err != nil {
-			return chain{}, fmt.Errorf("layer %s: %w", id, err)
+		if links, err = h.LinksOf(ids); err != nil {
+			return Chain{}, fmt.Errorf("layer %s: %w", id, err)
 		}
 	}
-	return chain{ids: append([]string{id}, ids...), links: append([]string{link}, links...)}, nil
+	return Chain{IDs: append([]string{id}, ids...), Links: append([]string{link}, links...)}, nil
 }
 
-// linksOf reads the short names of layers.
-func (d *Driver) linksOf(ids []string) ([]string, error) {
-	homes, err := d.openHomes()
+// LinksOf reads the short names of layers.
+func (h Homes) LinksOf(ids []string) ([]string, error) {
+	homes, err := h.openHomes()
 	if err != nil {
 		return nil, err
 	}
 	defer homes.close()
 	links := make([]string, len(ids))
 	for i, id := range ids {
-		home, err := d.holding(homes, id)
+		home, err := h.holding(homes, id)
 		if err != nil {
 			return nil, err
 		}
-		if links[i], err = readLink(filepath.Join(home.path, id)); err != nil {
+		if links[i], err = ReadLink(filepath.Join(home.path, id)); err != nil {
 			return nil, err
 		}
 	}
 	return links, nil
 }
 
-// lowerFile is the content of lower, lowerLayersFile that of lower-layers. Neither ends
+// LowerFile is the content of lower, LowerLayersFile that of lower-layers. Neither ends
 // with a newline.
-func (c chain) lowerFile() string {
-	return linkDir + "/" + strings.Join(c.links, ":"+linkDir+"/")
+func (c Chain) LowerFile() string {
+	return LinkDir + "/" + strings.Join(c.Links, ":"+LinkDir+"/")
 }
 
-func (c chain) lowerLayersFile() string { return strings.Join(c.ids, ":") }
+func (c Chain) LowerLayersFile() string { return strings.Join(c.IDs, ":") }
 
-// lowers returns the directories beneath the diff of the layer in dir, nearest first: its
+// Lowers returns the directories beneath the diff of the layer in dir, nearest first: its
 // own older generations, then each parent's diff followed by that parent's older
 // generations. A parent that is gone is errdefs.ErrCorrupt.
-func (d *Driver) lowers(ctx context.Context, dir string) ([]string, error) {
-	ids, err := d.parents(ctx, dir)
+func (h Homes) Lowers(ctx context.Context, dir string) ([]string, error) {
+	ids, err := h.Parents(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	return d.lowersOf(dir, ids)
+	return h.LowersOf(dir, ids)
 }
 
-// lowersOf is lowers for a layer whose parents are known.
-func (d *Driver) lowersOf(dir string, ids []string) ([]string, error) {
-	homes, err := d.homesFor(len(ids))
+// LowersOf is Lowers for a layer whose parents are known.
+func (h Homes) LowersOf(dir string, ids []string) ([]string, error) {
+	homes, err := h.homesFor(len(ids))
 	if err != nil {
 		return nil, err
 	}
 	defer homes.close()
 	dirs := homes.appendGenerations(nil, homes.of(dir), filepath.Base(dir))
 	for _, id := range ids {
-		home, err := d.holding(homes, id)
+		home, err := h.holding(homes, id)
 		if err != nil {
 			return nil, fmt.Errorf("layer %s: %w", filepath.Base(dir), err)
 		}
@@ -189,22 +190,22 @@ type openHome struct {
 type openHomes []openHome
 
 // homesFor is openHomes for looking into so many layers: for a few it doesn't pay.
-func (d *Driver) homesFor(layers int) (openHomes, error) {
-	if layers > 2 || len(d.homes.Others) > 0 {
-		return d.openHomes()
+func (h Homes) homesFor(layers int) (openHomes, error) {
+	if layers > 2 || len(h.Others) > 0 {
+		return h.openHomes()
 	}
 	var homes openHomes
-	for _, path := range d.homes.Own {
+	for _, path := range h.Own {
 		homes = append(homes, openHome{path, unix.AT_FDCWD})
 	}
 	return homes, nil
 }
 
-func (d *Driver) openHomes() (openHomes, error) {
+func (h Homes) openHomes() (openHomes, error) {
 	var homes openHomes
-	for i, path := range d.homes.All() {
+	for i, path := range h.All() {
 		fd, err := openat.At(unix.AT_FDCWD, path, unix.O_PATH|unix.O_DIRECTORY)
-		if errors.Is(err, unix.ENOENT) && i >= len(d.homes.Own) {
+		if errors.Is(err, unix.ENOENT) && i >= len(h.Own) {
 			continue // a read-only store without layers of this driver
 		}
 		if err != nil {
@@ -248,11 +249,11 @@ func (h openHomes) of(dir string) openHome {
 
 // holding is the home with a layer's diff, which may be a symlink into an additional
 // layer store.
-func (d *Driver) holding(h openHomes, id string) (openHome, error) {
-	for _, home := range h {
+func (h Homes) holding(in openHomes, id string) (openHome, error) {
+	for _, home := range in {
 		err := home.look(id + "/diff")
 		if err != nil && !errors.Is(err, unix.ENOENT) {
-			_, err = d.content(filepath.Join(home.path, id))
+			_, err = h.Content(filepath.Join(home.path, id))
 		}
 		if err == nil {
 			return home, nil
@@ -262,7 +263,7 @@ func (d *Driver) holding(h openHomes, id string) (openHome, error) {
 		}
 	}
 	return openHome{}, fmt.Errorf("parent layer %s: %w", id,
-		openat.Damaged(filepath.Join(h[0].path, id, "diff"), "its files are gone"))
+		openat.Damaged(filepath.Join(in[0].path, id, "diff"), "its files are gone"))
 }
 
 // appendGenerations appends a layer's diff1, diff2 and so on, as many as there are.
@@ -274,4 +275,15 @@ func (h openHomes) appendGenerations(dirs []string, home openHome, id string) []
 		}
 		dirs = append(dirs, home.path+"/"+generation)
 	}
+}
+
+// Generations returns the layer's own diff and its older generations, as many as there
+// are.
+func (h Homes) Generations(dir string) ([]string, error) {
+	homes, err := h.openHomes()
+	if err != nil {
+		return nil, err
+	}
+	defer homes.close()
+	return homes.appendGenerations([]string{filepath.Join(dir, "diff")}, homes.of(dir), filepath.Base(dir)), nil
 }

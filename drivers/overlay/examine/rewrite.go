@@ -1,4 +1,4 @@
-package overlay
+package examine
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
@@ -15,11 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Rewrite makes a layer's small files and directories anew where they aren't right. Each
-// is made aside and renamed in, so that a crash leaves the old or the new one.
-func (d *Driver) Rewrite(ctx context.Context, id string, lower []string) (err error) {
+// Rewrite makes anew what Examine finds wrong, except what is Lost, for a layer that has
+// the layers of the list beneath it, which must be sound. Each file and directory is made
+// aside and renamed in, so that a crash leaves the old or the new one. What it does is
+// durable. The caller holds the layer lock exclusively.
+func (c *Checker) Rewrite(ctx context.Context, id string, lower []string) (err error) {
 	defer drivers.Describe(&err, "overlay: rewrite layer %s", id)
-	dir, home, err := d.homes.FindOwn(id)
+	if !c.overlay {
+		return nil
+	}
+	dir, home, err := c.homes.FindOwn(id)
 	if err != nil {
 		return err
 	}
@@ -28,14 +34,14 @@ func (d *Driver) Rewrite(ctx context.Context, id string, lower []string) (err er
 		return err
 	}
 	r := rewriting{dir: dir, temp: temp}
-	err = r.all(ctx, d, id, home, lower)
+	err = r.all(ctx, c, id, home, lower)
 	if cerr := temp.Close(); err == nil {
 		err = cerr
 	}
 	if err != nil {
 		return err
 	}
-	return drivers.SyncDirs(filepath.Join(home, linkDir), dir)
+	return drivers.SyncDirs(filepath.Join(home, files.LinkDir), dir)
 }
 
 // rewriting is the repair of one layer.
@@ -44,9 +50,9 @@ type rewriting struct {
 	temp *tempdir.Dir
 }
 
-func (r rewriting) all(ctx context.Context, d *Driver, id, home string, lower []string) error {
-	link, err := readLink(r.dir)
-	if err != nil || d.anothers(home, link, id) {
+func (r rewriting) all(ctx context.Context, c *Checker, id, home string, lower []string) error {
+	link, err := files.ReadLink(r.dir)
+	if err != nil || c.anothers(home, link, id) {
 		if link, err = nameOf(id, home); err != nil {
 			return err
 		}
@@ -55,10 +61,10 @@ func (r rewriting) all(ctx context.Context, d *Driver, id, home string, lower []
 		}
 		step.Reached(ctx, "overlay: short name written")
 	}
-	symlink := filepath.Join(home, linkDir, link)
-	if target, err := readSymlink(home, link); err != nil || target != linkTarget(id) {
+	symlink := filepath.Join(home, files.LinkDir, link)
+	if target, err := files.ReadSymlink(home, link); err != nil || target != files.LinkTarget(id) {
 		aside := r.temp.Addition()
-		if err := os.Symlink(linkTarget(id), aside); err != nil {
+		if err := os.Symlink(files.LinkTarget(id), aside); err != nil {
 			return err
 		}
 		if err := r.place(aside, symlink); err != nil {
@@ -66,11 +72,11 @@ func (r rewriting) all(ctx context.Context, d *Driver, id, home string, lower []
 		}
 		step.Reached(ctx, "overlay: short name led to its layer")
 	}
-	c := chain{ids: lower}
-	if c.links, err = d.linksOf(lower); err != nil {
+	list := files.Chain{IDs: lower}
+	if list.Links, err = c.homes.LinksOf(lower); err != nil {
 		return err
 	}
-	lists := []struct{ name, content string }{{"lower", c.lowerFile()}, {"lower-layers", c.lowerLayersFile()}}
+	lists := []struct{ name, content string }{{"lower", list.LowerFile()}, {"lower-layers", list.LowerLayersFile()}}
 	if len(lower) == 0 {
 		lists[0].content, lists[1].content = "", ""
 	}
@@ -93,38 +99,38 @@ func (r rewriting) all(ctx context.Context, d *Driver, id, home string, lower []
 }
 
 // anothers reports whether a short name leads to another layer, which is there.
-func (d *Driver) anothers(home, link, id string) bool {
-	target, err := readSymlink(home, link)
+func (c *Checker) anothers(home, link, id string) bool {
+	target, err := files.ReadSymlink(home, link)
 	if err != nil {
 		return false
 	}
-	other, ok := linkedID(target)
+	other, ok := files.LinkedID(target)
 	if !ok || other == id {
 		return false
 	}
-	_, _, err = d.homes.Find(other)
+	_, _, err = c.homes.Find(other)
 	return err == nil
 }
 
 // nameOf finds a short name that leads to the layer already, or makes a new one.
 func nameOf(id, home string) (string, error) {
-	entries, err := openat.List(home, linkDir)
+	entries, err := openat.List(home, files.LinkDir)
 	if err != nil {
 		return "", err
 	}
 	for _, entry := range entries {
-		target, err := readSymlink(home, entry.Name)
-		if err == nil && target == linkTarget(id) && validLink(entry.Name) {
+		target, err := files.ReadSymlink(home, entry.Name)
+		if err == nil && target == files.LinkTarget(id) && files.ValidLink(entry.Name) {
 			return entry.Name, nil
 		}
 	}
-	return newLink(), nil
+	return files.NewLink(), nil
 }
 
 // list makes the file have that content, or not exist when there is none.
 func (r rewriting) list(name, content string) error {
 	path := filepath.Join(r.dir, name)
-	found, err := readSmall(path, maxLowerFile)
+	found, err := files.ReadSmall(path, files.MaxLowerFile)
 	switch {
 	case content == "" && errors.Is(err, fs.ErrNotExist), err == nil && string(found) == content && content != "":
 		return nil
@@ -136,17 +142,12 @@ func (r rewriting) list(name, content string) error {
 
 func (r rewriting) file(name, content string) error {
 	aside := r.temp.Addition()
-	if err := writeFile(aside, content); err != nil {
-		return err
-	}
-	f, err := openat.Reader(filepath.Split(aside))
+	f, err := openat.CreateFile(aside)
 	if err != nil {
 		return err
 	}
-	err = f.Sync()
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
+	_, err = f.WriteString(content)
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
 	if err != nil {
 		return err
 	}
@@ -178,7 +179,17 @@ func (r rewriting) directory(name string) error {
 		return nil
 	}
 	aside := r.temp.Addition()
-	if err := makeDir(aside, ownerOf(filepath.Join(r.dir, "diff"))); err != nil {
+	var diff unix.Stat_t
+	if err := unix.Lstat(filepath.Join(r.dir, "diff"), &diff); err != nil {
+		diff.Uid, diff.Gid = 0, 0 // it is lost
+	}
+	if err := os.Mkdir(aside, 0o700); err != nil {
+		return err
+	}
+	if err := os.Lchown(aside, int(diff.Uid), int(diff.Gid)); err != nil {
+		return err
+	}
+	if err := os.Chmod(aside, 0o700); err != nil {
 		return err
 	}
 	return r.place(aside, path)

@@ -1,4 +1,4 @@
-package overlay
+package examine
 
 import (
 	"context"
@@ -11,28 +11,33 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/drivers"
+	"github.com/shalestore/shale/drivers/overlay/internal/files"
 	"github.com/shalestore/shale/errdefs"
 	"golang.org/x/sys/unix"
 )
 
-// Examine looks at the small files of a layer: that its content is there, that its short
-// name leads to it, and that both lists of what lies beneath it say what they should. It
-// doesn't look into the content. A missing merged directory is nothing: releases of
+// Examine lists what is wrong with the small files of a layer: whether its content is
+// there, whether its short name leads to it, and whether both lists of what lies beneath
+// it say what they should. lower holds the lists of IDs, nearest first, of which one may
+// rightly lie beneath it; there is at least one, which is empty for a base layer. The
+// caller holds the layer lock, shared at least. Errors are those of looking only.
+//
+// It doesn't look into the content. A missing merged directory is nothing: releases of
 // containers/storage before 1.50 remove it with every unmount.
-func (d *Driver) Examine(ctx context.Context, id string, lower [][]string) (_ []drivers.Flaw, err error) {
-	defer drivers.Describe(&err, Name)
+func (c *Checker) Examine(ctx context.Context, id string, lower [][]string) (_ []Flaw, err error) {
+	defer drivers.Describe(&err, "%s", c.driver.Name())
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	dir, home, err := d.homes.Find(id)
-	if errors.Is(err, errdefs.ErrNotFound) {
-		return []drivers.Flaw{{Path: filepath.Join(d.homes.Own[0], id), What: "the layer's directory is missing",
-			Lost: true}}, nil
+	if !c.overlay {
+		_, err := c.driver.Stat(ctx, id)
+		return missing("", err)
 	}
+	dir, home, err := c.homes.Find(id)
 	if err != nil {
-		return nil, err
+		return missing(filepath.Join(c.homes.Own[0], id), err)
 	}
-	e := examination{driver: d, dir: dir, home: home}
+	e := examination{homes: c.homes, dir: dir, home: home}
 	e.content()
 	e.shortName(id)
 	e.lower(ctx, lower)
@@ -43,16 +48,24 @@ func (d *Driver) Examine(ctx context.Context, id string, lower [][]string) (_ []
 	return e.flaws, e.err
 }
 
+// missing makes a flaw of the error that a layer isn't there.
+func missing(path string, err error) ([]Flaw, error) {
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return []Flaw{{Path: path, What: "the layer's directory is missing", Lost: true}}, nil
+	}
+	return nil, err
+}
+
 // examination is the look at one layer.
 type examination struct {
-	driver    *Driver
+	homes     files.Homes
 	dir, home string
-	flaws     []drivers.Flaw
+	flaws     []Flaw
 	err       error
 }
 
 func (e *examination) flaw(name, format string, args ...any) {
-	e.flaws = append(e.flaws, drivers.Flaw{Path: filepath.Join(e.dir, name), What: fmt.Sprintf(format, args...)})
+	e.flaws = append(e.flaws, Flaw{Path: filepath.Join(e.dir, name), What: fmt.Sprintf(format, args...)})
 }
 
 // content makes sure that there is a diff. In a layer from an additional layer store it
@@ -85,7 +98,7 @@ func (e *examination) failed(name string, err error) {
 }
 
 func (e *examination) shortName(id string) {
-	link, err := readLink(e.dir)
+	link, err := files.ReadLink(e.dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		e.flaw("link", "the file with the layer's short name is missing")
@@ -97,17 +110,17 @@ func (e *examination) shortName(id string) {
 		e.failed("link", err)
 		return
 	}
-	symlink := filepath.Join(e.home, linkDir, link)
-	target, err := readSymlink(e.home, link)
+	symlink := filepath.Join(e.home, files.LinkDir, link)
+	target, err := files.ReadSymlink(e.home, link)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		e.flaws = append(e.flaws, drivers.Flaw{Path: symlink, What: "the layer's short name is missing"})
+		e.flaws = append(e.flaws, Flaw{Path: symlink, What: "the layer's short name is missing"})
 	case errors.Is(err, unix.EINVAL):
-		e.flaws = append(e.flaws, drivers.Flaw{Path: symlink, What: "the layer's short name is no symlink"})
+		e.flaws = append(e.flaws, Flaw{Path: symlink, What: "the layer's short name is no symlink"})
 	case err != nil:
 		e.failed("link", err)
-	case target != linkTarget(id):
-		e.flaws = append(e.flaws, drivers.Flaw{Path: symlink, What: fmt.Sprintf("the layer's short name leads to %q",
+	case target != files.LinkTarget(id):
+		e.flaws = append(e.flaws, Flaw{Path: symlink, What: fmt.Sprintf("the layer's short name leads to %q",
 			target)})
 	}
 }
@@ -159,7 +172,7 @@ func (e *examination) lower(ctx context.Context, right [][]string) {
 // onlyStale reports whether the short names in lower are such, whatever layers they stand
 // for.
 func (e *examination) onlyStale() bool {
-	_, err := readLower(e.dir)
+	_, err := files.ReadLower(e.dir)
 	return err == nil
 }
 
@@ -169,9 +182,9 @@ func (e *examination) list(ctx context.Context, name string) ([]string, error) {
 		return nil, err
 	}
 	if name == "lower" {
-		return e.driver.parentsByLink(ctx, e.dir)
+		return e.homes.ParentsByLink(ctx, e.dir)
 	}
-	return e.driver.parents(ctx, e.dir)
+	return e.homes.Parents(ctx, e.dir)
 }
 
 // stacked reports whether the driver has anything beneath the layer.
@@ -187,7 +200,7 @@ func (e *examination) isBase() bool {
 }
 
 func (e *examination) exist(ids []string) bool {
-	return !slices.ContainsFunc(ids, func(id string) bool { _, _, err := e.driver.homes.Find(id); return err != nil })
+	return !slices.ContainsFunc(ids, func(id string) bool { _, _, err := e.homes.Find(id); return err != nil })
 }
 
 func (e *examination) mismatch(found, want []string) string {
