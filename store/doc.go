@@ -90,6 +90,6 @@
 //		...
 //	})
 //
-// It then measures, with ImageSize, what it wants to know the size of. What is deleted
+// It then measures, with Size, what it wants to know the size of. What is deleted
 // meanwhile is errdefs.ErrNotFound.
 package store

@@ -13,6 +13,7 @@ import (
 	"github.com/shalestore/shale/archive/diff"
 	"github.com/shalestore/shale/config"
 	"github.com/shalestore/shale/config/storageconf"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/store"
 )
@@ -67,8 +68,9 @@ func Example_list() {
 	check(err)
 
 	type line struct {
-		name, id string
-		size     func(context.Context, string) (int64, error)
+		name string
+		kind errdefs.Kind
+		id   string
 	}
 	var lines []line
 	err = s.View(ctx, func(tx *store.ReadTx) error {
@@ -77,17 +79,17 @@ func Example_list() {
 			return err
 		}
 		for _, i := range images {
-			lines = append(lines, line{i.Names[0], i.ID, s.ImageSize})
+			lines = append(lines, line{i.Names[0], errdefs.Image, i.ID})
 		}
 		containers, err := tx.Containers()
 		for _, c := range containers {
-			lines = append(lines, line{c.Names[0], c.ID, s.ContainerSize})
+			lines = append(lines, line{c.Names[0], errdefs.Container, c.ID})
 		}
 		return err
 	})
 	check(err)
 	for _, l := range lines {
-		size, err := l.size(ctx, l.id)
+		size, err := s.Size(ctx, l.kind, l.id)
 		check(err)
 		fmt.Println(l.name, size > 0 || l.name == "web")
 	}

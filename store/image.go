@@ -31,22 +31,3 @@ func (s *Store) CreateImage(ctx context.Context, opts ImageOptions) (created ima
 	})
 	return created, err
 }
-
-// imageLayers collects the layers of an image, the mapped copies of its top layer among
-// them.
-func imageLayers(l *layers.ReadTx, image images.Image) (map[string]layers.Layer, error) {
-	all := map[string]layers.Layer{}
-	for _, top := range append([]string{image.TopLayer}, image.MappedLayers...) {
-		if top == "" {
-			continue
-		}
-		chain, err := l.Chain(top)
-		if err != nil {
-			return nil, fmt.Errorf("image %s: %w", image.ID, err)
-		}
-		for _, layer := range chain {
-			all[layer.ID] = layer
-		}
-	}
-	return all, nil
-}

@@ -64,7 +64,7 @@ func TestWhoHasTheName(t *testing.T) {
 			t.Errorf("a taken %s: layer %q, %v", what, holder.ID, err)
 		}
 	}
-	if size, err := s.LayerSize(ctx, "base"); err != nil || size != 0 {
+	if size, err := s.Size(ctx, errdefs.Layer, "base"); err != nil || size != 0 {
 		t.Errorf("size of an empty layer: %d, %v", size, err)
 	}
 }

@@ -137,7 +137,7 @@ func useLibrary(t *testing.T, cfg config.Config) {
 	if data, err := imageData(s, "lib", "manifest"); err != nil || string(data) != `{"schemaVersion":2}` {
 		t.Errorf("data item %q, %v", data, err)
 	}
-	if size, err := s.ImageSize(ctx, "lib"); err != nil || size == 0 {
+	if size, err := s.Size(ctx, errdefs.Image, "lib"); err != nil || size == 0 {
 		t.Errorf("size %d, %v", size, err)
 	}
 	if layer, err := findLayer(s, "libbase"); err != nil || !layer.ReadOnly {

@@ -4,15 +4,13 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/shalestore/shale/containers"
-	"github.com/shalestore/shale/images"
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/diskusage"
 	"github.com/shalestore/shale/layers"
-	"github.com/shalestore/shale/store/internal/roots"
 )
 
 // DiffSize estimates, in bytes, the content of Diff: the sizes of added and changed
-// files.
+// files. Errors are those of Diff.
 func (s *Store) DiffSize(ctx context.Context, to, from string) (int64, error) {
 	r, err := s.Roots(ctx)
 	if err != nil {
@@ -21,93 +19,52 @@ func (s *Store) DiffSize(ctx context.Context, to, from string) (int64, error) {
 	return r.Layers.DiffSize(ctx, to, from)
 }
 
-// LayerSize is the size of a layer's uncompressed tar in bytes. A layer that didn't come
-// as one is measured, as DiffSize does it.
-func (s *Store) LayerSize(ctx context.Context, ref string) (int64, error) {
+// Size measures a layer, an image or a container (errdefs.Layer, errdefs.Image,
+// errdefs.Container), in bytes:
+//
+//   - a layer is as large as its uncompressed tar; one that didn't come as a tar is
+//     measured as DiffSize does it;
+//   - an image adds up its layers, the copies of its top layer with other owners among
+//     them, and its data items;
+//   - a container adds up what its layer has changed, its data items and its two
+//     directories.
+//
+// No lock is held while files are counted. What is deleted or changed meanwhile is
+// errdefs.ErrBusy or errdefs.ErrNotFound, and any other kind errdefs.ErrInvalid.
+func (s *Store) Size(ctx context.Context, kind errdefs.Kind, ref string) (total int64, err error) {
 	r, err := s.Roots(ctx)
 	if err != nil {
 		return 0, err
 	}
-	var layer layers.Layer
-	err = r.Layers.View(ctx, func(l *layers.ReadTx) error {
-		layer, err = l.Lookup(ref)
+	var own map[string]layers.Layer
+	var dirs []string
+	err = s.View(ctx, func(tx *ReadTx) error {
+		switch kind {
+		case errdefs.Layer:
+			layer, err := tx.Layer(ref)
+			own = map[string]layers.Layer{layer.ID: layer}
+			return err
+		case errdefs.Image:
+			own, total, err = tx.imageParts(ref)
+		case errdefs.Container:
+			own, total, dirs, err = tx.containerParts(ref)
+		default:
+			err = fmt.Errorf("size of %s %q: %w: no such kind", kind, ref, errdefs.ErrInvalid)
+		}
 		return err
 	})
 	if err != nil {
 		return 0, err
 	}
-	return layerSize(ctx, r, layer)
-}
-
-func layerSize(ctx context.Context, r *roots.Roots, layer layers.Layer) (int64, error) {
-	if size := layer.Size(); layer.DiffID != "" && size >= 0 {
-		return size, nil
-	}
-	return r.Layers.DiffSize(ctx, layer.ID, "")
-}
-
-// ImageSize adds up, in bytes, what LayerSize says of an image's layers, and its data
-// items.
-func (s *Store) ImageSize(ctx context.Context, ref string) (total int64, err error) {
-	r, err := s.Roots(ctx)
-	if err != nil {
-		return 0, err
-	}
-	var chain map[string]layers.Layer
-	err = r.ViewImages(ctx, func(l *layers.ReadTx, i *images.ReadTx) error {
-		image, err := i.Lookup(ref)
-		if err != nil {
-			return err
-		}
-		if total, err = itemSizes(image.ID, image.BigDataNames, i.BigDataSize); err != nil {
-			return err
-		}
-		chain, err = imageLayers(l, image)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, layer := range chain {
-		size, err := layerSize(ctx, r, layer)
-		if err != nil {
-			return 0, err
+	for id, layer := range own {
+		size := layer.Size()
+		if layer.DiffID == "" || size < 0 {
+			if size, err = r.Layers.DiffSize(ctx, id, ""); err != nil {
+				return 0, fmt.Errorf("%s %s: %w", kind, ref, err)
+			}
 		}
 		total += size
 	}
-	return total, nil
-}
-
-// ContainerSize adds up, in bytes, what a container's layer has changed, its data items
-// and its two directories.
-func (s *Store) ContainerSize(ctx context.Context, ref string) (total int64, err error) {
-	r, err := s.Roots(ctx)
-	if err != nil {
-		return 0, err
-	}
-	var container containers.Container
-	var dirs [2]string
-	err = r.Containers.View(ctx, func(c *containers.ReadTx) error {
-		if container, err = c.Lookup(ref); err != nil {
-			return err
-		}
-		if total, err = itemSizes(container.ID, container.BigDataNames, c.BigDataSize); err != nil {
-			return err
-		}
-		if dirs[0], err = c.Directory(container.ID); err != nil {
-			return err
-		}
-		dirs[1], err = c.RunDirectory(container.ID)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	changed, err := r.Layers.DiffSize(ctx, container.LayerID, "")
-	if err != nil {
-		return 0, fmt.Errorf("container %s: %w", container.ID, err)
-	}
-	total += changed
 	for _, dir := range dirs {
 		tree, err := diskusage.Count(ctx, dir)
 		if err != nil {
@@ -116,6 +73,51 @@ func (s *Store) ContainerSize(ctx context.Context, ref string) (total int64, err
 		total += tree.Size
 	}
 	return total, nil
+}
+
+// imageParts are the layers of an image, and the size of its data items.
+func (tx *ReadTx) imageParts(ref string) (own map[string]layers.Layer, items int64, err error) {
+	l, err := tx.tx.Layers() // before the image
+	if err != nil {
+		return nil, 0, err
+	}
+	image, err := tx.Image(ref)
+	if err != nil {
+		return nil, 0, err
+	}
+	own = map[string]layers.Layer{}
+	for _, top := range append([]string{image.TopLayer}, image.MappedLayers...) {
+		if top == "" {
+			continue
+		}
+		chain, err := l.Chain(top)
+		if err != nil {
+			return nil, 0, fmt.Errorf("image %s: %w", image.ID, err)
+		}
+		for _, layer := range chain {
+			own[layer.ID] = layer
+		}
+	}
+	items, err = itemSizes(image.ID, image.BigDataNames, tx.ImageBigDataSize)
+	return own, items, err
+}
+
+// containerParts are the layer of a container, to be measured in any case, the size of
+// its data items, and its directories.
+func (tx *ReadTx) containerParts(ref string) (own map[string]layers.Layer, items int64, dirs []string, err error) {
+	container, err := tx.Container(ref)
+	if err != nil {
+		return nil, 0, nil, err
+	}
+	dirs = make([]string, 2)
+	if dirs[0], err = tx.ContainerDirectory(container.ID); err != nil {
+		return nil, 0, nil, err
+	}
+	if dirs[1], err = tx.ContainerRunDirectory(container.ID); err != nil {
+		return nil, 0, nil, err
+	}
+	items, err = itemSizes(container.ID, container.BigDataNames, tx.ContainerBigDataSize)
+	return map[string]layers.Layer{container.LayerID: {}}, items, dirs, err
 }
 
 // itemSizes adds up the data items of an image or a container.

@@ -69,16 +69,6 @@ func (s *Store) Close() error {
 // Config is what the store was opened with.
 func (s *Store) Config() config.Config { return s.cfg }
 
-// DriverName is the name of the store's driver, "overlay" or "vfs". Choosing one may mean
-// to try out what the kernel can do.
-func (s *Store) DriverName(ctx context.Context) (string, error) {
-	r, err := s.Roots(ctx)
-	if err != nil {
-		return "", err
-	}
-	return r.Driver.Name(), nil
-}
-
 // Roots opens what the store consists of, for the packages below this one. An error isn't
 // remembered.
 func (s *Store) Roots(ctx context.Context) (*roots.Roots, error) {

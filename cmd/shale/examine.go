@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/layers"
@@ -67,7 +68,7 @@ func (p *program) image() *cobra.Command {
 		views, sizeErrs := make([]imageView, 0, len(found)), map[string]error{}
 		for _, image := range found {
 			view := viewImage(image)
-			if size, err := s.ImageSize(ctx, image.ID); err == nil {
+			if size, err := s.Size(ctx, errdefs.Image, image.ID); err == nil {
 				view.Size = &size
 			} else {
 				sizeErrs[image.ID] = err
@@ -107,7 +108,7 @@ func (p *program) container() *cobra.Command {
 				return tx.Image(container.ImageID)
 			})
 			view := viewContainer(container, image.Names)
-			if size, err := s.ContainerSize(ctx, container.ID); err == nil {
+			if size, err := s.Size(ctx, errdefs.Container, container.ID); err == nil {
 				view.Size = &size
 			} else {
 				sizeErrs[container.ID] = err

@@ -20,11 +20,7 @@ func (p *program) status() *cobra.Command {
 	}
 	form := p.formatFlags(command)
 	command.RunE = p.withStore(func(ctx context.Context, s *store.Store, _ []string) error {
-		facts, err := s.Status(ctx)
-		if err != nil {
-			return err
-		}
-		driver, err := s.DriverName(ctx)
+		driver, facts, err := s.Status(ctx)
 		if err != nil {
 			return err
 		}
