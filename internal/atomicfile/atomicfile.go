@@ -176,7 +176,7 @@ func (n *Next) Sync() error {
 // Rename puts the content in its place. That the name is there after a power cut takes a
 // sync of the directory.
 func (n *Next) Rename() error {
-	if n.reserve && exchange(n.aside, n.path) == nil {
+	if n.reserve && unix.Renameat2(unix.AT_FDCWD, n.aside, unix.AT_FDCWD, n.path, unix.RENAME_EXCHANGE) == nil {
 		return nil
 	}
 	if err := unix.Rename(n.aside, n.path); err != nil {

@@ -56,32 +56,21 @@ func KeepReserve(path string, size int64) int64 {
 
 // openReserve opens a reserve, and makes it where it is missing. Links are not followed.
 func openReserve(root, name string) (int, error) {
-	at, err := openat.At(unix.AT_FDCWD, root, unix.O_PATH|unix.O_DIRECTORY)
-	if err != nil {
-		return -1, err
-	}
-	defer unix.Close(at)
-	dir, err := openat.Beneath(at, reserveDir, unix.O_PATH|unix.O_DIRECTORY)
+	fd, err := openat.CreateIn(root, name, unix.O_RDWR, 0o600)
 	if errors.Is(err, unix.ENOENT) {
-		_ = unix.Mkdirat(at, filepath.Dir(reserveDir), 0o700)
-		if shale, err := openat.Beneath(at, filepath.Dir(reserveDir), unix.O_PATH|unix.O_DIRECTORY); err == nil {
-			_ = unix.Mkdirat(shale, filepath.Base(reserveDir), 0o700)
-			unix.Close(shale)
+		if err := openat.MakeDirs(root, reserveDir); err != nil {
+			return -1, err
 		}
-		dir, err = openat.Beneath(at, reserveDir, unix.O_PATH|unix.O_DIRECTORY)
+		fd, err = openat.CreateIn(root, name, unix.O_RDWR, 0o600)
 	}
-	if err != nil {
-		return -1, err
+	if !errors.Is(err, unix.EEXIST) {
+		return fd, err
 	}
-	defer unix.Close(dir)
-	fd, err := openat.Create(dir, filepath.Base(name), unix.O_RDWR, 0o600)
-	if errors.Is(err, unix.EEXIST) {
-		var st unix.Stat_t
-		fd, err = openat.Regular(dir, filepath.Base(name), unix.O_RDWR, &st)
-		if err == nil && st.Nlink != 1 { // it must not be the file that it stands by for
-			unix.Close(fd)
-			return -1, errdefs.ErrInvalid
-		}
+	var st unix.Stat_t
+	fd, err = openat.File(root, name, unix.O_RDWR, &st)
+	if err == nil && st.Nlink != 1 { // it must not be the file that it stands by for
+		unix.Close(fd)
+		return -1, errdefs.ErrInvalid
 	}
 	return fd, err
 }
@@ -105,10 +94,6 @@ func PrepareInReserve(path string, perm fs.FileMode, fill func(w *bufio.Writer) 
 		return nil, errors.Join(fmt.Errorf("write %s: %w", path, err), next.Close())
 	}
 	return next, nil
-}
-
-func exchange(a, b string) error {
-	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 }
 
 // GiveUpReserve frees the blocks of a file's reserve for whatever is to be written next.
