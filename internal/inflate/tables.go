@@ -126,7 +126,7 @@ func build(table []entry, mainBits uint, lengths []uint8, meaning []entry) error
 		}
 	}
 
-	code, length, used := 0, 0, 1<<mainBits
+	code, length, end := 0, 0, 1<<mainBits
 	subtable, subtableOf, subtableBits := 0, -1, uint(0)
 	for _, symbol := range sorted[:len(lengths)-count[0]] {
 		l := int(lengths[symbol])
@@ -135,40 +135,34 @@ func build(table []entry, mainBits uint, lengths []uint8, meaning []entry) error
 		// Codes come with their first bit lowest.
 		reversed := int(bits.Reverse16(uint16(code)) >> (16 - l))
 		code++
+		at, width, used := table, mainBits, uint(l) // where the entry goes, and the bits that it uses up
+		if l > int(mainBits) {
+			if prefix := reversed & (1<<mainBits - 1); prefix != subtableOf {
+				subtableOf, subtable = prefix, end
+				subtableBits = uint(l) - mainBits
+				// Large enough for the codes that are left: count has those that have no
+				// place yet.
+				for room := count[l]; room < 1<<subtableBits && mainBits+subtableBits < maxCode; {
+					subtableBits++
+					room = room<<1 + count[mainBits+subtableBits]
+				}
+				end += 1 << subtableBits
+				if end > len(table) {
+					return fmt.Errorf("%w: codes that no table holds", ErrData)
+				}
+				table[prefix] = exceptional | isSubtable | entry(subtable)<<16 | entry(subtableBits)<<8 |
+					entry(mainBits)
+			}
+			at, width, used = table[subtable:], subtableBits, uint(l)-mainBits
+			reversed >>= mainBits
+		}
 		m := meaning[symbol]
-		if l <= int(mainBits) {
-			e := m + entry(l) // the bits used up are extra bits and code
-			if m&exceptional == 0 || m&isEnd != 0 {
-				e |= entry(l) << 8
-			}
-			for i := reversed; i < 1<<mainBits; i += 1 << l {
-				table[i] = e
-			}
-			count[l]--
-			continue
-		}
-		if prefix := reversed & (1<<mainBits - 1); prefix != subtableOf {
-			subtableOf, subtable = prefix, used
-			subtableBits = uint(l) - mainBits
-			// Large enough for the codes that are left: count has those that have no
-			// place yet.
-			for room := count[l]; room < 1<<subtableBits && mainBits+subtableBits < maxCode; {
-				subtableBits++
-				room = room<<1 + count[mainBits+subtableBits]
-			}
-			used += 1 << subtableBits
-			if used > len(table) {
-				return fmt.Errorf("%w: codes that no table holds", ErrData)
-			}
-			table[prefix] = exceptional | isSubtable | entry(subtable)<<16 | entry(subtableBits)<<8 | entry(mainBits)
-		}
-		rest := uint(l) - mainBits
-		e := m + entry(rest)
+		e := m + entry(used) // the bits used up are extra bits and code
 		if m&exceptional == 0 || m&isEnd != 0 {
-			e |= entry(rest) << 8
+			e |= entry(used) << 8
 		}
-		for i := reversed >> mainBits; i < 1<<subtableBits; i += 1 << rest {
-			table[subtable+i] = e
+		for i := reversed; i < 1<<width; i += 1 << used {
+			at[i] = e
 		}
 		count[l]--
 	}
