@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/errdefs"
+	"github.com/shalestore/shale/internal/layerdir"
 	"golang.org/x/sys/unix"
 )
 

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -316,13 +317,9 @@ func (a *applier) failed() error {
 // entryError says which entry an error is about, and counts what the kernel refuses
 // because of the archive's content as invalid input.
 func entryError(h *tarstream.Header, err error) error {
-	if !errors.Is(err, errdefs.ErrInvalid) {
-		for _, errno := range hostileErrnos {
-			if errors.Is(err, errno) {
-				err = fmt.Errorf("%w: %w", errdefs.ErrInvalid, err)
-				break
-			}
-		}
+	hostile := func(errno unix.Errno) bool { return errors.Is(err, errno) }
+	if !errors.Is(err, errdefs.ErrInvalid) && slices.ContainsFunc(hostileErrnos, hostile) {
+		err = fmt.Errorf("%w: %w", errdefs.ErrInvalid, err)
 	}
 	return fmt.Errorf("entry %s: %w", shown(h.Name), err)
 }

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"os"
 	"strconv"
@@ -59,7 +58,7 @@ func (a *applier) attributes(h *tarstream.Header) (attrs, error) {
 		if h.Typeflag != tar.TypeSymlink && h.Typeflag != tar.TypeLink {
 			at.override = overrideValue(at.uid, at.gid, at.mode, h)
 		}
-		at.mode = unixMode(*a.opts.ForceMask)
+		at.mode = uint32(a.opts.ForceMask.Perm())
 	}
 	return at, nil
 }
@@ -87,20 +86,6 @@ func overrideValue(uid, gid, mode uint32, h *tarstream.Header) string {
 		kind = "char-" + strconv.FormatInt(h.DevMajor, 10) + "-" + strconv.FormatInt(h.DevMinor, 10)
 	}
 	return fmt.Sprintf("%d:%d:%04o:%s", uid, gid, mode, kind)
-}
-
-// unixMode turns Go's mode bits into the kernel's.
-func unixMode(m fs.FileMode) uint32 {
-	mode := uint32(m.Perm())
-	for _, bit := range []struct {
-		from fs.FileMode
-		to   uint32
-	}{{fs.ModeSetuid, unix.S_ISUID}, {fs.ModeSetgid, unix.S_ISGID}, {fs.ModeSticky, unix.S_ISVTX}} {
-		if m&bit.from != 0 {
-			mode |= bit.to
-		}
-	}
-	return mode
 }
 
 // process is what every new file gets from the process that makes it.

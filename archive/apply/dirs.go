@@ -7,9 +7,9 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/internal/dirent"
+	"github.com/shalestore/shale/internal/layerdir"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"

@@ -44,8 +44,8 @@ type Options struct {
 	Owner *Owner
 	// IgnoreChownErrors leaves a file's owner as it is when it can't be set.
 	IgnoreChownErrors bool
-	// ForceMask, when not nil, is the mode of every file made; the true owner and mode go
-	// into the xattr user.containers.override_stat.
+	// ForceMask, when not nil, holds the permission bits of every file made; the true
+	// owner and mode go into the xattr user.containers.override_stat.
 	ForceMask *fs.FileMode
 	// Whiteouts says what a ".wh." entry becomes.
 	Whiteouts archive.WhiteoutForm

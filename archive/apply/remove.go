@@ -3,8 +3,8 @@ package apply
 import (
 	"fmt"
 
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/internal/dirent"
+	"github.com/shalestore/shale/internal/layerdir"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )

@@ -9,10 +9,10 @@ import (
 	"os"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/crc64"
+	"github.com/shalestore/shale/internal/layerdir"
 	"golang.org/x/sys/unix"
 )
 

@@ -7,10 +7,10 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/archive"
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/dirent"
+	"github.com/shalestore/shale/internal/layerdir"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"

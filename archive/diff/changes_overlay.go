@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/shalestore/shale/archive/internal/layerdir"
+	"github.com/shalestore/shale/internal/layerdir"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"

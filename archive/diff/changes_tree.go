@@ -8,9 +8,9 @@ import (
 	"path"
 	"strings"
 
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/dirent"
+	"github.com/shalestore/shale/internal/layerdir"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )

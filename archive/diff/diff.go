@@ -10,10 +10,10 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/archive"
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/readahead"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/layerdir"
 	"github.com/shalestore/shale/internal/openat"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"

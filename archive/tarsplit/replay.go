@@ -9,11 +9,11 @@ import (
 	"path"
 
 	"github.com/klauspost/compress/gzip"
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/readahead"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/crc64"
 	"github.com/shalestore/shale/internal/eintr"
+	"github.com/shalestore/shale/internal/layerdir"
 	"github.com/shalestore/shale/internal/openat"
 	"golang.org/x/sys/unix"
 )

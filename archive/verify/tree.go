@@ -9,11 +9,11 @@ import (
 	"strings"
 
 	"github.com/shalestore/shale/archive"
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/crc64"
 	"github.com/shalestore/shale/internal/eintr"
+	"github.com/shalestore/shale/internal/layerdir"
 	"github.com/shalestore/shale/internal/xattr"
 	"golang.org/x/sys/unix"
 )

@@ -13,11 +13,11 @@ import (
 
 	digest "github.com/opencontainers/go-digest"
 	"github.com/shalestore/shale/archive"
-	"github.com/shalestore/shale/archive/internal/layerdir"
 	"github.com/shalestore/shale/archive/internal/tarstream"
 	"github.com/shalestore/shale/archive/tarsplit"
 	"github.com/shalestore/shale/idtools"
 	"github.com/shalestore/shale/internal/crc64"
+	"github.com/shalestore/shale/internal/layerdir"
 )
 
 // Options says what a layer's directory is to be held against.

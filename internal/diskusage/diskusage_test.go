@@ -61,6 +61,32 @@ func TestCountStaysOnTheFileSystem(t *testing.T) {
 	}
 }
 
+// A tree deeper than directories are kept open, and deeper than any path can name.
+func TestCountGoesDeep(t *testing.T) {
+	dir := t.TempDir()
+	const depth = 200
+	at, err := unix.Open(dir, unix.O_DIRECTORY, 0)
+	for range depth {
+		if err == nil {
+			err = unix.Mkdirat(at, "a-name-of-some-length-that-makes-the-path-too-long", 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		above := at
+		at, err = unix.Openat(above, "a-name-of-some-length-that-makes-the-path-too-long", unix.O_DIRECTORY, 0)
+		unix.Close(above)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(at)
+	testutil.Tree(t, dir, "z*7")
+	if tree := count(t, dir); tree.Size != 7 || tree.Inodes != depth+2 {
+		t.Errorf("%+v, want 7 bytes in %d inodes", tree, depth+2)
+	}
+}
+
 func TestCountFails(t *testing.T) {
 	if _, err := diskusage.Count(t.Context(), t.TempDir()+"/none"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a tree that isn't there: %v", err)

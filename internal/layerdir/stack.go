@@ -1,6 +1,7 @@
 package layerdir
 
 import (
+	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -57,6 +58,9 @@ func (s *Stack) Push(name string) error {
 	return nil
 }
 
+// ErrMoved tells of a deep directory that there is no way back from.
+var ErrMoved = errors.New("it was moved or removed while it was read")
+
 // Pop goes back up.
 func (s *Stack) Pop() error {
 	last := len(s.levels) - 1
@@ -69,7 +73,7 @@ func (s *Stack) Pop() error {
 	}
 	fd, err := OpenDirAt(left.FD, "..")
 	if err != nil {
-		return fmt.Errorf("go back to the parent directory: %w", err)
+		return fmt.Errorf("go back to the parent directory: %w: %w", ErrMoved, err)
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -78,7 +82,7 @@ func (s *Stack) Pop() error {
 	}
 	up.dir = NewDir(fd)
 	if st.Dev != up.dev || st.Ino != up.ino {
-		return fmt.Errorf("go back to the parent directory: it was moved while it was read")
+		return fmt.Errorf("go back to the parent directory: %w", ErrMoved)
 	}
 	return nil
 }

@@ -17,11 +17,11 @@ const PathMax = 1<<20 - 4096
 // order of fs.WalkDir, which is that of containers/storage's layer tars. It is an
 // iterator:
 //
-//	for w.next(ctx) {
-//		... w.dir, w.name, w.path ...
-//		if it is a directory { w.descend() }
+//	for w.Next(ctx) {
+//		... w.Dir, w.Name, w.Path ...
+//		if it is a directory { w.Descend() }
 //	}
-//	... w.err ...
+//	... w.Err ...
 type Walk struct {
 	stack  *Stack
 	frames []walkFrame
@@ -29,12 +29,16 @@ type Walk struct {
 
 	Dir   *Dir   // where the current entry lies
 	Name  string // its name there
-	Path  string // its path below the root, without a leading slash
+	Path  string // its path below the root, without a leading slash; of a Nameless walk only its name
 	Type  uint8  // unix.DT_*, never DT_UNKNOWN
 	St    unix.Stat_t
-	hasSt bool // whether st is filled
+	hasSt bool // whether St is filled
 	Err   error
 	into  bool
+
+	// Nameless, set before the first Next, is for who asks for no paths. These cost time,
+	// and trees in which they grow beyond PathMax can't be walked otherwise.
+	Nameless bool
 }
 
 type walkFrame struct {
@@ -86,7 +90,7 @@ func (w *Walk) At() int { return w.frames[len(w.frames)-1].next - 1 }
 func (w *Walk) Parent() string { return string(w.prefix) }
 
 // Next moves to the next entry. It returns false at the end and when something failed,
-// which w.err then tells. Entries that vanish before they are looked at are passed over,
+// which w.Err then tells. Entries that vanish before they are looked at are passed over,
 // as in a live container they may.
 func (w *Walk) Next(ctx context.Context) bool {
 	if w.Err = ctx.Err(); w.Err != nil {
@@ -115,12 +119,14 @@ func (w *Walk) Next(ctx context.Context) bool {
 		e := f.list[f.next]
 		f.next++
 		w.Dir, w.Name, w.Type, w.hasSt = w.stack.Top(), e.Name, e.Type, false
-		if len(w.prefix)+len(e.Name) > PathMax {
-			w.Err = fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", w.prefix, errdefs.ErrInvalid,
-				PathMax)
-			return false
+		if w.Path = e.Name; !w.Nameless {
+			if len(w.prefix)+len(e.Name) > PathMax {
+				w.Err = fmt.Errorf("directory /%.80s...: %w: path of more than %d bytes", w.prefix, errdefs.ErrInvalid,
+					PathMax)
+				return false
+			}
+			w.Path = string(append(w.prefix, e.Name...))
 		}
-		w.Path = string(append(w.prefix, e.Name...))
 		if w.Type == unix.DT_UNKNOWN {
 			if err := w.Stat(); Absent(err) {
 				continue
@@ -134,7 +140,7 @@ func (w *Walk) Next(ctx context.Context) bool {
 	}
 }
 
-// Stat fills w.st for the current entry.
+// Stat fills w.St for the current entry.
 func (w *Walk) Stat() error {
 	if w.hasSt {
 		return nil
@@ -164,6 +170,8 @@ func (w *Walk) enter() bool {
 		return false
 	}
 	w.frames = append(w.frames, walkFrame{list: list, base: len(w.prefix)})
-	w.prefix = append(append(w.prefix, w.Name...), '/')
+	if !w.Nameless {
+		w.prefix = append(append(w.prefix, w.Name...), '/')
+	}
 	return true
 }
