@@ -2,7 +2,7 @@ package compress
 
 import (
 	"io"
-	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/pgzip"
 )
@@ -21,16 +21,16 @@ func newParallelGzip(w io.Writer) *parallelGzip {
 }
 
 func (g *parallelGzip) Write(p []byte) (int, error) {
-	if err := g.to.failed(); err != nil {
-		return 0, err
+	if err := g.to.err.Load(); err != nil {
+		return 0, *err
 	}
 	return g.z.Write(p)
 }
 
 func (g *parallelGzip) Close() error {
 	err := g.z.Close()
-	if failed := g.to.failed(); failed != nil {
-		return failed
+	if failed := g.to.err.Load(); failed != nil {
+		return *failed
 	}
 	return err
 }
@@ -39,23 +39,14 @@ func (g *parallelGzip) Close() error {
 // from then on: pgzip leaves a goroutine behind when its writer fails.
 type lastingError struct {
 	w   io.Writer
-	mu  sync.Mutex
-	err error
+	err atomic.Pointer[error]
 }
 
 func (l *lastingError) Write(p []byte) (int, error) {
-	if l.failed() == nil {
+	if l.err.Load() == nil {
 		if _, err := l.w.Write(p); err != nil {
-			l.mu.Lock()
-			l.err = err
-			l.mu.Unlock()
+			l.err.Store(&err)
 		}
 	}
 	return len(p), nil
-}
-
-func (l *lastingError) failed() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.err
 }

@@ -236,29 +236,23 @@ func (m *merged) replaces(w *layerdir.Walk) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var opaque, redirect []string
-	for name := range xattr.All(names) {
-		switch string(name) {
+	for raw := range xattr.All(names) {
+		name, opaque := string(raw), false
+		switch name {
 		case "trusted.overlay.opaque", "user.overlay.opaque", "user.fuseoverlayfs.opaque":
-			opaque = append(opaque, string(name))
+			opaque = true
 		case "trusted.overlay.redirect", "user.overlay.redirect":
-			redirect = append(redirect, string(name))
+		default:
+			continue
 		}
-	}
-	for _, name := range opaque {
-		if value, ok, err := m.xattrs.Get(file, name); err != nil {
-			return false, err
-		} else if ok && string(value) == "y" {
-			return true, nil
-		}
-	}
-	for _, name := range redirect {
-		value, ok, err := m.xattrs.Get(file, name)
+		value, there, err := m.xattrs.Get(file, name)
 		if err != nil {
 			return false, err
 		}
-		// One that was renamed and came back leads to itself, by its name or by its path.
-		if ok && string(value) != w.Name && string(value) != "/"+w.Path {
+		// A directory that was renamed and came back leads to itself, by its name or by
+		// its path.
+		if there && (opaque && string(value) == "y" ||
+			!opaque && string(value) != w.Name && string(value) != "/"+w.Path) {
 			return true, nil
 		}
 	}

@@ -50,8 +50,8 @@ func (l *Lowers) Close() {
 func (l *Lowers) Hold(name string) bool {
 	for _, root := range l.FDs {
 		for at := name; at != "." && at != "/"; at = path.Dir(at) {
-			st, ok := statInRoot(root, at)
-			if !ok {
+			st, err := stat(openat.InRoot, root, at)
+			if err != nil {
 				continue
 			}
 			if IsWhiteout(&st) {
@@ -74,8 +74,7 @@ func (l *Lowers) Shows(dir, name, opaque string) (bool, error) {
 		return false, err
 	}
 	for _, i := range dirs {
-		var st unix.Stat_t
-		if err := l.lstat(i, path.Join(dir, name), &st); err == nil {
+		if st, err := stat(openat.Beneath, l.FDs[i], path.Join(dir, name)); err == nil {
 			return !IsWhiteout(&st), nil
 		} else if !Absent(err) {
 			return false, err
@@ -155,20 +154,12 @@ func (l *Lowers) Merged(dir, opaque string) ([]int, error) {
 	return dirs, nil
 }
 
-func (l *Lowers) lstat(i int, name string, st *unix.Stat_t) error {
-	fd, err := openat.Beneath(l.FDs[i], name, unix.O_PATH)
+// stat looks a name up below root, the way that open does.
+func stat(open func(root int, name string, flags int) (int, error), root int, name string) (st unix.Stat_t, err error) {
+	fd, err := open(root, name, unix.O_PATH)
 	if err != nil {
-		return err
+		return st, err
 	}
 	defer unix.Close(fd)
-	return unix.Fstat(fd, st)
-}
-
-func statInRoot(root int, name string) (st unix.Stat_t, ok bool) {
-	fd, err := openat.InRoot(root, name, unix.O_PATH)
-	if err != nil {
-		return st, false
-	}
-	defer unix.Close(fd)
-	return st, unix.Fstat(fd, &st) == nil
+	return st, unix.Fstat(fd, &st)
 }
