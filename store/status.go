@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"runtime/debug"
 
 	"github.com/shalestore/shale/drivers"
 )
@@ -16,20 +15,4 @@ func (s *Store) Status(ctx context.Context) (driver string, facts []drivers.Prop
 		return "", nil, err
 	}
 	return r.Driver.Name(), r.Driver.Status(ctx), nil
-}
-
-// Version returns what is known about this build: the version of the module, "(devel)"
-// for a working copy, and the compiler's.
-func Version() []drivers.Property {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return nil
-	}
-	version := info.Main.Version
-	for _, module := range info.Deps {
-		if module.Path == "github.com/shalestore/shale" {
-			version = module.Version
-		}
-	}
-	return []drivers.Property{{Name: "Version", Value: version}, {Name: "Go", Value: info.GoVersion}}
 }
