@@ -64,10 +64,7 @@ func Acquire(ctx context.Context, path string, mode Mode) (*Lock, error) {
 // AcquireIn is Acquire of a file beneath root, where links lead nowhere either; root may
 // be one.
 func AcquireIn(ctx context.Context, root, rel string, mode Mode) (*Lock, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", filepath.Join(root, rel), err)
-	}
-	l, err := open(root, rel, mode)
+	l, err := open(ctx, root, rel, mode)
 	if err != nil {
 		return nil, err
 	}
@@ -77,10 +74,7 @@ func AcquireIn(ctx context.Context, root, rel string, mode Mode) (*Lock, error) 
 // AcquireByte is Acquire of an exclusive lock on one byte of the file, which may lie
 // beyond its end. Locks on different bytes don't exclude each other.
 func AcquireByte(ctx context.Context, path string, at int64) (*Lock, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	l, err := open(filepath.Dir(path), filepath.Base(path), Exclusive)
+	l, err := open(ctx, filepath.Dir(path), filepath.Base(path), Exclusive)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +134,7 @@ func (l *Lock) wait(ctx context.Context) (*Lock, error) {
 // TryAcquire takes the lock if it is free, and returns errdefs.ErrBusy if someone else
 // holds it.
 func TryAcquire(path string, mode Mode) (*Lock, error) {
-	l, err := open(filepath.Dir(path), filepath.Base(path), mode)
+	l, err := open(context.Background(), filepath.Dir(path), filepath.Base(path), mode)
 	if err != nil {
 		return nil, err
 	}
@@ -269,8 +263,12 @@ func isHeldElsewhere(err error) bool {
 	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES)
 }
 
-func open(root, rel string, mode Mode) (*Lock, error) {
+func open(ctx context.Context, root, rel string, mode Mode) (*Lock, error) {
 	const rw = unix.O_RDWR | unix.O_CREAT
+	path := filepath.Join(root, rel)
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
 	fd, err := openat.Open(root, rel, rw)
 	if errors.Is(err, unix.ENOENT) {
 		if err := openat.MakeDirs(root, filepath.Dir(rel)); err != nil {
@@ -281,11 +279,7 @@ func open(root, rel string, mode Mode) (*Lock, error) {
 	if mode == Shared && (errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES)) {
 		fd, err = openat.Open(root, rel, unix.O_RDONLY)
 	}
-	path := filepath.Join(root, rel)
-	if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
-		err = openat.Damaged(path, openat.ErrNotRegular.Error())
-	}
-	if err != nil {
+	if err = openat.NotRegular(path, err); err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	return &Lock{path: path, fd: fd, mode: mode}, nil

@@ -65,25 +65,21 @@ func open(root, rel string, flags int, perm uint32) (int, error) {
 // nil.
 func File(root, rel string, flags int, st *unix.Stat_t) (int, error) {
 	fd, err := Open(root, rel, flags)
-	if err != nil {
-		if errors.Is(err, unix.EISDIR) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENODEV) {
-			err = Damaged(filepath.Join(root, rel), ErrNotRegular.Error())
+	if err == nil {
+		fd, err = regular(fd, nil, st)
+	}
+	return fd, NotRegular(filepath.Join(root, rel), err)
+}
+
+// NotRegular is the error of opening path, where that says that there is no regular file:
+// damage. Others stay as they are.
+func NotRegular(path string, err error) error {
+	for _, what := range []error{ErrNotRegular, unix.EISDIR, unix.ENXIO, unix.ENODEV} {
+		if errors.Is(err, what) {
+			return Damaged(path, ErrNotRegular.Error())
 		}
-		return -1, err
 	}
-	if st == nil {
-		st = &unix.Stat_t{}
-	}
-	if err = unix.Fstat(fd, st); err != nil {
-		err = &os.PathError{Op: "stat", Path: filepath.Join(root, rel), Err: err}
-	} else if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = Damaged(filepath.Join(root, rel), ErrNotRegular.Error())
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, err
-	}
-	return fd, nil
+	return err
 }
 
 // Reader is File for reading by way of an os.File.

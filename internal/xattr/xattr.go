@@ -59,31 +59,34 @@ func (f File) reach() string {
 	return openat.ProcPath(f.fd) + "/" + f.path
 }
 
-// Set gives the file an attribute. flags are 0, unix.XATTR_CREATE or unix.XATTR_REPLACE.
-func (f File) Set(name string, value []byte, flags int) error {
+// call makes the one of three system calls that the file is held for.
+func (f File) call(open func(fd int) error, link, file func(path string) error) error {
 	return eintr.Again(func() error {
 		switch f.how {
 		case byName:
-			return unix.Lsetxattr(f.reach(), name, value, flags)
+			return link(f.reach())
 		case byPath:
-			return unix.Setxattr(f.path, name, value, flags)
+			return file(f.path)
 		}
-		return unix.Fsetxattr(f.fd, name, value, flags)
+		return open(f.fd)
 	})
+}
+
+// Set gives the file an attribute. flags are 0, unix.XATTR_CREATE or unix.XATTR_REPLACE.
+func (f File) Set(name string, value []byte, flags int) error {
+	return f.call(
+		func(fd int) error { return unix.Fsetxattr(fd, name, value, flags) },
+		func(path string) error { return unix.Lsetxattr(path, name, value, flags) },
+		func(path string) error { return unix.Setxattr(path, name, value, flags) })
 }
 
 // Remove takes an attribute away. It is no error that the file hasn't got it, or that its
 // file system has none.
 func (f File) Remove(name string) error {
-	err := eintr.Again(func() error {
-		switch f.how {
-		case byName:
-			return unix.Lremovexattr(f.reach(), name)
-		case byPath:
-			return unix.Removexattr(f.path, name)
-		}
-		return unix.Fremovexattr(f.fd, name)
-	})
+	err := f.call(
+		func(fd int) error { return unix.Fremovexattr(fd, name) },
+		func(path string) error { return unix.Lremovexattr(path, name) },
+		func(path string) error { return unix.Removexattr(path, name) })
 	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
 		return nil
 	}
@@ -95,17 +98,10 @@ func (f File) Remove(name string) error {
 func (f File) Size(name string) (int, error) { return f.get(name, nil) }
 
 func (f File) get(name string, value []byte) (n int, err error) {
-	err = eintr.Again(func() error {
-		switch f.how {
-		case byName:
-			n, err = unix.Lgetxattr(f.reach(), name, value)
-		case byPath:
-			n, err = unix.Getxattr(f.path, name, value)
-		default:
-			n, err = unix.Fgetxattr(f.fd, name, value)
-		}
-		return err
-	})
+	err = f.call(
+		func(fd int) error { n, err = unix.Fgetxattr(fd, name, value); return err },
+		func(path string) error { n, err = unix.Lgetxattr(path, name, value); return err },
+		func(path string) error { n, err = unix.Getxattr(path, name, value); return err })
 	return n, err
 }
 
