@@ -26,7 +26,7 @@ func (p *program) withStore(work func(ctx context.Context, s *store.Store, args 
 		}
 		defer func() { err = errors.Join(err, s.Wait(command.Context()), s.Close()) }()
 		if p.settings.Existing { // what isn't there is said before anything else
-			_, err = s.DriverName(command.Context())
+			_, err = s.Roots(command.Context())
 		}
 		if err == nil {
 			err = work(command.Context(), s, args)
