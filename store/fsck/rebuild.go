@@ -206,9 +206,13 @@ func fillFrom(ctx context.Context, d *layers.Draft, write func(context.Context, 
 	}()
 	err := d.Fill(ctx, out, nil)
 	cancel()
-	out.CloseWithError(errors.New("the layer couldn't be unpacked"))
-	if werr := <-written; werr != nil && !errors.Is(werr, context.Canceled) {
+	out.CloseWithError(errUnpacking)
+	if werr := <-written; werr != nil && !errors.Is(werr, context.Canceled) && !errors.Is(werr, errUnpacking) {
 		return werr
 	}
 	return err
 }
+
+// errUnpacking is what a source hears when its tar couldn't be unpacked. The cause is
+// with the reader.
+var errUnpacking = errors.New("the layer couldn't be unpacked")

@@ -220,6 +220,14 @@ func npmInstall(t testing.TB, path string) {
 	command(t, dir, "tar", "-I", xz+" -1", "--format=posix", "--numeric-owner", "-cf", path, "node_modules")
 }
 
+func dpkg(pkg string) func(t testing.TB, path string) {
+	return func(t testing.TB, path string) {
+		tool, apt, dir := testutil.Tool(t, "dpkg-deb", "dpkg"), testutil.Tool(t, "apt-get", "apt"), t.TempDir()
+		online(t, dir, apt, "download", "-q", pkg)
+		command(t, dir, "sh", "-c", tool+" --fsys-tarfile *.deb > "+path)
+	}
+}
+
 func debian(t testing.TB, path string) {
 	testutil.Root(t)
 	tool := testutil.Tool(t, "mmdebstrap", "mmdebstrap")

@@ -50,6 +50,7 @@ func All() []Archive {
 		{Name: "npm-typescript.tgz", Make: npm("typescript@5.4.5"), Keep: true,
 			Why: "as npm packs it: no directory entries, times of 1985"},
 		{Name: "npm-install.tar.xz", Make: npmInstall, Keep: true, Long: true, Why: "a node_modules tree, xz"},
+		{Name: "dpkg-coreutils.tar", Make: dpkg("coreutils"), Keep: true, Why: "data.tar of a Debian package"},
 		{Name: "debian.tar", Make: debian, Keep: true, Long: true,
 			Why: "a Debian root by mmdebstrap: devices, capabilities, hard links"},
 		SmallFiles,
