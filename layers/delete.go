@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/atomicfile"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/ident"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/internal/tempdir"
-	"golang.org/x/sys/unix"
 )
 
 // Delete deletes the layers with these IDs: unmounts them, takes their records out in one
@@ -108,25 +108,10 @@ func (tx *WriteTx) Discard(path string) error {
 			return err
 		}
 		tx.bin = bin
-		tx.trash = append(tx.trash, binTrash{bin})
+		tx.trash = append(tx.trash, drivers.TrashIn(bin))
 	}
 	return tx.bin.Take(path)
 }
-
-// DiscardAnywhere is Discard for a path that may be on another file system, such as the
-// run root's; it is removed there and then.
-func (tx *WriteTx) DiscardAnywhere(ctx context.Context, path string) error {
-	err := tx.DiscardIfThere(path)
-	if errors.Is(err, unix.EXDEV) {
-		return fsat.RemoveAll(ctx, path)
-	}
-	return err
-}
-
-// binTrash is a temporary directory as something to empty.
-type binTrash struct{ dir *tempdir.Dir }
-
-func (b binTrash) Empty(ctx context.Context) error { return b.dir.Remove(ctx) }
 
 // CheckChildless returns errdefs.ErrInUse if another layer is on top of the layer with
 // this ID.

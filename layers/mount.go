@@ -95,20 +95,9 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 		// A process that was killed between its mount and its count, or between its count
 		// and its unmount, left a mount that nobody counts. A second one on top would
 		// write to the same directory.
-		leftover, err := mount.IsMountPoint(target)
-		if err != nil {
+		if leftover, err := isServed(target); err != nil {
 			return "", err
-		}
-		// The mount of a mount program that has died serves nobody.
-		for leftover && mount.IsDead(target) {
-			if err := mount.Unmount(target); err != nil {
-				return "", err
-			}
-			if leftover, err = mount.IsMountPoint(target); err != nil {
-				return "", err
-			}
-		}
-		if leftover {
+		} else if leftover {
 			specs = nil
 		}
 	}
@@ -128,6 +117,20 @@ func (tx *ReadTx) mount(ctx context.Context, mounts *catalog.MountsWriteTx, laye
 		return "", errors.Join(err, s.unmountAt(ctx, layer.ID, target))
 	}
 	return m.Path, nil
+}
+
+// isServed reports whether something is mounted on target, after it has taken away what a
+// mount program that has died left there, which serves nobody.
+func isServed(target string) (bool, error) {
+	for {
+		is, err := mount.IsMountPoint(target)
+		if err != nil || !is || !mount.IsDead(target) {
+			return is, err
+		}
+		if err := mount.Unmount(target); err != nil {
+			return false, err
+		}
+	}
 }
 
 // Unmount takes one user off a layer's count and unmounts it when that was the last, or
@@ -246,29 +249,25 @@ func (s *Store) unmounted(ctx context.Context, id string) error {
 // UnmountAll unmounts these layers, whatever their counts are.
 func (tx *WriteTx) UnmountAll(ctx context.Context, ids ...string) error {
 	s := tx.store
-	mounted := false
+	var mounted []catalog.Mountpoint
 	err := s.mounts.View(ctx, func(mounts *catalog.MountsTx) error {
 		for _, id := range ids {
 			m, err := mounts.Get(id)
 			if err != nil {
 				return err
 			}
-			mounted = mounted || m.Count > 0
+			if m.Count > 0 {
+				mounted = append(mounted, m)
+			}
 		}
 		return nil
 	})
-	if err != nil || !mounted {
+	if err != nil || len(mounted) == 0 {
 		return err
 	}
+	// Nobody else changes the table meanwhile, since we hold the lock of the layers.
 	return s.mounts.Update(ctx, func(mounts *catalog.MountsWriteTx) error {
-		for _, id := range ids {
-			m, err := mounts.Get(id)
-			if err != nil {
-				return err
-			}
-			if m.Count == 0 {
-				continue
-			}
+		for _, m := range mounted {
 			if err := tx.unmount(ctx, mounts, m, nil); err != nil {
 				return err
 			}

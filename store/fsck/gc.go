@@ -18,6 +18,7 @@ import (
 	"github.com/shalestore/shale/layers"
 	"github.com/shalestore/shale/mount"
 	"github.com/shalestore/shale/store"
+	"golang.org/x/sys/unix"
 )
 
 // GCOptions says what is done about garbage.
@@ -113,7 +114,7 @@ func (c *checker) discard(ctx context.Context, findings []Finding) error {
 		}
 		for _, path := range s.files {
 			if gone[path] {
-				errs = append(errs, l.DiscardAnywhere(ctx, path))
+				errs = append(errs, discardAnywhere(ctx, l, path))
 				step.Reached(ctx, "orphaned file discarded")
 			}
 		}
@@ -165,4 +166,14 @@ func sizeOf(ctx context.Context, path string) (int64, error) {
 	}
 	tree, err := diskusage.Count(ctx, path)
 	return tree.Size, err
+}
+
+// discardAnywhere is Discard for a path that may be on another file system, such as the
+// run root's; it is removed there and then.
+func discardAnywhere(ctx context.Context, l *layers.WriteTx, path string) error {
+	err := l.DiscardIfThere(path)
+	if errors.Is(err, unix.EXDEV) {
+		return fsat.RemoveAll(ctx, path)
+	}
+	return err
 }
