@@ -20,8 +20,9 @@ import (
 type WriteTx struct {
 	ReadTx
 	records *catalog.WriteTx[Layer]
-	trash   []drivers.Trash // emptied when the lock is released
-	bin     *tempdir.Dir    // in trash; holds what the driver doesn't know
+	trash   []drivers.Trash      // emptied when the lock is released
+	mounts  []catalog.Mountpoint // as table has read them; nil before
+	bin     *tempdir.Dir         // in trash; holds what the driver doesn't know
 }
 
 // CheckFree reports whether a layer with this ID and these names could be created:

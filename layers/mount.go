@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/shalestore/shale/catalog"
 	"github.com/shalestore/shale/drivers"
@@ -248,25 +249,15 @@ func (s *Store) unmounted(ctx context.Context, id string) error {
 
 // UnmountAll unmounts these layers, whatever their counts are.
 func (tx *WriteTx) UnmountAll(ctx context.Context, ids ...string) error {
-	s := tx.store
-	var mounted []catalog.Mountpoint
-	err := s.mounts.View(ctx, func(mounts *catalog.MountsTx) error {
-		for _, id := range ids {
-			m, err := mounts.Get(id)
-			if err != nil {
-				return err
-			}
-			if m.Count > 0 {
-				mounted = append(mounted, m)
-			}
-		}
-		return nil
+	mounted, err := tx.table(ctx)
+	mounted = slices.DeleteFunc(slices.Clone(mounted), func(m catalog.Mountpoint) bool {
+		return !slices.Contains(ids, m.ID)
 	})
 	if err != nil || len(mounted) == 0 {
 		return err
 	}
-	// Nobody else changes the table meanwhile, since we hold the lock of the layers.
-	return s.mounts.Update(ctx, func(mounts *catalog.MountsWriteTx) error {
+	tx.mounts = nil
+	return tx.store.mounts.Update(ctx, func(mounts *catalog.MountsWriteTx) error {
 		for _, m := range mounted {
 			if err := tx.unmount(ctx, mounts, m, nil); err != nil {
 				return err
@@ -274,6 +265,27 @@ func (tx *WriteTx) UnmountAll(ctx context.Context, ids ...string) error {
 		}
 		return nil
 	})
+}
+
+// table is the table of mounts. It is read once in a transaction: nobody changes it while
+// the layers are locked exclusively.
+func (tx *WriteTx) table(ctx context.Context) ([]catalog.Mountpoint, error) {
+	if tx.mounts != nil {
+		return tx.mounts, nil
+	}
+	all, err := tx.ReadTx.table(ctx)
+	if err == nil {
+		tx.mounts = append([]catalog.Mountpoint{}, all...) // not nil
+	}
+	return all, err
+}
+
+func (tx *ReadTx) table(ctx context.Context) (all []catalog.Mountpoint, err error) {
+	err = tx.store.mounts.View(ctx, func(mounts *catalog.MountsTx) error {
+		all, err = mounts.All()
+		return err
+	})
+	return all, err
 }
 
 // Mounted returns how many users a layer's mount has; 0 means that it isn't mounted.
@@ -296,18 +308,19 @@ func (tx *ReadTx) MountTable() *catalog.Mountpoints { return tx.store.mounts }
 
 // MountedLayers returns the mounts of layers that exist.
 func (tx *ReadTx) MountedLayers(ctx context.Context) ([]catalog.Mountpoint, error) {
-	var mounted []catalog.Mountpoint
-	err := tx.store.mounts.View(ctx, func(mounts *catalog.MountsTx) error {
-		all, err := mounts.All()
-		if err != nil {
-			return err
-		}
-		for _, m := range all {
-			if _, err := tx.Get(m.ID); err == nil {
-				mounted = append(mounted, m)
-			}
-		}
-		return nil
+	all, err := tx.table(ctx)
+	return tx.existing(all), err
+}
+
+// MountedLayers is ReadTx.MountedLayers.
+func (tx *WriteTx) MountedLayers(ctx context.Context) ([]catalog.Mountpoint, error) {
+	all, err := tx.table(ctx)
+	return tx.existing(all), err
+}
+
+func (tx *ReadTx) existing(mounts []catalog.Mountpoint) []catalog.Mountpoint {
+	return slices.DeleteFunc(slices.Clone(mounts), func(m catalog.Mountpoint) bool {
+		_, err := tx.Get(m.ID)
+		return err != nil
 	})
-	return mounted, err
 }
