@@ -39,9 +39,9 @@ var linked = []string{
 	"golang.org/x/sys",
 }
 
-// maxLines bounds the code that comes with package store. It is to become 23,000, and
-// only ever to become less. containers/storage 1.64.2 takes 23,667 lines for the same.
-const maxLines = 24050
+// maxLines bounds the code that comes with package store, and is only ever to become
+// less. containers/storage 1.64.2 takes 23,667 lines for the same.
+const maxLines = 23200
 
 func TestRequirements(t *testing.T) {
 	out, err := exec.Command("go", "mod", "edit", "-json", "go.mod").Output()

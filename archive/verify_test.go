@@ -18,11 +18,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// applied unpacks a tar and returns its directory and its recipe.
-func unpacked(t *testing.T, data []byte, opts apply.Options) (dir string, recipe []byte) {
+// applied unpacks a tar and returns its directory and its tar-split file.
+func unpacked(t *testing.T, data []byte, opts apply.Options) (dir string, split []byte) {
 	t.Helper()
 	dir = t.TempDir()
-	file, err := os.Create(filepath.Join(t.TempDir(), "recipe"))
+	file, err := os.Create(filepath.Join(t.TempDir(), "split"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,17 +30,17 @@ func unpacked(t *testing.T, data []byte, opts apply.Options) (dir string, recipe
 	if _, err := apply.Tar(context.Background(), dir, bytes.NewReader(data), file, opts); err != nil {
 		t.Fatal(err)
 	}
-	recipe, err = os.ReadFile(file.Name())
+	split, err = os.ReadFile(file.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return dir, recipe
+	return dir, split
 }
 
-func verifyLayer(t *testing.T, recipe []byte, dir string, opts verify.Options) verify.Result {
+func verifyLayer(t *testing.T, split []byte, dir string, opts verify.Options) verify.Result {
 	t.Helper()
 	opts.Content, opts.Own = []string{dir}, []string{dir}
-	v, err := verify.Layer(context.Background(), bytes.NewReader(recipe), opts)
+	v, err := verify.Layer(context.Background(), bytes.NewReader(split), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,8 +92,8 @@ func TestVerifyWhatApplyMade(t *testing.T) {
 			"literal": {Whiteouts: archive.LiteralWhiteouts},
 		} {
 			t.Run(name+" "+form, func(t *testing.T) {
-				dir, recipe := unpacked(t, data, opts)
-				v := verifyLayer(t, recipe, dir, verify.Options{Whiteouts: opts.Whiteouts})
+				dir, split := unpacked(t, data, opts)
+				v := verifyLayer(t, split, dir, verify.Options{Whiteouts: opts.Whiteouts})
 				if len(v.Damages) > 0 || v.DiffID != digest.FromBytes(data) || v.DiffSize != int64(len(data)) {
 					t.Errorf("%+v", v)
 				}
@@ -102,16 +102,16 @@ func TestVerifyWhatApplyMade(t *testing.T) {
 	}
 }
 
-// A recipe is read with distrust: whatever it says, Verify ends, with damage and without
-// harm.
-func TestVerifyHostileRecipes(t *testing.T) {
+// A tar-split file is read with distrust: whatever it says, Verify ends, with damage and
+// without harm.
+func TestVerifyHostileTarSplitFiles(t *testing.T) {
 	testutil.Root(t)
 	data := tarOf(t, tar.Header{Name: "a", Mode: 0o644, Size: 1000}, tar.Header{Name: "b", Mode: 0o644, Size: 10})
-	dir, recipe := unpacked(t, data, apply.Options{Whiteouts: archive.OverlayTrusted})
-	for n := 0; n < len(recipe); n += max(len(recipe)/40, 1) {
-		if v := verifyLayer(t, recipe[:n], dir, verify.Options{Whiteouts: archive.OverlayTrusted}); v.Exact() &&
+	dir, split := unpacked(t, data, apply.Options{Whiteouts: archive.OverlayTrusted})
+	for n := 0; n < len(split); n += max(len(split)/40, 1) {
+		if v := verifyLayer(t, split[:n], dir, verify.Options{Whiteouts: archive.OverlayTrusted}); v.Exact() &&
 			v.DiffID == digest.FromBytes(data) {
-			t.Errorf("cut after %d of %d bytes: sound", n, len(recipe))
+			t.Errorf("cut after %d of %d bytes: sound", n, len(split))
 		}
 	}
 	for name, lines := range map[string]string{
@@ -136,13 +136,13 @@ func TestVerifyHostileRecipes(t *testing.T) {
 func TestVerifyCountsWhatItDoesNotList(t *testing.T) {
 	testutil.Root(t)
 	data := tarOf(t, tar.Header{Name: "a", Mode: 0o644, Size: 3})
-	dir, recipe := unpacked(t, data, apply.Options{Whiteouts: archive.OverlayTrusted})
+	dir, split := unpacked(t, data, apply.Options{Whiteouts: archive.OverlayTrusted})
 	for n := range 500 {
 		if err := unix.Mkfifo(filepath.Join(dir, fmt.Sprint("extra", n)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	v := verifyLayer(t, recipe, dir, verify.Options{Whiteouts: archive.OverlayTrusted})
+	v := verifyLayer(t, split, dir, verify.Options{Whiteouts: archive.OverlayTrusted})
 	if len(v.Damages)+v.More != 500 || v.More == 0 || v.DiffID != digest.FromBytes(data) {
 		t.Errorf("%d listed, %d more, %s", len(v.Damages), v.More, v.DiffID)
 	}

@@ -166,7 +166,7 @@ func stillFree(c *containers.WriteTx, m idtools.Mapping) error {
 	return nil
 }
 
-// neededIDs guesses how many IDs an image needs: more than the highest owner of its
+// neededIDs estimates how many IDs an image needs: more than the highest owner of its
 // files, and than the highest in its lists of users and groups.
 func neededIDs(ctx context.Context, r *roots.Roots, opts ContainerOptions) (int, error) {
 	size := max(int(r.Config.AutoUserns.MinSize), opts.AutoUserns.InitialSize, 1)
@@ -239,7 +239,7 @@ func detachedRoot(ctx context.Context, driver drivers.Driver, layer string) *os.
 
 // openUserFile opens a list of users or groups: the one that was given, else the first in
 // the directories. Where these are single layers, the nearest first, it isn't looked at
-// whether one above has deleted it: this is for a guess. It returns nil when there is
+// whether one above has deleted it: this is for an estimate. It returns nil when there is
 // none.
 func openUserFile(given, path string, content []string) (*os.File, error) {
 	if given != "" {

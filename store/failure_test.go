@@ -352,9 +352,9 @@ func TestDiffOfALayerThatGoes(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
 	s := open(t, cfg)
-	for _, recipe := range []bool{true, false} {
+	for _, split := range []bool{true, false} {
 		base(t, cfg, s)
-		if !recipe {
+		if !split {
 			if err := os.Remove(filepath.Join(cfg.GraphRoot, "overlay-layers", id("base")+
 				".tar-split.gz")); err != nil {
 				t.Fatal(err)
@@ -371,7 +371,7 @@ func TestDiffOfALayerThatGoes(t *testing.T) {
 			return len(p), nil
 		})
 		if err := s.Diff(ctx, w, "base", "", store.DiffOptions{}); err == nil {
-			t.Fatalf("with recipe %v: no error", recipe)
+			t.Fatalf("with split %v: no error", split)
 		}
 		noGarbage(t, s)
 	}

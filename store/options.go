@@ -47,7 +47,7 @@ type ContainerOptions struct {
 	BigData  []containers.Item
 }
 
-// MountOptions are the wishes of whoever mounts.
+// MountOptions are what whoever mounts asks for.
 type MountOptions struct {
 	// ReadOnly mounts the layer without its upper directory being writable.
 	ReadOnly bool

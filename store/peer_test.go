@@ -170,7 +170,7 @@ func TestTurnsWithThePeer(t *testing.T) {
 
 // survey describes a store's files, without what chance and the clock decide: short
 // names, the IDs of containers' layers, times of creation and of directories, tokens and
-// the compressed form of recipes.
+// the compressed form of tar-split files.
 func survey(t *testing.T, cfg config.Config) map[string]string {
 	t.Helper()
 	var rename []string // pairs for a Replacer

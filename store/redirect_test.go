@@ -69,7 +69,7 @@ func TestDiffFollowsMetacopyAndRedirects(t *testing.T) {
 		t.Errorf("the diff doesn't delete dir: %q", got)
 	}
 	all := int64(len("file") + len("dir/inside"))
-	if size, err := s.DiffSize(ctx, work.ID, ""); err != nil || size != all { // found.md, B12
+	if size, err := s.DiffSize(ctx, work.ID, ""); err != nil || size != all {
 		t.Errorf("diff size %d, %v, want %d", size, err, all)
 	}
 	changes, err := s.Changes(ctx, work.ID, "")

@@ -38,8 +38,8 @@ func Replay(ctx context.Context, w io.Writer, tarSplit io.Reader, dirs []string)
 // Observer sees what Replay does; its functions may be nil, and may be called by several
 // goroutines.
 type Observer struct {
-	// File is told of each file whose content the recipe leaves to the directories,
-	// before that content comes.
+	// File is told of each file whose content the tar-split file leaves to the
+	// directories, before that content comes.
 	File func(name string, crc uint64)
 	// Damaged is told of files that aren't what they were. Zeros stand for the rest of
 	// such a file then, and the stream goes on.

@@ -29,11 +29,11 @@ type Options struct {
 	// layers whose owners were translated have several, and then also hold copies of what
 	// is beneath them.
 	Own []string
-	// Beneath are the recipes of the layers beneath, the lowest first, for a driver whose
-	// layers hold a copy of those. It isn't used with whiteouts in overlay's form.
-	// Without it, for a layer that has a parent, Partial must be set.
+	// Beneath are the tar-split files of the layers beneath, the lowest first, for a
+	// driver whose layers hold a copy of those. It isn't used with whiteouts in overlay's
+	// form. Without it, for a layer that has a parent, Partial must be set.
 	Beneath []io.Reader
-	// Partial: Own may hold more than the recipe tells.
+	// Partial: Own may hold more than the tar-split file tells.
 	Partial bool
 	// Whiteouts is the form in which the layer was unpacked.
 	Whiteouts archive.WhiteoutForm
@@ -55,7 +55,7 @@ type Options struct {
 // Result is what Layer has found.
 type Result struct {
 	// DiffID and DiffSize are of the tar, put together again. They mean nothing when
-	// there are Damages of Content or Recipe.
+	// there are Damages of Content.
 	DiffID   digest.Digest
 	DiffSize int64
 	// Damages are in the order of the tar, then in that of the directory.
@@ -68,7 +68,7 @@ type Result struct {
 
 // Damage is one thing that isn't as the tar has it.
 type Damage struct {
-	// Path is absolute within the layer; "" is the recipe itself.
+	// Path is absolute within the layer; "" is the tar-split file itself.
 	Path string
 	// What says how it differs: "+" for a file too many, "-" for one that is missing,
 	// else field by field "mode:0644→0755".
@@ -109,7 +109,7 @@ func (v Result) Exact() bool {
 //
 // Damage is no error: errors are a directory that can't be read, and a context that has
 // ended.
-func Layer(ctx context.Context, recipe io.Reader, opts Options) (Result, error) {
+func Layer(ctx context.Context, tarSplit io.Reader, opts Options) (Result, error) {
 	v := &verifier{opts: opts, expect: newExpectation(opts.Whiteouts == archive.RemoveWhiteouts),
 		uids: tarstream.NewIDSet(),
 		gids: tarstream.NewIDSet()}
@@ -120,7 +120,7 @@ func Layer(ctx context.Context, recipe io.Reader, opts Options) (Result, error) 
 		v.expect.layer++
 	}
 	v.own = true
-	if err := v.read(ctx, recipe, opts.Content); err != nil {
+	if err := v.read(ctx, tarSplit, opts.Content); err != nil {
 		return v.result, err
 	}
 	if v.broken {
@@ -132,7 +132,7 @@ func Layer(ctx context.Context, recipe io.Reader, opts Options) (Result, error) 
 type verifier struct {
 	opts   Options
 	expect *expectation
-	own    bool // reading the layer's own recipe, not one beneath
+	own    bool // reading the layer's own tar-split file, not one beneath
 	broken bool
 
 	uids, gids tarstream.IDSet
@@ -152,9 +152,9 @@ func (v *verifier) damage(d Damage) {
 	v.result.Damages = append(v.result.Damages, d)
 }
 
-// read goes through the tar that a recipe stands for. Without content, zeros take the
-// place of all files.
-func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string) error {
+// read goes through the tar that a tar-split file stands for. Without content, zeros take
+// the place of all files.
+func (v *verifier) read(ctx context.Context, tarSplit io.Reader, content []string) error {
 	pool, err := tarstream.NewBlockPool()
 	if err != nil {
 		return fmt.Errorf("map %d bytes of memory: %w", tarstream.Blocks*tarstream.BlockSize, err)
@@ -167,7 +167,7 @@ func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string)
 
 	stream, into := io.Pipe()
 	defer stream.Close()
-	fromTree := map[string]uint64{} // names of the files whose content isn't in the recipe, and its checksum
+	fromTree := map[string]uint64{} // names of the files whose content isn't in it, and its checksum
 	var names sync.Mutex
 	var replayed error
 	watch := tarsplit.Observer{
@@ -182,7 +182,7 @@ func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string)
 		watch.Damaged = func(string, error) {} // zeros will do
 	}
 	stages.Go(func() {
-		replayed = tarsplit.ReplayWith(ctx, into, recipe, content, watch)
+		replayed = tarsplit.ReplayWith(ctx, into, tarSplit, content, watch)
 		into.CloseWithError(replayed)
 	})
 	limits, progress := archive.Limits{MaxRatio: -1}, v.opts.Progress
@@ -198,7 +198,7 @@ func (v *verifier) read(ctx context.Context, recipe io.Reader, content []string)
 		names.Lock()
 		defer names.Unlock()
 		crc, ok := fromTree[name]
-		delete(fromTree, name) // a second member of the name has its content in the recipe
+		delete(fromTree, name) // a second member of the name has its content in the tar-split file
 		return crc, ok
 	})
 	if err != nil {
@@ -244,7 +244,7 @@ func describeLoss(why error) string {
 func cleanName(name string) string { return strings.TrimPrefix(path.Clean("/"+name), "/") }
 
 // members reads the members of a tar into the expectation. recorded tells the checksum of
-// a file whose content the recipe leaves to the tree.
+// a file whose content the tar-split file leaves to the tree.
 func (v *verifier) members(tr *tarstream.Reader, recorded func(name string) (uint64, bool)) error {
 	for {
 		h, err := tr.Next()
@@ -252,7 +252,7 @@ func (v *verifier) members(tr *tarstream.Reader, recorded func(name string) (uin
 			return tr.Drain()
 		}
 		if err != nil {
-			return fmt.Errorf("the tar that the recipe gives is broken: %w", err)
+			return fmt.Errorf("the tar that the tar-split file gives is broken: %w", err)
 		}
 		if base := path.Base(h.Name); v.own && h.Typeflag != tar.TypeXGlobalHeader &&
 			!strings.HasPrefix(base, archive.WhiteoutPrefix) {
@@ -264,7 +264,7 @@ func (v *verifier) members(tr *tarstream.Reader, recorded func(name string) (uin
 		for left := h.Size; left > 0; {
 			b, err := tr.In.Next(left)
 			if err != nil {
-				return fmt.Errorf("the tar that the recipe gives is broken: %w", tarstream.Unexpected(err))
+				return fmt.Errorf("the tar that the tar-split file gives is broken: %w", tarstream.Unexpected(err))
 			}
 			left -= int64(len(b))
 			if n != nil && h.Sparse == nil {
@@ -277,9 +277,9 @@ func (v *verifier) members(tr *tarstream.Reader, recorded func(name string) (uin
 		if crc, ok := recorded(cleanName(h.Name)); ok {
 			n.crc, n.checked = crc, v.own
 		} else {
-			// A second member of one name and the like: its content is in the recipe, and
-			// nobody has looked at the tree's yet. Where the content belongs in a file
-			// with holes, only its size is compared.
+			// A second member of one name and the like: its content is in the tar-split
+			// file, and nobody has looked at the tree's yet. Where the content belongs in
+			// a file with holes, only its size is compared.
 			n.crc, n.checked = sum, h.Sparse != nil
 		}
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // DiffGetter opens a layer's directories, so that the library can put its tar together
-// from its recipe without mounting anything.
+// from its tar-split file without mounting anything.
 func (d *driver[Cleanup, Staged]) DiffGetter(id string) (graphdriver.FileGetCloser, error) {
 	info, err := d.own.Stat(context.Background(), id)
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 
 // A layer that no image and no container uses is no damage, whoever made it, and repair
 // doesn't touch it. As containers-storage does it, it goes, unless it is mounted or has a
-// name (found.md, A1).
+// name.
 func TestLayersThatNothingUses(t *testing.T) {
 	ctx := context.Background()
 	cfg := roots(t)
@@ -84,7 +84,7 @@ func TestLayersThatNothingUses(t *testing.T) {
 
 // What is in the place of a file or a directory of the format is named before anything is
 // read through it, and moved aside; nothing outside is read, written or removed, and
-// nobody waits (found.md, A10 and C2).
+// nobody waits.
 func TestSomethingElseInItsPlace(t *testing.T) {
 	fifo := func(path string) error { return unix.Mkfifo(path, 0o600) }
 	device := func(path string) error { return unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) }
@@ -161,7 +161,7 @@ func TestSomethingElseInItsPlace(t *testing.T) {
 }
 
 // Of a layer that an additional store has lost, check tells where it was, and what can't
-// be used any more (found.md, C4).
+// be used any more.
 func TestAnotherStoreLostALayer(t *testing.T) {
 	ctx := context.Background()
 	theirs := roots(t)
@@ -202,7 +202,7 @@ func TestAnotherStoreLostALayer(t *testing.T) {
 	}
 }
 
-// Images that other programs can't read are noted, and aren't damage (found.md, A6).
+// Images that other programs can't read are noted, and aren't damage.
 func TestImagesThatBlockTheNeighbours(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, roots(t))

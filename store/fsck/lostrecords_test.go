@@ -59,7 +59,7 @@ func TestLayersNobodyNeedsSurviveTheLossOfTheirRecords(t *testing.T) {
 
 // Nothing goes of an image or a container whose record was lost: not by gc, and not by
 // repair, which makes records again, or moves what it can't describe to where gc won't
-// find it (found.md, A2).
+// find it.
 func TestItemsOfLostRecordsAreKept(t *testing.T) {
 	for _, kind := range []string{"images", "containers"} {
 		for name, damage := range map[string]func(path string) error{

@@ -402,7 +402,7 @@ func TestQuotaInUsage(t *testing.T) {
 }
 
 // Nobody waits at a pipe in the place of what was measured before, and a link there isn't
-// followed (found.md, A10).
+// followed.
 func TestUsageWithSomethingElseForItsCache(t *testing.T) {
 	for name, make := range map[string]func(path string) error{
 		"pipe": func(path string) error { return unix.Mkfifo(path, 0o600) },
