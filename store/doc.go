@@ -65,6 +65,12 @@
 // first asked for. The methods of Store are what takes longer than a lock may be held:
 // they stage, mount, copy, measure and delete.
 //
+// # Concurrency
+//
+// All methods of Store may be called from several goroutines, and beside other processes.
+// Those of a ReadTx or a WriteTx are for the goroutine that runs its function, until that
+// returns; what they return belongs to the caller.
+//
 // # For example
 //
 // A build has two steps. It imports the base layer if it isn't there: ImportLayer with an
