@@ -81,17 +81,3 @@ func (l *Lock) Touch() (Token, error) {
 	}
 	return t, nil
 }
-
-// Sound reports whether the file can hold a token: nothing, or 64 bytes and perhaps more,
-// which nobody reads. A missing file has none. Whoever finds less reads it as a token
-// that nobody wrote.
-func Sound(path string) (bool, error) {
-	info, err := os.Lstat(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return info.Mode().IsRegular() && (info.Size() == 0 || info.Size() >= int64(len(Token{}))), nil
-}

@@ -172,7 +172,7 @@ func (c *checker) checkTokens() error {
 			filepath.Join(home(split, "images"), "images.lock"))
 	}
 	for _, path := range locks {
-		sound, err := lockfile.Sound(path)
+		sound, err := soundLock(path)
 		if err != nil {
 			return err
 		}
@@ -192,4 +192,18 @@ func writeToken(path string) func(context.Context) (string, error) {
 		}
 		return "wrote a new token", err
 	}
+}
+
+// soundLock reports whether a lock file can hold a token: nothing, or 64 bytes and
+// perhaps more, which nobody reads. A missing file has none. Whoever finds less reads it
+// as a token that nobody wrote.
+func soundLock(path string) (bool, error) {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return info.Mode().IsRegular() && (info.Size() == 0 || info.Size() >= int64(len(lockfile.Token{}))), nil
 }
