@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	if storetest.Killed(do) {
 		return
 	}
-	testutil.Main(m)
+	testutil.MainAsRoot(m)
 }
 
 // How tests delete.
