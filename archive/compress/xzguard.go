@@ -39,7 +39,9 @@ func newXzGuard(in *bufio.Reader) *xzGuard {
 		for g.err == nil {
 			g.stream()
 		}
-		if g.err == io.EOF { // the input ends within a piece of structure, or is no xz: the decoder will say so
+		if g.err == io.EOF { //nolint:errorlint // a wrapped one is a failure of the source
+			// The input ends within a piece of structure, or is no xz: the decoder will
+			// say so.
 			g.err = nil
 			g.pass(math.MaxInt64)
 		}
@@ -86,7 +88,7 @@ func (g *xzGuard) pass(n int64) {
 		if len(piece) > 0 && !g.yield(piece) {
 			g.fail(io.ErrClosedPipe)
 		}
-		g.in.Discard(len(piece))
+		_, _ = g.in.Discard(len(piece)) // what was peeked at is there
 		n -= int64(len(piece))
 	}
 }

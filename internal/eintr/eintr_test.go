@@ -50,7 +50,9 @@ func TestReadFull(t *testing.T) {
 	}
 	defer f.Close()
 	f.WriteString("abcde")
-	f.Seek(0, 0)
+	if _, err := f.Seek(0, 0); err != nil {
+		t.Fatal(err)
+	}
 	for _, want := range []string{"abc", "de", ""} {
 		buf := make([]byte, 3)
 		n, err := eintr.ReadFull(int(f.Fd()), buf)
@@ -58,7 +60,7 @@ func TestReadFull(t *testing.T) {
 			t.Errorf("read %q, %v, want %q", buf[:n], err, want)
 		}
 	}
-	if _, err := eintr.ReadFull(-1, make([]byte, 1)); err != unix.EBADF {
+	if _, err := eintr.ReadFull(-1, make([]byte, 1)); !errors.Is(err, unix.EBADF) {
 		t.Error(err)
 	}
 }

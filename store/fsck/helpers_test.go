@@ -30,5 +30,4 @@ var (
 	allContainers = storetest.Containers
 	findLayer     = storetest.Layer
 	findImage     = storetest.Image
-	change        = storetest.Change
 )

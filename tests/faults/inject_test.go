@@ -68,7 +68,7 @@ func shim() {
 	add := func(code uint16, k uint32, jt, jf uint8) {
 		program = append(program, unix.SockFilter{Code: code, K: k, Jt: jt, Jf: jf})
 	}
-	const load, equal, any, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K,
+	const load, equal, anyOf, ret = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K,
 		unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, unix.BPF_RET | unix.BPF_K
 	add(load, 0, 0, 0) // seccomp_data.nr
 	for nr := range calls {
@@ -79,7 +79,7 @@ func shim() {
 	}
 	add(equal, unix.SYS_OPENAT, 0, 3)
 	add(load, 16+2*8, 0, 0) // the low half of the third argument
-	add(any, unix.O_CREAT, 0, 1)
+	add(anyOf, unix.O_CREAT, 0, 1)
 	add(ret, unix.SECCOMP_RET_USER_NOTIF, 0, 0)
 	add(ret, unix.SECCOMP_RET_ALLOW, 0, 0)
 	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}

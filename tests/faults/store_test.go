@@ -144,7 +144,7 @@ var classes = []error{errdefs.ErrInvalid, errdefs.ErrNotFound, errdefs.ErrInUse,
 func (v *victim) look(t *testing.T, id string, mounted bool) {
 	t.Helper()
 	var shown bytes.Buffer
-	v.try(t, "list", func(ctx context.Context, s *store.Store) error {
+	_ = v.try(t, "list", func(ctx context.Context, s *store.Store) error {
 		return s.View(ctx, func(tx *store.ReadTx) error {
 			_, err := tx.Layers()
 			_, err2 := tx.Images()
@@ -152,12 +152,12 @@ func (v *victim) look(t *testing.T, id string, mounted bool) {
 			return errors.Join(err, err2, err3)
 		})
 	})
-	v.try(t, "check", func(ctx context.Context, s *store.Store) error {
+	_ = v.try(t, "check", func(ctx context.Context, s *store.Store) error {
 		_, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 		return err
 	})
 	if mounted {
-		v.try(t, "mount", func(ctx context.Context, s *store.Store) error {
+		_ = v.try(t, "mount", func(ctx context.Context, s *store.Store) error {
 			path, err := s.Mount(ctx, id, store.MountOptions{ReadOnly: true})
 			if err != nil {
 				return err
@@ -170,7 +170,7 @@ func (v *victim) look(t *testing.T, id string, mounted bool) {
 			return errors.Join(err, uerr)
 		})
 	} else {
-		v.try(t, "diff", func(ctx context.Context, s *store.Store) error {
+		_ = v.try(t, "diff", func(ctx context.Context, s *store.Store) error {
 			return s.Diff(ctx, &shown, id, "", store.DiffOptions{})
 		})
 	}
@@ -183,7 +183,7 @@ func (v *victim) look(t *testing.T, id string, mounted bool) {
 // repair checks and repairs.
 func (v *victim) repair(t *testing.T) {
 	t.Helper()
-	v.try(t, "repair", func(ctx context.Context, s *store.Store) error {
+	_ = v.try(t, "repair", func(ctx context.Context, s *store.Store) error {
 		report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
 		if err != nil {
 			return err

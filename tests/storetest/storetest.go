@@ -127,6 +127,7 @@ func NoGarbage(t testing.TB, s *store.Store) {
 	}
 }
 
+// IsMounted fails the test if the kernel doesn't say.
 func IsMounted(t testing.TB, path string) bool {
 	t.Helper()
 	mounted, err := mount.IsMountPoint(path)
@@ -145,46 +146,58 @@ func Look[T any](s *store.Store, find func(*store.ReadTx) (T, error)) (found T, 
 	return found, err
 }
 
+// Change is Update without a context.
 func Change(s *store.Store, fn func(*store.WriteTx) error) error {
 	return s.Update(context.Background(), fn)
 }
 
+// Layers lists them in a transaction of its own, as the next ones do.
 func Layers(s *store.Store) ([]layers.Layer, error) { return Look(s, (*store.ReadTx).Layers) }
 
+// Images is Layers for images.
 func Images(s *store.Store) ([]images.Image, error) { return Look(s, (*store.ReadTx).Images) }
 
+// Containers is Layers for containers.
 func Containers(s *store.Store) ([]containers.Container, error) {
 	return Look(s, (*store.ReadTx).Containers)
 }
 
+// Layer looks one up by ID or name, in a transaction of its own, as the next ones do.
 func Layer(s *store.Store, ref string) (layers.Layer, error) {
 	return Look(s, func(tx *store.ReadTx) (layers.Layer, error) { return tx.Layer(ref) })
 }
 
+// Image is Layer for an image.
 func Image(s *store.Store, ref string) (images.Image, error) {
 	return Look(s, func(tx *store.ReadTx) (images.Image, error) { return tx.Image(ref) })
 }
 
+// Container is Layer for a container.
 func Container(s *store.Store, ref string) (containers.Container, error) {
 	return Look(s, func(tx *store.ReadTx) (containers.Container, error) { return tx.Container(ref) })
 }
 
+// Lookup is Layer for a record of any kind.
 func Lookup(s *store.Store, ref string) (store.Record, error) {
 	return Look(s, func(tx *store.ReadTx) (store.Record, error) { return tx.Lookup(ref) })
 }
 
+// TimesMounted is the count that the store keeps.
 func TimesMounted(s *store.Store, ref string) (int, error) {
 	return Look(s, func(tx *store.ReadTx) (int, error) { return tx.Mounted(ref) })
 }
 
+// LayerData reads an item in a transaction of its own.
 func LayerData(s *store.Store, ref, key string) (io.ReadCloser, error) {
 	return Look(s, func(tx *store.ReadTx) (io.ReadCloser, error) { return tx.LayerBigData(ref, key) })
 }
 
+// ImageData is LayerData for an image.
 func ImageData(s *store.Store, ref, key string) ([]byte, error) {
 	return Look(s, func(tx *store.ReadTx) ([]byte, error) { return tx.ImageBigData(ref, key) })
 }
 
+// ContainerData is LayerData for a container.
 func ContainerData(s *store.Store, ref, key string) ([]byte, error) {
 	return Look(s, func(tx *store.ReadTx) ([]byte, error) { return tx.ContainerBigData(ref, key) })
 }
