@@ -107,7 +107,7 @@ func (w *world) put() {
 	if err != nil {
 		return
 	}
-	replace := func(make func() error) func() error {
+	replace := func(create func() error) func() error {
 		return func() error {
 			if err := os.RemoveAll(path); err != nil {
 				if errors.Is(err, unix.EBUSY) {
@@ -115,7 +115,7 @@ func (w *world) put() {
 				}
 				return err
 			}
-			return make()
+			return create()
 		}
 	}
 	garbage := make([]byte, w.rng.IntN(300))

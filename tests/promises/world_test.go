@@ -35,7 +35,6 @@ type world struct {
 	mounts            []string          // mount IDs of what is mounted by others, with their mount points
 	objects           map[string]*object
 	log               []string // what was done, for a failure
-	recordsTouched    bool
 }
 
 // object is a layer, an image or a container, with the text that one of its files has and
