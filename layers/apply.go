@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/shalestore/shale/drivers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/internal/fsat"
 	"github.com/shalestore/shale/internal/step"
+	"github.com/shalestore/shale/mount"
 )
 
 // Apply unpacks a tar onto the own content of a layer that exists, and returns the bytes
@@ -205,7 +208,8 @@ func (tx *WriteTx) Exchange(ctx context.Context, d *Draft, id string, gone bool)
 }
 
 // CheckUnmounted returns errdefs.ErrInUse if the layer, unless that doesn't matter, or
-// any above it is mounted: their mounts hold the directory that is to be replaced.
+// any above it is mounted: their mounts hold the directory that is to be replaced. So do
+// mounts that somebody has made within it, and it would take these away.
 func (tx *ReadTx) CheckUnmounted(ctx context.Context, id string, itselfMay bool) error {
 	mounted, err := tx.MountedLayers(ctx)
 	if err != nil {
@@ -225,5 +229,21 @@ func (tx *ReadTx) CheckUnmounted(ctx context.Context, id string, itselfMay bool)
 			}
 		}
 	}
-	return nil
+	return tx.store.checkNothingWithin(ctx, id)
+}
+
+// checkNothingWithin returns errdefs.ErrInUse if something is mounted on the layer's own
+// content or in it.
+func (s *Store) checkNothingWithin(ctx context.Context, id string) error {
+	info, err := s.driver.Stat(ctx, id)
+	if err != nil {
+		return nil // there is no content then
+	}
+	points, err := mount.Below(filepath.Dir(info.Content))
+	for _, point := range points {
+		if strings.HasPrefix(point+"/", info.Content+"/") {
+			err = errors.Join(err, fmt.Errorf("layer %s: %w: something is mounted on %s", id, errdefs.ErrInUse, point))
+		}
+	}
+	return err
 }

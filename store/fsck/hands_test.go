@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -226,5 +227,43 @@ func TestImagesThatBlockTheNeighbours(t *testing.T) {
 	slices.Sort(noted)
 	if want := []string{id("bad"), id("none")}; !slices.Equal(noted, want) {
 		t.Errorf("noted %v, want %v", noted, want)
+	}
+}
+
+// What somebody has mounted within a layer hides a part of it, so the layer looks damaged.
+// Repair takes nothing away for that, and names the mount.
+func TestForeignMountWithinALayer(t *testing.T) {
+	testutil.HostRoot(t)
+	for _, driver := range []string{"overlay", "vfs"} {
+		t.Run(driver, func(t *testing.T) {
+			ctx := context.Background()
+			cfg := roots(t)
+			cfg.Driver = driver
+			s := open(t, cfg)
+			importLayer(t, s, id("base"), "", layerTar(t, "etc/", "etc/hosts"), "base")
+			dir := filepath.Join(cfg.GraphRoot, map[string]string{"overlay": "overlay/" + id("base") + "/diff",
+				"vfs": "vfs/dir/" + id("base")}[driver], "etc")
+			if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+			report, err := fsck.Check(ctx, s, fsck.CheckOptions{})
+			if err != nil || report.Empty() {
+				t.Fatalf("found nothing, or %v", err)
+			}
+			done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{})
+			if !errors.Is(err, errdefs.ErrInUse) || !strings.Contains(err.Error(), dir) || done.Left.Empty() {
+				t.Errorf("left %+v, %v", done.Left, err)
+			}
+			if err := s.Wait(ctx); err != nil {
+				t.Error(err)
+			}
+			if err := unix.Unmount(dir, unix.UMOUNT_NOFOLLOW); err != nil {
+				t.Fatalf("the foreign mount is gone: %v", err)
+			}
+			if report, err = fsck.Check(ctx, s, fsck.CheckOptions{}); err != nil || !report.Empty() {
+				t.Errorf("without the mount: %+v, %v", report, err)
+			}
+		})
 	}
 }

@@ -127,7 +127,8 @@ func (c *checker) homes(kind string) (homes []string) {
 // is missing, or has nothing in it, not even "[]". Programs take that for a list without
 // records (format, section 2), but none writes it; a file system that lost power may
 // leave it. That a file is missing, and wasn't just never written, the token of the last
-// writer tells in its lock.
+// writer tells in its lock; and where the lock is gone too, that there are images or
+// containers tells that there were layers.
 func (c *checker) lostKinds() (lost []string, err error) {
 	for _, kind := range []string{"layers", "images", "containers"} {
 		gone := slices.Contains(c.damaged, kind)
@@ -143,11 +144,23 @@ func (c *checker) lostKinds() (lost []string, err error) {
 			}
 		}
 		token, err := os.Lstat(filepath.Join(c.homes(kind)[0], kind+".lock"))
-		if gone || missing && err == nil && token.Size() > 0 {
+		written := err == nil && token.Size() > 0
+		if kind == "layers" {
+			written = written || c.hasRecords("images") || c.hasRecords("containers")
+		}
+		if gone || missing && written {
 			lost = append(lost, kind)
 		}
 	}
 	return lost, nil
+}
+
+// hasRecords reports whether a file of records of the kind is longer than an empty list.
+func (c *checker) hasRecords(kind string) bool {
+	return slices.ContainsFunc(c.homes(kind), func(home string) bool {
+		info, err := os.Lstat(filepath.Join(home, kind+".json"))
+		return err == nil && info.Size() > int64(len("[]\n"))
+	})
 }
 
 // checkTokens looks into the lock files. Readers tell by the 64 bytes in them whether

@@ -87,11 +87,6 @@ func (w *world) harm(path string) {
 		}
 		return nil
 	})
-	if strings.HasSuffix(path, "-layers") || strings.HasSuffix(path, "/layers.lock") {
-		// Without the records' lock nothing tells that there were any, and what neither
-		// an image nor a container needs is garbage.
-		w.objects["alone"].harmed = true
-	}
 	for word, o := range w.objects {
 		if strings.Contains(rel, o.id) || below[o.marker] || o.kind == "container" &&
 			strings.Contains(rel, id(word+"layer")) {
