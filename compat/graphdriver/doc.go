@@ -6,7 +6,8 @@
 // Nothing is registered by linking the package. A program does that itself, before it
 // opens a store:
 //
-//	err := graphdriver.Register("overlay", shale.Overlay) // graphdriver is go.podman.io/storage/drivers, shale is this package
+//	// graphdriver is go.podman.io/storage/drivers, shale is this package
+//	err := graphdriver.Register("overlay", shale.Overlay)
 //
 // The name must be the driver's own, since the library makes it part of every path, and a
 // store belongs to whoever reads its format rather than to one program. The library takes

@@ -2,6 +2,7 @@ package graphdriver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -42,7 +43,7 @@ func (f *layerFiles) Get(name string) (io.ReadCloser, error) {
 			f.fds = append(f.fds, fd)
 		}
 		fd, err := openat.RegularInRoot(f.fds[i], name, unix.O_RDONLY|unix.O_NOFOLLOW)
-		if err == unix.ENOENT || err == unix.ENOTDIR {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 			continue
 		}
 		if err != nil {

@@ -409,8 +409,12 @@ func work(root string) error {
 			return err
 		}
 		for name, want := range map[string]string{"f": "shared", "g": content} {
-			if got, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(got) != want {
-				return fmt.Errorf("%s: %q, %v", name, got, err)
+			got, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				return err
+			}
+			if string(got) != want {
+				return fmt.Errorf("%s: %q", name, got)
 			}
 		}
 		if _, err := s.Unmount(container.ID, false); err != nil {

@@ -230,8 +230,8 @@ func TestImagesThatBlockTheNeighbours(t *testing.T) {
 	}
 }
 
-// What somebody has mounted within a layer hides a part of it, so the layer looks damaged.
-// Repair takes nothing away for that, and names the mount.
+// What somebody has mounted within a layer hides a part of it, so the layer looks
+// damaged. Repair takes nothing away for that, and names the mount.
 func TestForeignMountWithinALayer(t *testing.T) {
 	testutil.HostRoot(t)
 	for _, driver := range []string{"overlay", "vfs"} {
