@@ -41,7 +41,7 @@ var linked = []string{
 
 // maxLines bounds the code that comes with package store, and is only ever to become
 // less. containers/storage 1.64.2 takes 23,667 lines for the same.
-const maxLines = 23200
+const maxLines = 23000
 
 func TestRequirements(t *testing.T) {
 	out, err := exec.Command("go", "mod", "edit", "-json", "go.mod").Output()

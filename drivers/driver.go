@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/shalestore/shale/idtools"
+	"github.com/shalestore/shale/internal/diskusage"
 	"github.com/shalestore/shale/mount"
 	"github.com/shalestore/shale/quota"
 )
@@ -250,6 +251,12 @@ type Footprint struct {
 	Quota  bool // the file system's own account said so, and nothing was walked
 	// Limits are those of that account.
 	Limits quota.Limits
+}
+
+// CountFootprint walks a layer's directory. It is for drivers that have no account.
+func CountFootprint(ctx context.Context, dir string) (Footprint, error) {
+	tree, err := diskusage.Count(ctx, dir)
+	return Footprint{Bytes: tree.Allocated, Inodes: tree.Inodes}, err
 }
 
 // Property is one line of a status report.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/shalestore/shale/drivers"
@@ -223,26 +224,18 @@ func (tx *ReadTx) CheckUnmounted(ctx context.Context, id string, itselfMay bool)
 		if err != nil && !errors.Is(err, errdefs.ErrNotFound) {
 			return err
 		}
-		for _, layer := range chain {
-			if layer.ID == id {
-				return errdefs.InUse{Kind: errdefs.Layer, ID: id, By: errdefs.Mount, ByID: m.ID}
-			}
+		if slices.ContainsFunc(chain, func(layer Layer) bool { return layer.ID == id }) {
+			return errdefs.InUse{Kind: errdefs.Layer, ID: id, By: errdefs.Mount, ByID: m.ID}
 		}
 	}
-	return tx.store.checkNothingWithin(ctx, id)
-}
-
-// checkNothingWithin returns errdefs.ErrInUse if something is mounted on the layer's own
-// content or in it.
-func (s *Store) checkNothingWithin(ctx context.Context, id string) error {
-	info, err := s.driver.Stat(ctx, id)
+	info, err := tx.store.driver.Stat(ctx, id)
 	if err != nil {
-		return nil // there is no content then
+		return nil // there is no content that something could be mounted in
 	}
 	points, err := mount.Below(filepath.Dir(info.Content))
 	for _, point := range points {
 		if strings.HasPrefix(point+"/", info.Content+"/") {
-			err = errors.Join(err, fmt.Errorf("layer %s: %w: something is mounted on %s", id, errdefs.ErrInUse, point))
+			return fmt.Errorf("layer %s: %w: something is mounted on %s", id, errdefs.ErrInUse, point)
 		}
 	}
 	return err

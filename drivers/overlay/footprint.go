@@ -21,11 +21,7 @@ func (d *Driver) Footprint(ctx context.Context, id string) (_ drivers.Footprint,
 	if limits, usage, err := d.Quota(ctx, id); err == nil {
 		return drivers.Footprint{Bytes: usage.Bytes, Inodes: usage.Inodes, Quota: true, Limits: limits}, nil
 	}
-	tree, err := diskusage.Count(ctx, dir)
-	if err != nil {
-		return drivers.Footprint{}, fmt.Errorf("footprint of layer %s: %w", id, err)
-	}
-	return drivers.Footprint{Bytes: tree.Allocated, Inodes: tree.Inodes}, nil
+	return drivers.CountFootprint(ctx, dir)
 }
 
 // Stamp rests on two directories. The layer's diff is another one after new content was

@@ -146,11 +146,7 @@ func (d *Driver) Footprint(ctx context.Context, id string) (_ drivers.Footprint,
 	if err != nil {
 		return drivers.Footprint{}, err
 	}
-	tree, err := diskusage.Count(ctx, dir)
-	if err != nil {
-		return drivers.Footprint{}, fmt.Errorf("footprint of layer %s: %w", id, err)
-	}
-	return drivers.Footprint{Bytes: tree.Allocated, Inodes: tree.Inodes}, nil
+	return drivers.CountFootprint(ctx, dir)
 }
 
 // Stamp is that of the layer's directory. Who writes deep into a layer leaves no trace
