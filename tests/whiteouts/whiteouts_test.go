@@ -160,11 +160,7 @@ func tryOn(ctx context.Context, stores map[string]*store.Store, driver string, m
 		}
 		if driver == "overlay" { // the tar that is recorded says nothing of the directory
 			var out bytes.Buffer
-			var lowers []string
-			for _, below := range slices.Backward((*ids)[:i]) {
-				lowers = append(lowers, content(s, below))
-			}
-			if err := diff.WriteOverlay(ctx, &out, content(s, id), lowers, false, diff.Options{}); err != nil {
+			if err := s.Diff(ctx, &out, id, "", store.DiffOptions{FromFiles: true}); err != nil {
 				return fmt.Errorf("layer %d: diff: %w", i, err)
 			}
 			if err := again(ctx, s, parent, out.Bytes(), shown); err != nil {
@@ -238,10 +234,6 @@ func add(ctx context.Context, s *store.Store, parent string, layer []member) (st
 	}
 	made, err := s.ImportLayer(ctx, layers.CreateOptions{Parent: parent}, io.Reader(bytes.NewReader(data)), nil)
 	return made.ID, err
-}
-
-func content(s *store.Store, id string) string {
-	return filepath.Join(s.Config().GraphRoot, "overlay", id, "diff")
 }
 
 // shows compares a mounted layer.
