@@ -168,6 +168,7 @@ var works = map[string]work{
 	"create a container with owners mapped on disk": {
 		set: func(cfg *config.Config) { cfg.Overlay.DisableIDMap = true },
 		prepare: func(t *testing.T, cfg config.Config, s *store.Store) {
+			testutil.HostRoot(t) // whose are the IDs that the owners become
 			base(t, cfg, s)
 			image(t, s)
 		},
