@@ -67,10 +67,10 @@ func buildShale() (string, error) {
 // can't be done.
 func Peer(t testing.TB) string {
 	t.Helper()
-	if os.Geteuid() != 0 {
+	if os.Geteuid() != 0 || !OnHost() {
 		// It would have to enter a user namespace, which it does in C. Without that it
-		// only starts itself again, without end.
-		t.Skip("needs root: the peer without cgo doesn't know ordinary users")
+		// only starts itself again, without end; in a namespace that it didn't make, too.
+		t.Skip("needs the host's root: the peer without cgo doesn't know ordinary users")
 	}
 	path, err := InstallPeer()
 	if err != nil {
