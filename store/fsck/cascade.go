@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/shalestore/shale/containers"
 	"github.com/shalestore/shale/errdefs"
 	"github.com/shalestore/shale/images"
 	"github.com/shalestore/shale/internal/step"
 	"github.com/shalestore/shale/layers"
+	"github.com/shalestore/shale/mount"
 	"github.com/shalestore/shale/store/internal/roots"
 )
 
@@ -27,6 +29,9 @@ func (r *repair) delete(ctx context.Context, findings []Finding) {
 		}
 		for _, m := range mounted {
 			d.mounted[m.ID] = true
+		}
+		if err := d.addForeignMounts(r.Config.GraphRoot, r.Config.ImageStore); err != nil {
+			return err
 		}
 		for _, f := range findings {
 			if err := d.condemn(f); err != nil {
@@ -67,6 +72,26 @@ type cascade struct {
 	mapped                     [][2]string
 	refused                    map[Object]error
 	gone                       []Object
+}
+
+// addForeignMounts counts a layer as mounted if anybody has mounted something within its
+// directory, which its deletion would take away.
+func (d *cascade) addForeignMounts(roots ...string) error {
+	for _, root := range roots {
+		if root == "" {
+			continue
+		}
+		points, err := mount.Below(root)
+		if err != nil {
+			return err
+		}
+		for _, point := range points {
+			for name := range strings.SplitSeq(point, "/") { // one of them is the layer's ID
+				d.mounted[name] = true
+			}
+		}
+	}
+	return nil
 }
 
 // condemn adds an object and all that needs it, or nothing, if among that is something
@@ -164,7 +189,7 @@ func (d *cascade) layer(id string) error {
 func (d *cascade) keeps(layer layers.Layer) string {
 	switch {
 	case d.mounted[layer.ID]:
-		return "it is mounted"
+		return "it is mounted, or something in it"
 	case d.opts.Force:
 	case len(layer.Names) > 0:
 		return fmt.Sprintf("it has the name %q", layer.Names[0])

@@ -240,7 +240,7 @@ func TestForeignMountWithinALayer(t *testing.T) {
 			cfg := roots(t)
 			cfg.Driver = driver
 			s := open(t, cfg)
-			importLayer(t, s, id("base"), "", layerTar(t, "etc/", "etc/hosts"), "base")
+			importLayer(t, s, id("base"), "", layerTar(t, "etc/", "etc/hosts"))
 			dir := filepath.Join(cfg.GraphRoot, map[string]string{"overlay": "overlay/" + id("base") + "/diff",
 				"vfs": "vfs/dir/" + id("base")}[driver], "etc")
 			if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
@@ -254,6 +254,14 @@ func TestForeignMountWithinALayer(t *testing.T) {
 			done, err := fsck.Repair(ctx, s, report, fsck.RepairOptions{})
 			if !errors.Is(err, errdefs.ErrInUse) || !strings.Contains(err.Error(), dir) || done.Left.Empty() {
 				t.Errorf("left %+v, %v", done.Left, err)
+			}
+			opts := fsck.CheckOptions{UnusedAfter: -1, DeleteAsPeer: true}
+			if report, err = fsck.Check(ctx, s, opts); err != nil || report.Empty() {
+				t.Fatalf("for a peer: found nothing, or %v", err)
+			}
+			done, err = fsck.Repair(ctx, s, report, fsck.RepairOptions{CheckOptions: opts, Force: true})
+			if !errors.Is(err, errdefs.ErrInUse) || len(done.Done) > 0 {
+				t.Errorf("for a peer: did %+v, %v", done.Done, err)
 			}
 			if err := s.Wait(ctx); err != nil {
 				t.Error(err)
