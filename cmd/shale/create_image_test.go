@@ -85,7 +85,7 @@ func podmanOn(t *testing.T, s *stores) func(args ...string) string {
 	return func(args ...string) string {
 		t.Helper()
 		if missing != nil {
-			t.Skip("no podman here")
+			t.Skip("needs podman")
 		}
 		command := exec.CommandContext(t.Context(), "podman", append([]string{"--root", s.dir + "/root",
 			"--runroot", run, "--tmpdir", run, "--storage-driver", "overlay"}, args...)...)
